@@ -1,0 +1,84 @@
+"""The seams between rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bench.core.records import Chunk, Counters, Finish, PowerRow, Startup, StepRow, TurnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do and tell. A workload that needs more is refused before anything starts."""
+
+    force_length: bool
+    """Output length can be pinned (EOS ignored)."""
+    token_ids: bool
+    cache_stats: bool
+    step_log: bool
+    max_context_tokens: int
+    logprobs: int = 0
+    """How many log probabilities a token can carry; 0 is none."""
+    images: bool = False
+
+
+class Sink(Protocol):
+    """Where an engine delivers one turn. Called on the driver's event loop, never after `finish`."""
+
+    def chunk(self, chunk: Chunk) -> None: ...
+
+    def finish(self, finish: Finish) -> None: ...
+
+
+class Handle(Protocol):
+    """A turn in flight, as its engine knows it."""
+
+    @property
+    def request(self) -> TurnRequest: ...
+
+
+class StepLog(Protocol):
+    """The engine's own step table while it grows."""
+
+    def take(self) -> list[StepRow]:
+        """The rows logged since the last call."""
+
+
+class Engine(Protocol):
+    """Who answers. The driver knows nothing of an engine beyond this."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def step_log(self) -> StepLog | None: ...
+
+    async def start(self) -> Startup:
+        """Become ready to answer. Raises EngineFailure, or InputError for a model that cannot be loaded."""
+
+    async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
+        """Begin a turn. A turn the engine cannot serve ends in `sink.finish` with reason `failed`, not in an exception."""
+
+    async def cancel(self, handle: Handle) -> None: ...
+
+    async def end_session(self, session_id: str) -> None:
+        """No further turn of this session will come."""
+
+    def counters(self) -> Counters: ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the engine resolved and did (graphs, kernels, cache, downgrades), for the record."""
+
+    async def stop(self) -> StepLog | None:
+        """End every process and release the device. Safe to call twice."""
+
+
+class PowerSensor(Protocol):
+    """One source of energy readings."""
+
+    @property
+    def scope(self) -> str: ...
+
+    def read(self, t_ns: int) -> Iterable[PowerRow]: ...

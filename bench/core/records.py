@@ -1,0 +1,203 @@
+"""The frozen records that pass between rooms while a case runs.
+
+A `Session` is what is asked; a `TurnRequest` is one turn of it with real tokens; `Chunk` and `Finish` are what the engine
+answers; `TurnRow`, `StepRow` and `PowerRow` are rows of the result's tables. Times ending in `_ns` are on the run's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+LengthMode = Literal["pinned", "free"]
+TokenKind = Literal["thinking", "answer"]
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
+TurnStatus = Literal["ok", "failed", "cancelled"]
+DelayClass = Literal["none", "tool", "human"]
+Basis = Literal["measured", "quoted", "published", "projected", "declared", "assumed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of prompt tokens. Two segments with the same `key` hold the same tokens, so a shared prefix is shared keys."""
+
+    key: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request of a session, before its tokens exist."""
+
+    index: int
+    prompt: tuple[Segment, ...]
+    output_tokens: int
+    """Asked output length: exact when lengths are pinned, an upper bound when they are free."""
+    thinking_tokens: int = 0
+    """How many of `output_tokens` are thinking, as declared by the workload."""
+    after: tuple[int, ...] = ()
+    """Indices of the turns that must have completed before this one is due."""
+    delay_s: float = 0.0
+    """Tool or human time between the last of `after` completing and this turn being due, before `time_scale`."""
+    delay_class: DelayClass = "none"
+    foreground: bool = True
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(segment.tokens for segment in self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One user's or agent's exchange: turns that depend on one another."""
+
+    id: str
+    turns: tuple[Turn, ...]
+
+    @property
+    def peak_tokens(self) -> int:
+        """The longest context, prompt and output together, that any turn needs."""
+        return max(turn.prompt_tokens + turn.output_tokens for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A turn with its real tokens, as an engine receives it."""
+
+    session_id: str
+    turn: Turn
+    prompt_ids: tuple[int, ...]
+    max_tokens: int
+    ignore_eos: bool
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens of one kind that arrived together."""
+
+    t_ns: int
+    """Stamped on arrival at the driver's process."""
+    t_engine_ns: int | None
+    """The engine's own stamp, where it has one on the same clock."""
+    n_tokens: int
+    kind: TokenKind
+    token_ids: tuple[int, ...] | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a turn. Nothing arrives after it."""
+
+    t_ns: int
+    reason: FinishReason
+    cached_tokens: int | None = None
+    """Prompt tokens served from a prefix cache; None when the engine cannot say."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """Seconds an engine took to become ready, by phase; None where the engine cannot tell a phase apart."""
+
+    total_s: float
+    load_s: float | None = None
+    compile_s: float | None = None
+    capture_s: float | None = None
+    first_token_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Running totals of an engine, for the live display and the record."""
+
+    running: int = 0
+    waiting: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    kv_blocks_used: int = 0
+    kv_blocks_total: int = 0
+    preemptions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One engine step."""
+
+    t_ns: int
+    duration_ns: int
+    prefill_tokens: int
+    decode_tokens: int
+    requests: int
+    graph_key: str
+    """The CUDA graph that ran, or `eager`."""
+    device_ns: int | None
+    """Time the device was busy, where it can be measured apart from the host's."""
+    host_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRow:
+    """One reading of one sensor. Either figure may be missing, never zero in its place."""
+
+    t_ns: int
+    scope: str
+    """A rung of the ladder: gpu, module, node, rack, facility; `cpu` for processor packages alone."""
+    device: str
+    watts: float | None
+    joules_counter: float | None
+    """A monotonic energy counter in joules, already unwrapped."""
+
+
+@dataclass(slots=True)
+class TurnRow:
+    """Everything that was seen of one turn; the driver fills it while the turn runs and freezes it by writing it."""
+
+    session_id: str
+    turn_index: int
+    warmup: bool
+    foreground: bool
+    prompt_tokens: int
+    shared_tokens: int
+    """Prompt tokens whose segments an earlier turn of this run already sent, the most a prefix cache may hit."""
+    asked_output_tokens: int
+    asked_thinking_tokens: int
+    t_due_ns: int
+    t_send_ns: int = 0
+    hold_ns: int = 0
+    """Time held back by a concurrency cap after being due."""
+    t_first_ns: int | None = None
+    t_answer_ns: int | None = None
+    t_last_ns: int | None = None
+    t_done_ns: int | None = None
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    cached_tokens: int | None = None
+    status: TurnStatus = "cancelled"
+    finish: FinishReason | None = None
+    error: str | None = None
+    chunk_t_ns: list[int] = field(default_factory=list)
+    """Arrival of each token chunk: the first on the run's clock, the rest as differences to the one before."""
+    chunk_tokens: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A number with its uncertainty. `low` and `high` are None where nothing supports an interval, and `method` says why."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str
+    n: int
+    basis: Basis

@@ -1,0 +1,202 @@
+"""What a user may write in a suite, and the frozen case it becomes.
+
+A suite is a YAML file. `base` holds what its specs share; each spec overrides it key by key: a key left out inherits, a key
+set to null is off. `trace` is the spec that `--trace FILE` runs in their place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from bench.core.digest import digest_of
+from bench.core.records import LengthMode
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSpec(_Section):
+    path: str
+    """A Hugging Face folder, or a name under `configs/models`."""
+
+
+class NativeEngineSpec(_Section):
+    kind: Literal["native"] = "native"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    dtype: Dtype = "auto"
+    """`auto` is the dtype the weights are stored in on a GPU, float32 on a CPU."""
+    threads: PositiveInt | None = None
+    """CPU threads; null is every core the process may use."""
+    max_running: PositiveInt = 16
+    """Most requests that take part in one step."""
+    step_tokens: PositiveInt = 512
+    """Token budget of one step, prefill and decode together."""
+    block_tokens: PositiveInt = 16
+    """Tokens in one block of the paged KV cache."""
+    kv_cache_tokens: PositiveInt | None = None
+    """Size of the KV pool; null fills `kv_memory_share` of the memory that is free after loading."""
+    kv_memory_share: Share = 0.5
+
+
+class MockEngineSpec(_Section):
+    """An engine of declared speed with no model behind it: for trying a suite, and for tests of everything else."""
+
+    kind: Literal["mock"]
+    ttft_ms: NonNegativeFloat = 20.0
+    tpot_ms: NonNegativeFloat = 5.0
+    thinking_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of a free-length output that is thinking; pinned lengths take the workload's own split."""
+    fail_every: PositiveInt | None = None
+    """Fail each n-th turn; null never fails."""
+
+
+EngineSpec = Annotated[NativeEngineSpec | MockEngineSpec, Field(discriminator="kind")]
+
+
+class _Workload(_Section):
+    length_mode: LengthMode = "pinned"
+    """`pinned`: EOS is ignored and lengths are the workload's. `free`: the model ends its own answers."""
+    token_scale: PositiveFloat = 1.0
+    """Multiplies every token count; 1 is the workload as it was measured."""
+    idle_gap_cap_s: NonNegativeFloat | None = 10.0
+    """Longest tool or human delay kept between turns, before `time_scale`; null keeps all."""
+    temperature: NonNegativeFloat = 0.0
+    seed: NonNegativeInt = 0
+
+
+class ReasoningSpec(_Workload):
+    kind: Literal["reasoning"]
+    sessions: PositiveInt
+    profile: str = "reasoning"
+    """A quantile table: a path, or a name under `configs/workloads`."""
+
+
+class AgenticSpec(_Workload):
+    kind: Literal["agentic"]
+    sessions: PositiveInt
+    profile: str = "agentic"
+    max_turns_per_session: PositiveInt | None = None
+    """Turns beyond this are not drawn; null draws as many as the profile says."""
+
+
+class TraceSpec(_Workload):
+    kind: Literal["trace"]
+    path: str
+    max_turns: PositiveInt | None = None
+    """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
+
+
+WorkloadSpec = Annotated[ReasoningSpec | AgenticSpec | TraceSpec, Field(discriminator="kind")]
+
+
+class _Load(_Section):
+    time_scale: NonNegativeFloat = 1.0
+    """Multiplies tool and human delays (not arrivals); 0 sends a turn as soon as the one before it completed."""
+
+
+class ClosedLoadSpec(_Load):
+    kind: Literal["closed"]
+    concurrency: PositiveInt
+    """Sessions alive at once; a session that waits for a tool is alive."""
+
+
+class PoissonLoadSpec(_Load):
+    kind: Literal["poisson"]
+    sessions_per_s: PositiveFloat
+    max_sessions: PositiveInt | None = None
+    """Most sessions alive at once; later ones are held back and their `hold_ms` is logged. Null holds none back."""
+    seed: NonNegativeInt = 0
+
+
+LoadSpec = Annotated[ClosedLoadSpec | PoissonLoadSpec, Field(discriminator="kind")]
+
+
+class MeasureSpec(_Section):
+    percentiles: tuple[Share, ...] = (0.5, 0.9, 0.95, 0.99)
+    """Ranks every latency is reported at; asking for one the request count cannot support is a verdict, not a guess."""
+    level: Share = 0.95
+    """Confidence level of every interval."""
+    warmup_sessions: NonNegativeInt = 2
+    """Sessions sent before the run and left out of every number."""
+    max_seconds: PositiveFloat | None = None
+    """Stop sending after this long; null sends everything."""
+    repeats: PositiveInt = 1
+    """Runs of the case, each a record of its own."""
+    seed: NonNegativeInt = 0
+    """Seed of the bootstrap, stored so that intervals recompute."""
+
+
+class SloSpec(_Section):
+    """Bounds a request must meet, all of them, to be good; null does not bind."""
+
+    ttft_ms: PositiveFloat | None = None
+    ttfa_ms: PositiveFloat | None = None
+    tpot_ms: PositiveFloat | None = None
+    e2e_ms: PositiveFloat | None = None
+
+
+class DeclaredPowerSpec(_Section):
+    """A wattage the user vouches for where no sensor can be read; it is labelled `assumed` wherever it is used."""
+
+    scope: Literal["gpu", "module", "node"]
+    watts: PositiveFloat
+
+
+class Spec(_Section):
+    """One spec of a suite with everything inherited."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    model: ModelSpec
+    engine: EngineSpec = NativeEngineSpec()
+    workload: WorkloadSpec
+    load: LoadSpec
+    measure: MeasureSpec = MeasureSpec()
+    slo: SloSpec = SloSpec()
+    power: DeclaredPowerSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_is_native_unless_said(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("engine"), dict):
+            return {**data, "engine": {"kind": "native", **data["engine"]}}
+        return data
+
+
+class Case(BaseModel):
+    """A spec resolved and frozen, named by what decides its numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    spec: Spec
+    model_digest: str
+    workload_digest: str
+
+    @classmethod
+    def of(cls, spec: Spec, *, model_digest: str, workload_digest: str) -> Case:
+        """The case of `spec`. Its id leaves out paths, the device, the declared power and the spec's name."""
+        what: dict[str, Any] = {
+            "model": model_digest,
+            "workload": workload_digest,
+            "engine": spec.engine.model_dump(mode="json", exclude={"device"}),
+            "load": spec.load.model_dump(mode="json"),
+            "measure": spec.measure.model_dump(mode="json", exclude={"repeats"}),
+            "slo": spec.slo.model_dump(mode="json"),
+        }
+        return cls(id=digest_of(what), spec=spec, model_digest=model_digest, workload_digest=workload_digest)

@@ -1,0 +1,157 @@
+"""Reading a suite: YAML on disk to resolved specs, every mistake told in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bench.core.configs import resolve
+from bench.core.errors import InputError
+from bench.core.spec import Spec
+
+M = TypeVar("M", bound=BaseModel)
+_TOP_KEYS = ("suite", "description", "base", "specs", "trace")
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    description: str
+    specs: tuple[Spec, ...]
+
+
+def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | None = None) -> Suite:
+    """The suite with `a.b=value` settings laid over every spec, or over the trace spec when `trace` is a file.
+
+    Raises InputError naming file, place and what is allowed.
+    """
+    path = resolve(name_or_path, "suites")
+    document = read_yaml(path)
+    for key in document:
+        if key not in _TOP_KEYS:
+            raise InputError(f"unknown key {key!r}", where=path, allowed=", ".join(_TOP_KEYS))
+    base = _mapping(document.get("base", {}), path, "base")
+    if trace is not None:
+        if "trace" not in document:
+            raise InputError("this suite has no `trace` section, so --trace cannot be used with it", where=path)
+        overrides = [merge(_mapping(document["trace"], path, "trace"), {"workload": {"kind": "trace", "path": trace}})]
+        places = ["trace"]
+    else:
+        listed = document.get("specs")
+        if not isinstance(listed, list) or not listed:
+            raise InputError("`specs` is missing or empty", where=path, allowed="a list of one or more specs")
+        overrides = [_mapping(spec, path, f"specs[{i}]") for i, spec in enumerate(listed)]
+        places = [f"specs[{i}]" for i in range(len(listed))]
+    set_values = _parse_sets(sets)
+    specs = tuple(
+        parse(Spec, merge(merge(base, override), set_values), f"{path}: {place}")
+        for override, place in zip(overrides, places, strict=True)
+    )
+    _refuse_duplicates(specs, path)
+    return Suite(
+        name=str(document.get("suite", path.stem)), description=str(document.get("description", "")), specs=specs
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError with the line where it stops being one."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where=line) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    return _mapping(document, path, "the document")
+
+
+def parse(model: type[M], data: dict[str, Any], where: str) -> M:
+    """`data` as `model`. Raises InputError for the first thing wrong: its path, what it is, what is allowed."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _first_mistake(error, model, where) from None
+
+
+def _first_mistake(error: ValidationError, model: type[BaseModel], where: str) -> InputError:
+    # An unknown key is told first: it is usually the misspelling that also left a required key missing.
+    mistakes = sorted(error.errors(), key=lambda m: m["type"] != "extra_forbidden")
+    first = mistakes[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent = _model_at(model, first["loc"][:-1])
+        allowed = ", ".join(parent.model_fields) if parent is not None else None
+        return InputError(f"unknown key {place!r}", where=where, allowed=allowed)
+    if first["type"] == "missing":
+        return InputError(f"{place!r} is missing", where=where)
+    return InputError(f"{place} = {first['input']!r}", where=where, allowed=_sentence(first["msg"]))
+
+
+def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that owns the place `loc`, following fields and the tags of unions."""
+    candidates: list[type[BaseModel]] = [model]
+    for part in loc:
+        nested = [
+            m for c in candidates if part in c.model_fields for m in _models_in(c.model_fields[str(part)].annotation)
+        ]
+        tagged = [c for c in candidates if "kind" in c.model_fields and part in str(c.model_fields["kind"].annotation)]
+        candidates = nested or tagged or candidates
+    return candidates[0] if candidates else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """`override` laid over `base`. Mappings merge key by key unless their `kind` differs: then nothing is inherited."""
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for text in sets:
+        path, equals, value = text.partition("=")
+        if not equals or not path or not all(path.split(".")):
+            raise InputError(f"{text!r}", where="--set", allowed="a.b=value")
+        try:
+            leaf = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"{text!r} has a value that is not YAML", where="--set", allowed="a.b=value") from error
+        for key in reversed(path.split(".")):
+            leaf = {key: leaf}
+        tree = merge(tree, leaf)
+    return tree
+
+
+def _mapping(value: Any, path: Path, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{place} is {type(value).__name__}", where=path, allowed="a mapping of keys to values")
+    return value
+
+
+def _refuse_duplicates(specs: tuple[Spec, ...], path: Path) -> None:
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two specs are named {name!r}", where=path, allowed="a name once")
