@@ -22,5 +22,5 @@ class InputError(BenchError):
         super().__init__(line if allowed is None else f"{line} (allowed: {allowed})")
 
 
-class EngineFailure(BenchError):
+class EngineError(BenchError):
     """The engine or the machine under it failed; the run cannot go on."""

@@ -56,7 +56,7 @@ class Engine(Protocol):
     def step_log(self) -> StepLog | None: ...
 
     async def start(self) -> Startup:
-        """Become ready to answer. Raises EngineFailure, or InputError for a model that cannot be loaded."""
+        """Become ready to answer. Raises EngineError, or InputError for a model that cannot be loaded."""
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         """Begin a turn. A turn the engine cannot serve ends in `sink.finish` with reason `failed`, not in an exception."""
