@@ -1,7 +1,7 @@
 """Real and virtual time behind one interface.
 
-Both clocks are read in nanoseconds and both are slept on with `asyncio.sleep`. Under `VirtualTimeLoop` nothing
-waits: when no callback is ready the loop's time jumps to the next timer, so an hour of load takes as long as its events do.
+Both clocks are read in nanoseconds and both are slept on with `asyncio.sleep`. Under `VirtualTimeLoop` nothing waits:
+when no callback is ready the loop's time jumps to the next timer, so an hour of load takes as long as its events do.
 """
 
 from __future__ import annotations

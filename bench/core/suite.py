@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -82,37 +82,45 @@ def parse(model: type[M], data: dict[str, Any], where: str) -> M:
 
 def _first_mistake(error: ValidationError, model: type[BaseModel], where: str) -> InputError:
     # An unknown key is told first: it is usually the misspelling that also left a required key missing.
-    mistakes = sorted(error.errors(), key=lambda m: m["type"] != "extra_forbidden")
-    first = mistakes[0]
-    place = ".".join(str(part) for part in first["loc"])
+    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     if first["type"] == "extra_forbidden":
-        parent = _model_at(model, first["loc"][:-1])
-        allowed = ", ".join(parent.model_fields) if parent is not None else None
-        return InputError(f"unknown key {place!r}", where=where, allowed=allowed)
+        *parents, key = first["loc"]
+        place, owner = _walk(model, tuple(parents))
+        return InputError(f"unknown key {_dotted(*place, key)!r}", where=where, allowed=", ".join(owner.model_fields))
+    place, _ = _walk(model, first["loc"])
     if first["type"] == "missing":
-        return InputError(f"{place!r} is missing", where=where)
-    return InputError(f"{place} = {first['input']!r}", where=where, allowed=_sentence(first["msg"]))
+        return InputError(f"{_dotted(*place)!r} is missing", where=where)
+    return InputError(f"{_dotted(*place)} = {first['input']!r}", where=where, allowed=_sentence(first["msg"]))
 
 
-def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model that owns the place `loc`, following fields and the tags of unions."""
-    candidates: list[type[BaseModel]] = [model]
+def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[int | str], type[BaseModel]]:
+    """`loc` as the user wrote it, without pydantic's union tags, and the model that stands there."""
+    place: list[int | str] = []
+    candidates = [model]
     for part in loc:
-        nested = [
-            m for c in candidates if part in c.model_fields for m in _models_in(c.model_fields[str(part)].annotation)
-        ]
-        tagged = [c for c in candidates if "kind" in c.model_fields and part in str(c.model_fields["kind"].annotation)]
-        candidates = nested or tagged or candidates
-    return candidates[0] if candidates else None
+        owners = [c for c in candidates if part in c.model_fields]
+        if owners:
+            candidates = _models_in(owners[0].model_fields[str(part)].annotation) or owners
+        tagged = [c for c in candidates if part in get_args(getattr(c.model_fields.get("kind"), "annotation", None))]
+        if tagged and not owners:
+            candidates = tagged
+        else:
+            place.append(part)
+    return place, candidates[0]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _dotted(*parts: int | str) -> str:
+    return ".".join(str(part) for part in parts)
 
 
 def _sentence(message: str) -> str:
+    """Pydantic's message as it reads after "allowed:"."""
     return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
 
 
