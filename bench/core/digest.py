@@ -22,7 +22,6 @@ def file_digest(path: Path) -> str:
 
 def model_digest(folder: Path) -> str:
     """Digest of a model: its config, its tokenizer and every weight file, whatever the folder is called."""
-    files = [
-        p for p in sorted(folder.iterdir()) if p.name in ("config.json", "tokenizer.json") or p.suffix == ".safetensors"
-    ]
+    named = (folder / "config.json", folder / "tokenizer.json")
+    files = [*(p for p in named if p.is_file()), *sorted(folder.glob("*.safetensors"))]
     return digest_of({p.name: file_digest(p) for p in files})

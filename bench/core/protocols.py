@@ -59,7 +59,7 @@ class Engine(Protocol):
         """Become ready to answer. Raises EngineError, or InputError for a model that cannot be loaded."""
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
-        """Begin a turn. A turn the engine cannot serve ends in `sink.finish` with reason `failed`, not in an exception."""
+        """Begin a turn. One the engine cannot serve ends in `sink.finish` with reason `failed`, not in an exception."""
 
     async def cancel(self, handle: Handle) -> None: ...
 

@@ -1,7 +1,7 @@
 """The frozen records that pass between rooms while a case runs.
 
-A `Session` is what is asked; a `TurnRequest` is one turn of it with real tokens; `Chunk` and `Finish` are what the engine
-answers; `TurnRow`, `StepRow` and `PowerRow` are rows of the result's tables. Times ending in `_ns` are on the run's clock.
+A `Session` is what is asked; a `TurnRequest` is one turn of it with real tokens; `Chunk` and `Finish` are what the
+engine answers; `TurnRow`, `StepRow` and `PowerRow` are rows of the result's tables. `_ns` times are on the run's clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Basis = Literal["measured", "quoted", "published", "projected", "declared", "ass
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of prompt tokens. Two segments with the same `key` hold the same tokens, so a shared prefix is shared keys."""
+    """A run of prompt tokens. Segments with one `key` hold the same tokens, so a shared prefix is shared keys."""
 
     key: str
     tokens: int
@@ -192,7 +192,7 @@ class TurnRow:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A number with its uncertainty. `low` and `high` are None where nothing supports an interval, and `method` says why."""
+    """A number with its uncertainty. Where nothing supports an interval, `low` and `high` are None and `method` says why."""
 
     value: float | None
     low: float | None

@@ -1,7 +1,7 @@
 """What a user may write in a suite, and the frozen case it becomes.
 
-A suite is a YAML file. `base` holds what its specs share; each spec overrides it key by key: a key left out inherits, a key
-set to null is off. `trace` is the spec that `--trace FILE` runs in their place.
+A suite is a YAML file. `base` holds what its specs share; each spec overrides it key by key: a key left out inherits,
+a key set to null is off. `trace` is the spec that `--trace FILE` runs in their place.
 """
 
 from __future__ import annotations

@@ -90,6 +90,9 @@ def _first_mistake(error: ValidationError, model: type[BaseModel], where: str) -
     place, _ = _walk(model, first["loc"])
     if first["type"] == "missing":
         return InputError(f"{_dotted(*place)!r} is missing", where=where)
+    if first["type"] == "union_tag_invalid":
+        tag, expected = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return InputError(f"{_dotted(*place, 'kind')} = {tag!r}", where=where, allowed=expected)
     return InputError(f"{_dotted(*place)} = {first['input']!r}", where=where, allowed=_sentence(first["msg"]))
 
 
