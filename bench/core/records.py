@@ -188,11 +188,13 @@ class TurnRow:
     chunk_t_ns: list[int] = field(default_factory=list)
     """Arrival of each token chunk: the first on the run's clock, the rest as differences to the one before."""
     chunk_tokens: list[int] = field(default_factory=list)
+    chunk_t_engine_ns: list[int] = field(default_factory=list)
+    """The engine's own stamps, coded like `chunk_t_ns`; empty where the engine has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A number with its uncertainty. Where nothing supports an interval, `low` and `high` are None and `method` says why."""
+    """A number with its uncertainty. Where no interval is supported `low` and `high` are None and `method` says why."""
 
     value: float | None
     low: float | None

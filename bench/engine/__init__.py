@@ -1,0 +1,1 @@
+"""Who answers: engines that all speak core's Engine protocol."""

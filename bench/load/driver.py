@@ -1,0 +1,216 @@
+"""The client: sends each turn when it is due and logs what comes back.
+
+A session is a closed loop inside: a turn is due when the turns it waits for have completed and its tool or human delay
+has passed. Outside, sessions either replace one another at a fixed concurrency or arrive as a Poisson process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench.core.clock import Clock, sleep_until
+from bench.core.errors import BenchError
+from bench.core.protocols import Engine
+from bench.core.records import Sampling, Session, Turn, TurnRequest, TurnRow
+from bench.core.spec import ClosedLoadSpec, LoadSpec, PoissonLoadSpec
+from bench.core.units import ns_from_seconds
+from bench.load.arrivals import poisson_arrivals
+from bench.load.turn_sink import TurnSink
+
+
+class Prompts(Protocol):
+    """Turns segments into tokens."""
+
+    def realise(self, session: Session, turn: Turn) -> tuple[int, ...]: ...
+
+    def shared_tokens(self, session: Session, turn: Turn) -> int:
+        """Leading prompt tokens that earlier calls already covered; called once a turn, in the order of sending."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the client has done so far, for the live display and the record."""
+
+    sessions_done: int = 0
+    sessions_alive: int = 0
+    turns_sent: int = 0
+    turns_done: int = 0
+    turns_failed: int = 0
+    output_tokens: int = 0
+    not_sent: Counter[str] = field(default_factory=Counter)
+    """Turns that were never sent, by reason."""
+
+
+class Driver:
+    """Drives sessions through one engine.
+
+    `log` receives every turn that was sent, once, when it has ended. No turn is sent after `stop_sending_ns`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        prompts: Prompts,
+        log: Callable[[TurnRow], None],
+        *,
+        pinned: bool,
+        temperature: float = 0.0,
+        seed: int = 0,
+        warmup: bool = False,
+        stop_sending_ns: int | None = None,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._prompts = prompts
+        self._log = log
+        self._pinned = pinned
+        self._temperature = temperature
+        self._seed = seed
+        self._warmup = warmup
+        self._stop_sending_ns = stop_sending_ns
+        self._time_scale = 1.0
+        self.progress = Progress()
+
+    async def drive(self, sessions: Sequence[Session], load: LoadSpec) -> None:
+        """Send every turn of `sessions`. Cancelling this cancels what is in flight and logs it as cancelled.
+
+        Raises EngineError when the engine itself is lost.
+        """
+        self._time_scale = load.time_scale
+        try:
+            match load:
+                case ClosedLoadSpec():
+                    await self._closed(sessions, load.concurrency)
+                case PoissonLoadSpec():
+                    await self._poisson(sessions, load)
+        except BaseExceptionGroup as group:
+            raise _first_told(group) from None
+
+    async def _closed(self, sessions: Sequence[Session], concurrency: int) -> None:
+        queue = iter(sessions)
+
+        async def lane(queue: Iterator[Session]) -> None:
+            for session in queue:
+                await self._session(session, due_ns=self._clock.now_ns())
+
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(min(concurrency, len(sessions))):
+                lanes.create_task(lane(queue))
+
+    async def _poisson(self, sessions: Sequence[Session], load: PoissonLoadSpec) -> None:
+        start_ns = self._clock.now_ns()
+        places = asyncio.Semaphore(load.max_sessions or len(sessions))
+
+        async def held(session: Session, due_ns: int) -> None:
+            waits_from_ns = self._clock.now_ns()
+            async with places:
+                await self._session(session, due_ns, hold_ns=self._clock.now_ns() - waits_from_ns)
+
+        async with asyncio.TaskGroup() as alive:
+            for session, arrival_s in zip(
+                sessions, poisson_arrivals(load.sessions_per_s, len(sessions), load.seed), strict=True
+            ):
+                due_ns = start_ns + ns_from_seconds(arrival_s)
+                await sleep_until(self._clock, due_ns)
+                alive.create_task(held(session, due_ns))
+
+    async def _session(self, session: Session, due_ns: int, hold_ns: int = 0) -> None:
+        self.progress.sessions_alive += 1
+        completed = {turn.index: asyncio.get_running_loop().create_future() for turn in session.turns}
+        try:
+            async with asyncio.TaskGroup() as turns:
+                for turn in session.turns:
+                    turns.create_task(self._turn(session, turn, completed, due_ns, hold_ns))
+            await self._engine.end_session(session.id)
+        finally:
+            self.progress.sessions_alive -= 1
+        self.progress.sessions_done += 1
+
+    async def _turn(
+        self,
+        session: Session,
+        turn: Turn,
+        completed: dict[int, asyncio.Future[int | None]],
+        session_due_ns: int,
+        hold_ns: int,
+    ) -> None:
+        """Send `turn` when it is due, and tell the turns behind it when it completed, or None if it did not."""
+        before = [await completed[index] for index in turn.after]
+        ends_ns = [end_ns for end_ns in before if end_ns is not None]
+        if len(ends_ns) < len(before):
+            return self._give_up(turn, completed, "an earlier turn of the session did not complete")
+        due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._time_scale)
+        prompt_ids = self._prompts.realise(session, turn)
+        await sleep_until(self._clock, due_ns)
+        if self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns:
+            return self._give_up(turn, completed, "the time to send was over")
+        row = self._row(session, turn, len(prompt_ids), due_ns, 0 if turn.after else hold_ns)
+        await self._ask(session, turn, prompt_ids, row)
+        completed[turn.index].set_result(row.t_done_ns if row.status == "ok" else None)
+        return None
+
+    def _give_up(self, turn: Turn, completed: dict[int, asyncio.Future[int | None]], reason: str) -> None:
+        self.progress.not_sent[reason] += 1
+        completed[turn.index].set_result(None)
+
+    def _row(self, session: Session, turn: Turn, prompt_tokens: int, due_ns: int, hold_ns: int) -> TurnRow:
+        return TurnRow(
+            session_id=session.id,
+            turn_index=turn.index,
+            warmup=self._warmup,
+            foreground=turn.foreground,
+            prompt_tokens=prompt_tokens,
+            shared_tokens=self._prompts.shared_tokens(session, turn),
+            asked_output_tokens=turn.output_tokens,
+            asked_thinking_tokens=turn.thinking_tokens,
+            t_due_ns=due_ns,
+            hold_ns=hold_ns,
+        )
+
+    async def _ask(self, session: Session, turn: Turn, prompt_ids: tuple[int, ...], row: TurnRow) -> None:
+        request = TurnRequest(
+            session_id=session.id,
+            turn=turn,
+            prompt_ids=prompt_ids,
+            max_tokens=turn.output_tokens,
+            ignore_eos=self._pinned,
+            sampling=Sampling(temperature=self._temperature, seed=self._request_seed(session, turn)),
+        )
+        sink = TurnSink(row, pinned=self._pinned)
+        self.progress.turns_sent += 1
+        row.t_send_ns = self._clock.now_ns()
+        try:
+            handle = await self._engine.submit(request, sink)
+            try:
+                await sink.done.wait()
+            except asyncio.CancelledError:
+                await self._engine.cancel(handle)
+                raise
+        finally:
+            self._account(row)
+            self._log(row)
+
+    def _request_seed(self, session: Session, turn: Turn) -> int:
+        """A seed of the turn's own, the same in every run of the case and on every interpreter."""
+        name = f"{self._seed}/{session.id}/{turn.index}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())
+
+    def _account(self, row: TurnRow) -> None:
+        self.progress.turns_done += row.status == "ok"
+        self.progress.turns_failed += row.status == "failed"
+        self.progress.output_tokens += row.output_tokens
+
+
+def _first_told(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure a user should hear of: one of ours if there is one, else the first."""
+    told = group.subgroup(BenchError) or group
+    first: BaseException = told
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -1,0 +1,52 @@
+"""Where one turn's tokens land: arrival times and counts, straight into the row that will be written."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench.core.records import Chunk, Finish, TurnRow
+
+
+class TurnSink:
+    """Fills a TurnRow as its turn is answered; `done` is set when nothing more will arrive.
+
+    With pinned lengths the answer begins at the declared token index, because EOS and tags mean nothing then;
+    with free lengths it begins where the engine saw it begin.
+    """
+
+    def __init__(self, row: TurnRow, *, pinned: bool) -> None:
+        self.row = row
+        self.done = asyncio.Event()
+        self._pinned = pinned
+        self._engine_last_ns: int | None = None
+
+    def chunk(self, chunk: Chunk) -> None:
+        row = self.row
+        if chunk.n_tokens == 0:
+            return
+        if row.t_last_ns is None:
+            row.t_first_ns = chunk.t_ns
+        row.chunk_t_ns.append(chunk.t_ns - (row.t_last_ns or 0))
+        row.chunk_tokens.append(chunk.n_tokens)
+        row.t_last_ns = chunk.t_ns
+        if chunk.t_engine_ns is not None:
+            row.chunk_t_engine_ns.append(chunk.t_engine_ns - (self._engine_last_ns or 0))
+            self._engine_last_ns = chunk.t_engine_ns
+        row.output_tokens += chunk.n_tokens
+        if self._pinned:
+            row.thinking_tokens = min(row.output_tokens, row.asked_thinking_tokens)
+            answering = row.output_tokens > row.asked_thinking_tokens
+        else:
+            answering = chunk.kind == "answer"
+            row.thinking_tokens += 0 if answering else chunk.n_tokens
+        if answering and row.t_answer_ns is None:
+            row.t_answer_ns = chunk.t_ns
+
+    def finish(self, finish: Finish) -> None:
+        row = self.row
+        row.t_done_ns = finish.t_ns
+        row.finish = finish.reason
+        row.cached_tokens = finish.cached_tokens
+        row.error = finish.error
+        row.status = finish.reason if finish.reason in ("failed", "cancelled") else "ok"
+        self.done.set()
