@@ -1,7 +1,7 @@
 """The frozen records that pass between rooms while a case runs.
 
 A `Session` is what is asked; a `TurnRequest` is one turn of it with real tokens; `Chunk` and `Finish` are what the
-engine answers; `TurnRow`, `StepRow` and `PowerRow` are rows of the result's tables. `_ns` times are on the run's clock.
+engine answers; `TurnRow`, `StepRow`, `PowerRow` and `HealthRow` are rows of the result's tables. `_ns` times are on the run's clock.
 """
 
 from __future__ import annotations
@@ -156,6 +156,17 @@ class PowerRow:
     watts: float | None
     joules_counter: float | None
     """A monotonic energy counter in joules, already unwrapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """One observation of how a device fares: a clock, a temperature, whether a throttle reason holds."""
+
+    t_ns: int
+    device: str
+    name: str
+    """What was observed, with its unit: `sm_clock_mhz`, `temperature_c`, `throttle_sw_power_cap` (0 or 1)."""
+    value: float | None
 
 
 @dataclass(slots=True)
