@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bench.core.records import Chunk, Counters, Finish, PowerRow, Startup, StepRow, TurnRequest
+from bench.core.records import Chunk, Counters, Finish, PowerRow, Progress, Startup, StepRow, TurnRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +82,16 @@ class PowerSensor(Protocol):
     def scope(self) -> str: ...
 
     def read(self, t_ns: int) -> Iterable[PowerRow]: ...
+
+
+class Watch(Protocol):
+    """Who looks on while cases run."""
+
+    def case(self, name: str, index: int, total: int) -> None:
+        """Case `index` of `total`, counted from 1, begins."""
+
+    def phase(self, text: str) -> None:
+        """What the case does now: starting the engine, warming up, measuring."""
+
+    def tick(self, progress: Progress, counters: Counters) -> None:
+        """A few times a second while turns are in flight."""

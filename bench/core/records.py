@@ -6,6 +6,7 @@ engine answers; `TurnRow`, `StepRow`, `PowerRow` and `HealthRow` are rows of the
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -201,6 +202,21 @@ class TurnRow:
     chunk_tokens: list[int] = field(default_factory=list)
     chunk_t_engine_ns: list[int] = field(default_factory=list)
     """The engine's own stamps, coded like `chunk_t_ns`; empty where the engine has none."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the client has done so far, for the live display and the record; it grows while the case runs."""
+
+    turns_planned: int = 0
+    turns_sent: int = 0
+    turns_done: int = 0
+    turns_failed: int = 0
+    sessions_alive: int = 0
+    sessions_done: int = 0
+    output_tokens: int = 0
+    not_sent: Counter[str] = field(default_factory=Counter)
+    """Turns that were never sent, by reason."""
 
 
 @dataclass(frozen=True, slots=True)

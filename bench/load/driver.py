@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench.core.clock import Clock, sleep_until
 from bench.core.errors import BenchError
 from bench.core.protocols import Engine
-from bench.core.records import Sampling, Session, Turn, TurnRequest, TurnRow
+from bench.core.records import Progress, Sampling, Session, Turn, TurnRequest, TurnRow
 from bench.core.spec import ClosedLoadSpec, LoadSpec, PoissonLoadSpec
 from bench.core.units import ns_from_seconds
 from bench.load.arrivals import poisson_arrivals
@@ -30,20 +28,6 @@ class Prompts(Protocol):
 
     def shared_tokens(self, session: Session, turn: Turn) -> int:
         """Leading prompt tokens that earlier calls already covered; called once a turn, in the order of sending."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the client has done so far, for the live display and the record."""
-
-    sessions_done: int = 0
-    sessions_alive: int = 0
-    turns_sent: int = 0
-    turns_done: int = 0
-    turns_failed: int = 0
-    output_tokens: int = 0
-    not_sent: Counter[str] = field(default_factory=Counter)
-    """Turns that were never sent, by reason."""
 
 
 class Driver:
@@ -83,6 +67,7 @@ class Driver:
         Raises EngineError when the engine itself is lost.
         """
         self._time_scale = load.time_scale
+        self.progress.turns_planned += sum(len(session.turns) for session in sessions)
         try:
             match load:
                 case ClosedLoadSpec():

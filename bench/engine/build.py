@@ -1,0 +1,22 @@
+"""From what the suite says to an engine that can be started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.core.clock import Clock
+from bench.core.protocols import Engine
+from bench.core.spec import EngineSpec, MockEngineSpec, NativeEngineSpec
+
+
+def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, max_context_tokens: int) -> Engine:
+    """The engine `spec` names, not yet started. Raises InputError for a model it cannot read."""
+    match spec:
+        case MockEngineSpec():
+            from bench.engine.mock import MockEngine
+
+            return MockEngine(spec, clock=clock, max_context_tokens=max_context_tokens)
+        case NativeEngineSpec():
+            from bench.engine.native import NativeEngine
+
+            return NativeEngine(spec, model_folder, clock=clock)
