@@ -1,7 +1,8 @@
 """The frozen records that pass between rooms while a case runs.
 
 A `Session` is what is asked; a `TurnRequest` is one turn of it with real tokens; `Chunk` and `Finish` are what the
-engine answers; `TurnRow`, `StepRow`, `PowerRow` and `HealthRow` are rows of the result's tables. `_ns` times are on the run's clock.
+engine answers; `TurnRow`, `StepRow`, `PowerRow` and `HealthRow` are rows of the result's tables. Times in `_ns` are on
+the run's clock.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ class MockEngineSpec(_Section):
     """Share of a free-length output that is thinking; pinned lengths take the workload's own split."""
     fail_every: PositiveInt | None = None
     """Fail each n-th turn; null never fails."""
+    max_context_tokens: PositiveInt = 1_000_000
 
 
 EngineSpec = Annotated[NativeEngineSpec | MockEngineSpec, Field(discriminator="kind")]

@@ -9,13 +9,13 @@ from bench.core.protocols import Engine
 from bench.core.spec import EngineSpec, MockEngineSpec, NativeEngineSpec
 
 
-def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, max_context_tokens: int) -> Engine:
+def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock) -> Engine:
     """The engine `spec` names, not yet started. Raises InputError for a model it cannot read."""
     match spec:
         case MockEngineSpec():
             from bench.engine.mock import MockEngine
 
-            return MockEngine(spec, clock=clock, max_context_tokens=max_context_tokens)
+            return MockEngine(spec, clock=clock)
         case NativeEngineSpec():
             from bench.engine.native import NativeEngine
 

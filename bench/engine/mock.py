@@ -24,7 +24,7 @@ class MockEngine:
 
     step_log: StepLog | None = None
 
-    def __init__(self, spec: MockEngineSpec, *, clock: Clock, max_context_tokens: int) -> None:
+    def __init__(self, spec: MockEngineSpec, *, clock: Clock) -> None:
         self._spec = spec
         self._clock = clock
         self._counters = Counters()
@@ -35,7 +35,7 @@ class MockEngine:
             token_ids=False,
             cache_stats=False,
             step_log=False,
-            max_context_tokens=max_context_tokens,
+            max_context_tokens=spec.max_context_tokens,
         )
 
     async def start(self) -> Startup:

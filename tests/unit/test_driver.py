@@ -52,7 +52,7 @@ def drive(sessions: list[Session], load: Any, *, engine: Any = None, **options: 
     async def main() -> Driver:
         clock = VirtualClock()
         spec = MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5)
-        answering = engine(clock) if engine else MockEngine(spec, clock=clock, max_context_tokens=1000)
+        answering = engine(clock) if engine else MockEngine(spec, clock=clock)
         driver = Driver(answering, clock, CountedPrompts(), rows.append, pinned=True, **options)
         await driver.drive(sessions, load)
         return driver
@@ -109,7 +109,7 @@ def test_turns_after_a_failed_one_are_not_sent_and_are_counted() -> None:
     rows, driver = drive(
         [chain("a", 4)],
         ClosedLoadSpec(kind="closed", concurrency=1),
-        engine=lambda clock: MockEngine(failing, clock=clock, max_context_tokens=1000),
+        engine=lambda clock: MockEngine(failing, clock=clock),
     )
     assert [row.status for row in rows] == ["ok", "failed"]
     assert rows[1].error == "declared by fail_every"
@@ -139,7 +139,7 @@ def test_cancelling_the_drive_logs_what_was_in_flight() -> None:
 
     async def main() -> None:
         clock = VirtualClock()
-        engine = MockEngine(MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5), clock=clock, max_context_tokens=1000)
+        engine = MockEngine(MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5), clock=clock)
         driver = Driver(engine, clock, CountedPrompts(), rows.append, pinned=True)
         load = ClosedLoadSpec(kind="closed", concurrency=2)
         driving = asyncio.create_task(driver.drive([chain(f"s{i}", 1, output=1000) for i in range(4)], load))
@@ -162,7 +162,7 @@ def test_a_lost_engine_is_told_as_itself() -> None:
         drive(
             [chain("a", 1), chain("b", 1)],
             ClosedLoadSpec(kind="closed", concurrency=2),
-            engine=lambda clock: Lost(MockEngineSpec(kind="mock"), clock=clock, max_context_tokens=10),
+            engine=lambda clock: Lost(MockEngineSpec(kind="mock"), clock=clock),
         )
 
 
@@ -175,7 +175,7 @@ def test_a_request_seed_is_its_own_and_repeats() -> None:
             return await super().submit(request, sink)
 
     def watched(clock: Any) -> Watching:
-        return Watching(MockEngineSpec(kind="mock"), clock=clock, max_context_tokens=10)
+        return Watching(MockEngineSpec(kind="mock"), clock=clock)
 
     for _ in range(2):
         drive([chain("a", 2), chain("b", 1)], ClosedLoadSpec(kind="closed", concurrency=1), engine=watched)
