@@ -1,0 +1,177 @@
+"""Writing a result while a case runs: append-only, readable after a crash, sealed when done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.core.digest import file_digest
+from bench.core.errors import EngineError
+from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
+from bench.core.spec import Case
+from bench.results.record import RECORD_FILE, Record, TableSeal, replace_file, write_record
+from bench.results.result import MANIFEST_FILE, NOTES_FILE, Result, parquet_path, read_stream, stream_path
+from bench.results.tables import SCHEMAS, Tables, batch_of, content_digest
+
+FLUSH_EVERY_S = 1.0
+
+
+class ResultWriter:
+    """The one writer of a new result folder `<out>/<UTC time>-<case name>-<short case id>`.
+
+    The folder holds a readable result from the first moment: a record whose verdict is `interrupted` until `finish`.
+    Every method raises EngineError when the disk refuses; what was written before stays readable.
+    Not for use by several threads at once.
+    """
+
+    def __init__(
+        self, out_dir: Path, *, case: Case, node: dict[str, Any], provenance: dict[str, Any], workload: dict[str, Any]
+    ) -> None:
+        self.path = _new_folder(out_dir, case)
+        self.record = Record(id=self.path.name, case=case, node=node, provenance=provenance, workload=workload)
+        self._pending: dict[str, list[object]] = {name: [] for name in SCHEMAS}
+        self._flushed_s = time.monotonic()
+        self._streams: dict[str, _Stream] = {}
+        with _told(self.path):
+            write_record(self.path / RECORD_FILE, self.record)
+            self._streams = {name: _Stream(stream_path(self.path, name), name) for name in SCHEMAS}
+            self._notes = (self.path / NOTES_FILE).open("x", encoding="utf-8", buffering=1)
+
+    def append_turns(self, rows: Sequence[TurnRow]) -> None:
+        self._append("turns", rows)
+
+    def append_steps(self, rows: Sequence[StepRow]) -> None:
+        self._append("steps", rows)
+
+    def append_power(self, rows: Sequence[PowerRow]) -> None:
+        self._append("power", rows)
+
+    def append_health(self, rows: Sequence[HealthRow]) -> None:
+        self._append("health", rows)
+
+    def note(self, message: str, **evidence: Any) -> None:
+        """Keep a remark on the run, with the time of day."""
+        line = {"time": datetime.now(UTC).isoformat(), "message": message, **evidence}
+        with _told(self.path / NOTES_FILE):
+            self._notes.write(json.dumps(line) + "\n")
+
+    def flush(self) -> None:
+        """Hand everything appended so far to the operating system, where a crash of this process cannot lose it."""
+        for name, rows in self._pending.items():
+            if rows:
+                self._streams[name].write(rows)
+                rows.clear()
+        self._flushed_s = time.monotonic()
+
+    def tables(self) -> Tables:
+        """Everything appended so far, also what a full disk refused."""
+        return Tables(**{name: self._table(name) for name in SCHEMAS})
+
+    def finish(self, record: Record) -> Result:
+        """Seal the result: tables as Parquet, `record` with their digests, the manifest; then the streams go.
+
+        `record` is `self.record` with the sections that are now known. After a failed write it may still find room.
+        """
+        tables = self.tables()
+        for stream in self._streams.values():
+            stream.close()
+        with _told(self.path):
+            self._notes.close()
+            for name, table in tables.items():
+                _write_parquet(parquet_path(self.path, name), table)
+            seals = {name: TableSeal(rows=len(t), sha256=content_digest(t)) for name, t in tables.items()}
+            record = record.model_copy(update={"tables": seals})
+            write_record(self.path / RECORD_FILE, record)
+            sealed = [RECORD_FILE, NOTES_FILE, *(parquet_path(self.path, name).name for name in SCHEMAS)]
+            manifest = {"files": {name: file_digest(self.path / name) for name in sealed}}
+            replace_file(self.path / MANIFEST_FILE, (json.dumps(manifest, indent=1) + "\n").encode())
+            for name in SCHEMAS:
+                stream_path(self.path, name).unlink()
+        return Result(path=self.path, record=record)
+
+    def _append(self, name: str, rows: Sequence[object]) -> None:
+        self._pending[name].extend(rows)
+        if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
+            self.flush()
+
+    def _table(self, name: str) -> Any:
+        written = read_stream(stream_path(self.path, name), name)
+        return pa.concat_tables([written, pa.Table.from_batches([batch_of(name, self._pending[name])])])
+
+
+class _Stream:
+    """One table growing on disk as an Arrow IPC stream."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._file = path.open("xb")
+        self._writer = pa.ipc.new_stream(self._file, SCHEMAS[name])
+        self._failed: str | None = None
+        self._file.flush()
+
+    def write(self, rows: Sequence[object]) -> None:
+        """Append `rows` as one batch. After one failure nothing more is written: the stream may end inside a batch."""
+        if self._failed is not None:
+            raise EngineError(self._failed)
+        try:
+            self._writer.write_batch(batch_of(self._name, rows))
+            self._file.flush()
+        except OSError as error:
+            self._failed = _sentence(self._path, error)
+            raise EngineError(self._failed) from error
+
+    def close(self) -> None:
+        if self._failed is None:
+            self._writer.close()
+        with contextlib.suppress(OSError):  # the rest of a batch that was refused before is refused again
+            self._file.close()
+
+
+def _new_folder(out_dir: Path, case: Case) -> Path:
+    """A folder that did not exist: runs of one case within one second are numbered."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{case.spec.name}-{case.id[:8]}"
+    repeat = 1
+    while True:
+        folder = out_dir / (name if repeat == 1 else f"{name}-{repeat}")
+        try:
+            with _told(folder):
+                folder.mkdir(parents=True)
+        except FileExistsError:
+            repeat += 1
+        else:
+            return folder
+
+
+def _write_parquet(path: Path, table: Any) -> None:
+    """Write `table` to `path` whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        pq.write_table(table, part, compression="zstd")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into one line that names `path`."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise EngineError(_sentence(path, error)) from error
+
+
+def _sentence(path: Path, error: OSError) -> str:
+    return f"{error.filename or path}: cannot be written: {error.strerror or error}"
