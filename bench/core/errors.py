@@ -21,6 +21,22 @@ class InputError(BenchError):
         line = what if self.where is None else f"{self.where}: {what}"
         super().__init__(line if allowed is None else f"{line} (allowed: {allowed})")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions pickle by their positional arguments; this one has to cross from an engine's process.
+        return _input_error, (self.what, self.where, self.allowed)
+
 
 class EngineError(BenchError):
     """The engine or the machine under it failed; the run cannot go on."""
+
+
+def _input_error(what: str, where: str | None, allowed: str | None) -> InputError:
+    return InputError(what, where=where, allowed=allowed)
+
+
+def first_told(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of failures that came together, the one a user should hear of: ours if there is one, else the first."""
+    told: BaseException = group.subgroup(BenchError) or group
+    while isinstance(told, BaseExceptionGroup):
+        told = told.exceptions[0]
+    return told

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from bench.core.clock import Clock, sleep_until
-from bench.core.errors import BenchError
+from bench.core.errors import first_told
 from bench.core.protocols import Engine
 from bench.core.records import Progress, Sampling, Session, Turn, TurnRequest, TurnRow
 from bench.core.spec import ClosedLoadSpec, LoadSpec, PoissonLoadSpec
@@ -75,7 +75,7 @@ class Driver:
                 case PoissonLoadSpec():
                     await self._poisson(sessions, load)
         except BaseExceptionGroup as group:
-            raise _first_told(group) from None
+            raise first_told(group) from None
 
     async def _closed(self, sessions: Sequence[Session], concurrency: int) -> None:
         queue = iter(sessions)
@@ -190,12 +190,3 @@ class Driver:
         self.progress.turns_done += row.status == "ok"
         self.progress.turns_failed += row.status == "failed"
         self.progress.output_tokens += row.output_tokens
-
-
-def _first_told(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure a user should hear of: one of ours if there is one, else the first."""
-    told = group.subgroup(BenchError) or group
-    first: BaseException = told
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
