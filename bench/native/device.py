@@ -1,0 +1,37 @@
+"""Where the model runs and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.core.errors import InputError
+from bench.native.cgroup import available_memory_bytes
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of `auto`, `cpu` or `cuda`; `auto` takes the GPU where there is one.
+
+    Raises InputError for `cuda` on a machine without one.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is usable here", where="engine.device", allowed="auto, cpu")
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, stored: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of the weights and of every activation. `auto` is `stored` on a GPU and float32 on a CPU."""
+    if name != "auto":
+        return _DTYPES[name]
+    return torch.float32 if device.type == "cpu" else stored
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can still be taken on `device`."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return available_memory_bytes()

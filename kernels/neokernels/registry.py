@@ -1,0 +1,91 @@
+"""Which implementation answers for an operation, and why.
+
+Every operation is an `Operation`: implementations of one signature in order of preference, the torch reference last. An
+engine resolves each operation once, while it loads, and calls what it got from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an operation will run, as far as an implementation may need to know it."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def anywhere(target: Target) -> str | None:  # noqa: ARG001 - the signature of every requirement
+    """The requirement of an implementation that needs nothing."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation(Generic[P, T]):
+    """One way to compute an operation."""
+
+    name: str
+    function: Callable[P, T]
+    refuses: Callable[[Target], str | None] = anywhere
+    """Why it cannot run on a target; None when it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What answered for an operation. `reason` holds every refusal that came before."""
+
+    operation: str
+    implementation: str
+    reason: str
+
+
+class Operation(Generic[P, T]):
+    """An operation by name, callable like each of its implementations."""
+
+    def __init__(self, name: str, *implementations: Implementation[P, T]) -> None:
+        self.name = name
+        self.implementations = implementations
+
+    def choose(self, target: Target) -> tuple[Callable[P, T], Choice]:
+        """The first implementation that does not refuse `target`. Raises LookupError when all do."""
+        refusals: list[str] = []
+        for implementation in self.implementations:
+            refusal = implementation.refuses(target)
+            if refusal is None:
+                reason = "; ".join(refusals) or "first choice"
+                return implementation.function, Choice(self.name, implementation.name, reason)
+            refusals.append(f"{implementation.name}: {refusal}")
+        raise LookupError(f"{self.name} has no implementation for {target}: {'; '.join(refusals)}")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Compute with the implementation that the first argument, a tensor, resolves to."""
+        first: Any = args[0]
+        function, _ = self.choose(Target(first.device, first.dtype))
+        return function(*args, **kwargs)
+
+
+class Registry:
+    """Resolves operations for one engine and remembers what answered."""
+
+    def __init__(self) -> None:
+        self._choices: dict[str, Choice] = {}
+
+    def resolve(self, operation: Operation[P, T], target: Target) -> Callable[P, T]:
+        """The implementation to call for `operation` on `target`. Raises LookupError where there is none."""
+        function, choice = operation.choose(target)
+        self._choices[operation.name] = choice
+        return function
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """One choice an operation, in the order they were resolved."""
+        return tuple(self._choices.values())

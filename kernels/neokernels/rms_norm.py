@@ -1,0 +1,30 @@
+"""Root-mean-square normalisation, with and without the residual sum in front.
+
+y = x / sqrt(mean(x²) + eps) · w
+
+Source: Zhang & Sennrich 2019 (arXiv:1910.07467) eq. 4, with Llama's eps. The mean and the quotient are taken in float32
+whatever the dtype; the product with the weight is taken in the dtype of x, as transformers' Llama and Qwen3 do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neokernels.registry import Implementation, Operation
+
+
+def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x [..., H], weight [H]; returns the shape and dtype of x."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def add_rms_norm_reference(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Normalises residual + x; x and residual [..., H], weight [H]. Returns the normalised sum and the sum."""
+    total = residual + x
+    return rms_norm_reference(total, weight, eps), total
+
+
+rms_norm = Operation("rms_norm", Implementation("reference", rms_norm_reference))
+add_rms_norm = Operation("add_rms_norm", Implementation("reference", add_rms_norm_reference))
