@@ -1,0 +1,109 @@
+"""The processors and the memory of the machine, read from /proc and /sys so that every architecture is told alike."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+from bench.node.cgroup import cpuset_cpus, memory_limit_bytes, quota_cpus
+from bench.node.facts import AbsentError, Facts, count_cpu_list, read_int, read_text
+
+_ARM_PARTS = {("0x41", "0xd4f"): "Arm Neoverse V2", ("0x41", "0xd40"): "Arm Neoverse V1"}
+"""Arm kernels tell implementer and part (of the Main ID Register) instead of a name: Grace's cores and Graviton 3's."""
+
+_DECISIVE_FLAGS = (
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
+    *("asimddp", "i8mm", "bf16", "sve", "sve2", "svei8mm", "svebf16", "sme"),
+)
+"""Instruction sets that decide which matrix kernels a CPU can run."""
+
+
+def cpu_facts(root: Path = Path("/")) -> dict[str, Any]:
+    """Model, topology, what the process may use, and how clocks are governed."""
+    facts = Facts()
+    facts.take("architecture", platform.machine)
+    facts.take("model", lambda: _model(root))
+    facts.take("sockets", lambda: len({package for package, _ in _cores(root)}))
+    facts.take("cores", lambda: len(_cores(root)))
+    threads = facts.take("threads", lambda: count_cpu_list(read_text(root / "sys/devices/system/cpu/online")))
+    facts.take("affinity_threads", lambda: count_cpu_list(_status(root, "Cpus_allowed_list")))
+    cpuset = facts.take("cpuset_threads", lambda: cpuset_cpus(root))
+    quota = facts.take("quota_cpus", lambda: quota_cpus(root))
+    facts.take("node_vcpus", lambda: node_vcpus(threads, cpuset, quota))
+    facts.take("flags", lambda: _flags(root))
+    facts.take("governor", lambda: read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+    facts.take("max_mhz", lambda: read_int(root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq") / 1000)
+    facts.take("numa_nodes", lambda: count_cpu_list(read_text(root / "sys/devices/system/node/online")))
+    return facts.as_dict()
+
+
+def memory_facts(root: Path = Path("/")) -> dict[str, Any]:
+    """Memory of the machine and the process's share of it, in bytes."""
+    facts = Facts()
+    facts.take("total_bytes", lambda: memory_bytes(root, "MemTotal"))
+    facts.take("limit_bytes", lambda: memory_limit_bytes(root))
+    return facts.as_dict()
+
+
+def node_vcpus(threads: int | None, cpuset: int | None, quota: float | None) -> int:
+    """The vCPUs of the node as it would be rented.
+
+    A container's CPU set and quota make a smaller node; a process's own affinity (`taskset`) does not, since the rest
+    is paid for too. A quota of part of a CPU is rented as a whole one. Raises AbsentError when nothing tells.
+    """
+    told = [count for count in (threads, cpuset, None if quota is None else math.ceil(quota)) if count is not None]
+    if not told:
+        raise AbsentError("neither the kernel nor a control group tells how many CPUs there are")
+    return min(told)
+
+
+def memory_bytes(root: Path, name: str) -> int:
+    """A line of /proc/meminfo. Raises AbsentError when it is not there."""
+    for line in read_text(root / "proc/meminfo").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024
+    raise AbsentError(f"/proc/meminfo has no {name}")
+
+
+def _model(root: Path) -> str:
+    fields = _cpuinfo(root)
+    arm = _ARM_PARTS.get((fields.get("CPU implementer", ""), fields.get("CPU part", "")))
+    name = fields.get("model name") or fields.get("Model") or arm
+    if name is None:
+        raise AbsentError("/proc/cpuinfo names no model, and its implementer and part are not known")
+    return name
+
+
+def _flags(root: Path) -> list[str]:
+    fields = _cpuinfo(root)
+    told = fields.get("flags") or fields.get("Features")
+    if told is None:
+        raise AbsentError("/proc/cpuinfo lists no flags")
+    return [flag for flag in _DECISIVE_FLAGS if flag in told.split()]
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The fields of the first processor."""
+    first = read_text(root / "proc/cpuinfo").split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cores(root: Path) -> set[tuple[int, int]]:
+    """Every physical core as (package, core). Raises AbsentError where the kernel tells no topology."""
+    folders = list((root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology"))
+    if not folders:
+        raise AbsentError("the kernel tells no CPU topology")
+    return {(read_int(folder / "physical_package_id"), read_int(folder / "core_id")) for folder in folders}
+
+
+def _status(root: Path, name: str) -> str:
+    for line in read_text(root / "proc/self/status").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    raise AbsentError(f"/proc/self/status has no {name}")

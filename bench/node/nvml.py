@@ -1,0 +1,90 @@
+"""NVIDIA's management library with its errors turned into reasons.
+
+Every read either answers or raises AbsentError with what NVML said. The `api` is the pynvml module, or an object that
+answers the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from bench.node.facts import AbsentError
+
+_MEMBER_OF_TYPE = {
+    pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
+    pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
+    pynvml.NVML_VALUE_TYPE_SIGNED_INT: "siVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_SHORT: "usVal",
+}
+
+
+class Nvml:
+    """The library, opened. NVML counts its openings, so each owner closes its own."""
+
+    def __init__(self, api: Any = pynvml) -> None:
+        """Raises AbsentError where there is no library, no driver or no permission."""
+        self._api = api
+        try:
+            api.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise AbsentError(f"NVML cannot be opened: {error}") from None
+
+    def close(self) -> None:
+        self._api.nvmlShutdown()
+
+    def ask(self, function: str, *arguments: Any) -> Any:
+        """What an NVML function answers. Raises AbsentError with NVML's own words when it does not."""
+        try:
+            return getattr(self._api, function)(*arguments)
+        except pynvml.NVMLError as error:
+            raise AbsentError(f"{function}: {error}") from None
+
+    def devices(self) -> list[Device]:
+        """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says. Raises AbsentError if they cannot be listed."""
+        count = self.ask("nvmlDeviceGetCount")
+        return [Device(i, self.ask("nvmlDeviceGetHandleByIndex", i), self) for i in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU as NVML knows it."""
+
+    index: int
+    handle: Any
+    nvml: Nvml
+
+    @property
+    def name(self) -> str:
+        """What the tables call it."""
+        return f"gpu{self.index}"
+
+    def ask(self, function: str, *arguments: Any) -> Any:
+        """What an NVML function answers about this device. Raises AbsentError when it does not."""
+        return self.nvml.ask(function, self.handle, *arguments)
+
+    def field(self, field: int, scope: int) -> float:
+        """One field value in NVML's own unit. Raises AbsentError: each field carries a status apart from the call's."""
+        (value,) = self.fields([(field, scope)])
+        if isinstance(value, AbsentError):
+            raise value
+        return value
+
+    def fields(self, wanted: Sequence[tuple[int, int]]) -> list[float | AbsentError]:
+        """Field values by (field, scope), in one call to the driver; in place of each that is not told, why."""
+        answers = self.ask("nvmlDeviceGetFieldValues", list(wanted))
+        return [_value(answer) for answer in answers]
+
+
+def _value(answer: Any) -> float | AbsentError:
+    if answer.nvmlReturn != pynvml.NVML_SUCCESS:
+        return AbsentError(
+            f"NVML field {answer.fieldId}, scope {answer.scopeId}: {pynvml.NVMLError(answer.nvmlReturn)}"
+        )
+    return float(getattr(answer.value, _MEMBER_OF_TYPE[answer.valueType]))

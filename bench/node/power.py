@@ -1,0 +1,145 @@
+"""Which energy sensors this machine has, and the recorder that samples them while a case runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pynvml
+
+from bench.core.clock import Clock
+from bench.core.protocols import PowerSensor
+from bench.core.records import PowerRow
+from bench.core.spec import DeclaredPowerSpec
+from bench.core.units import NS_PER_S, ns_from_seconds
+from bench.node.facts import AbsentError
+from bench.node.gpu_power import GpuSensor
+from bench.node.nvml import Nvml
+from bench.node.rapl import package_sensors
+
+_SCOPES_WITHOUT_A_READER = ("module", "node", "rack", "facility")
+
+
+class DeviceSensor(PowerSensor, Protocol):
+    """A sensor that can say what it reads and what went wrong."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def problem(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Every sensor that can be read, and for each scope without one, why."""
+
+    sensors: tuple[DeviceSensor, ...]
+    missing: dict[str, str]
+    nvml: Nvml | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """By device: what is read."""
+        return {sensor.device: sensor.source for sensor in self.sensors}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """By device: the last reading that failed, for the record."""
+        return {sensor.device: sensor.problem for sensor in self.sensors if sensor.problem is not None}
+
+    def close(self) -> None:
+        if self.nvml is not None:
+            self.nvml.close()
+
+
+def open_sensors(declared: DeclaredPowerSpec | None = None, *, root: Path = Path("/"), api: Any = pynvml) -> Sensors:
+    """Open what can be read. A scope is whole or missing: one unreadable GPU of eight makes `gpu` missing.
+
+    Declared watts are never sampled: they are an assumption, kept in the case, and only explain the missing scope here.
+    """
+    found: list[DeviceSensor] = []
+    missing = dict.fromkeys(_SCOPES_WITHOUT_A_READER, "no sensor of this scope is read")
+    nvml = None
+    try:
+        nvml = Nvml(api)
+        found += _gpu_sensors(nvml)
+    except AbsentError as absent:
+        missing["gpu"] = str(absent)
+    try:
+        found += package_sensors(root)
+    except AbsentError as absent:
+        missing["cpu"] = str(absent)
+    if declared is not None and declared.scope in missing:
+        missing[declared.scope] += f"; {declared.watts:g} W is declared for it, which is assumed and not measured"
+    return Sensors(tuple(found), missing, nvml)
+
+
+def _gpu_sensors(nvml: Nvml) -> list[GpuSensor]:
+    devices = nvml.devices()
+    if not devices:
+        raise AbsentError("NVML finds no GPU")
+    return [GpuSensor(device) for device in devices]
+
+
+class PowerRecorder:
+    """Samples sensors while it is entered: first before its body and last after it, so that the body is covered.
+
+    Sensors are read in a worker thread, because a driver may take milliseconds to answer and the event loop stamps
+    tokens meanwhile; `on_rows` is called on the event loop, so a table needs no lock. A sensor's rows carry the time
+    just before it was read. An exception of `on_rows` ends the sampling and is raised on leaving, unless the body
+    raised its own.
+    """
+
+    def __init__(
+        self,
+        sensors: Sequence[PowerSensor],
+        clock: Clock,
+        on_rows: Callable[[list[PowerRow]], None],
+        interval_s: float = 0.1,
+    ) -> None:
+        self._sensors = sensors
+        self._clock = clock
+        self._on_rows = on_rows
+        self._interval_ns = ns_from_seconds(interval_s)
+        self._leaving = asyncio.Event()
+        self._sampling: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._sensors:
+            await self._sample()
+            self._sampling = asyncio.create_task(self._sample_until_leaving())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sampling is None:
+            return
+        self._leaving.set()
+        (failure,) = await asyncio.gather(self._sampling, return_exceptions=True)
+        if failure is not None and error is None:
+            raise failure
+
+    async def _sample_until_leaving(self) -> None:
+        due_ns = self._clock.now_ns() + self._interval_ns
+        while not self._leaving.is_set():
+            with contextlib.suppress(TimeoutError):
+                wait_s = max(0, due_ns - self._clock.now_ns()) / NS_PER_S
+                await asyncio.wait_for(self._leaving.wait(), wait_s)
+            await self._sample()
+            due_ns = max(due_ns, self._clock.now_ns()) + self._interval_ns
+
+    async def _sample(self) -> None:
+        self._on_rows(await asyncio.to_thread(self._read))
+
+    def _read(self) -> list[PowerRow]:
+        return [row for sensor in self._sensors for row in sensor.read(self._clock.now_ns())]
