@@ -1,0 +1,1 @@
+"""What a machine could do, as its makers and others published it."""
