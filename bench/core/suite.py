@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar, get_args
 
 import yaml
@@ -59,17 +62,34 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError with the line where it stops being one."""
+    text = ""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where=line) from error
+    except ValueError as error:
+        # Something shaped like a date that is not one: PyYAML lets the calendar's own error through, without a mark.
+        where = f"{path}:{_line_of_false_date(text)}"
+        raise InputError(f"no such date: {error}", where=where, allowed="YYYY-MM-DD") from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
     return _mapping(document, path, "the document")
+
+
+def _line_of_false_date(text: str) -> int:
+    """Line of the first scalar that has the form of a date and is none."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for year, month, day in re.findall(r"(?<!\d)(\d{4})-(\d\d?)-(\d\d?)(?!\d)", line):
+            try:
+                date(int(year), int(month), int(day))
+            except ValueError:
+                return number
+    return 1
 
 
 def parse(model: type[M], data: dict[str, Any], where: str) -> M:
@@ -93,7 +113,8 @@ def _first_mistake(error: ValidationError, model: type[BaseModel], where: str) -
     if first["type"] == "union_tag_invalid":
         tag, expected = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         return InputError(f"{_dotted(*place, 'kind')} = {tag!r}", where=where, allowed=expected)
-    return InputError(f"{_dotted(*place)} = {first['input']!r}", where=where, allowed=_sentence(first["msg"]))
+    given = shorten(repr(first["input"]), 100, placeholder=" ...")
+    return InputError(f"{_dotted(*place)} = {given}", where=where, allowed=_sentence(first["msg"]))
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[int | str], type[BaseModel]]:
