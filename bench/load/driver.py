@@ -15,7 +15,7 @@ from bench.core.clock import Clock, sleep_until
 from bench.core.errors import first_told
 from bench.core.protocols import Engine
 from bench.core.records import Progress, Sampling, Session, Turn, TurnRequest, TurnRow
-from bench.core.spec import ClosedLoadSpec, LoadSpec, PoissonLoadSpec
+from bench.core.spec import ClosedLoadSpec, PoissonLoadSpec, Spec
 from bench.core.units import ns_from_seconds
 from bench.load.arrivals import poisson_arrivals
 from bench.load.turn_sink import TurnSink
@@ -31,10 +31,7 @@ class Prompts(Protocol):
 
 
 class Driver:
-    """Drives sessions through one engine.
-
-    `log` receives every turn that was sent, once, when it has ended. No turn is sent after `stop_sending_ns`.
-    """
+    """Drives sessions through one engine as `spec` says; `log` receives every turn that was sent when it has ended."""
 
     def __init__(
         self,
@@ -42,38 +39,36 @@ class Driver:
         clock: Clock,
         prompts: Prompts,
         log: Callable[[TurnRow], None],
+        spec: Spec,
         *,
-        pinned: bool,
-        temperature: float = 0.0,
-        seed: int = 0,
         warmup: bool = False,
-        stop_sending_ns: int | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._prompts = prompts
         self._log = log
-        self._pinned = pinned
-        self._temperature = temperature
-        self._seed = seed
+        self._load = spec.load
+        self._workload = spec.workload
+        self._pinned = spec.workload.length_mode == "pinned"
+        self._max_seconds = None if warmup else spec.measure.max_seconds
+        self._stop_sending_ns: int | None = None
         self._warmup = warmup
-        self._stop_sending_ns = stop_sending_ns
-        self._time_scale = 1.0
         self.progress = Progress()
 
-    async def drive(self, sessions: Sequence[Session], load: LoadSpec) -> None:
+    async def drive(self, sessions: Sequence[Session]) -> None:
         """Send every turn of `sessions`. Cancelling this cancels what is in flight and logs it as cancelled.
 
         Raises EngineError when the engine itself is lost.
         """
-        self._time_scale = load.time_scale
         self.progress.turns_planned += sum(len(session.turns) for session in sessions)
+        if self._max_seconds is not None:
+            self._stop_sending_ns = self._clock.now_ns() + ns_from_seconds(self._max_seconds)
         try:
-            match load:
-                case ClosedLoadSpec():
-                    await self._closed(sessions, load.concurrency)
+            match self._load:
+                case ClosedLoadSpec(concurrency=concurrency):
+                    await self._closed(sessions, concurrency)
                 case PoissonLoadSpec():
-                    await self._poisson(sessions, load)
+                    await self._poisson(sessions, self._load)
         except BaseExceptionGroup as group:
             raise first_told(group) from None
 
@@ -130,7 +125,7 @@ class Driver:
         ends_ns = [end_ns for end_ns in before if end_ns is not None]
         if len(ends_ns) < len(before):
             return self._give_up(turn, completed, "an earlier turn of the session did not complete")
-        due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._time_scale)
+        due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._load.time_scale)
         prompt_ids = self._prompts.realise(session, turn)
         await sleep_until(self._clock, due_ns)
         if self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns:
@@ -165,7 +160,7 @@ class Driver:
             prompt_ids=prompt_ids,
             max_tokens=turn.output_tokens,
             ignore_eos=self._pinned,
-            sampling=Sampling(temperature=self._temperature, seed=self._request_seed(session, turn)),
+            sampling=Sampling(temperature=self._workload.temperature, seed=self._request_seed(session, turn)),
         )
         sink = TurnSink(row, pinned=self._pinned)
         self.progress.turns_sent += 1
@@ -183,7 +178,7 @@ class Driver:
 
     def _request_seed(self, session: Session, turn: Turn) -> int:
         """A seed of the turn's own, the same in every run of the case and on every interpreter."""
-        name = f"{self._seed}/{session.id}/{turn.index}".encode()
+        name = f"{self._workload.seed}/{session.id}/{turn.index}".encode()
         return int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())
 
     def _account(self, row: TurnRow) -> None:

@@ -11,7 +11,16 @@ from bench.core.clock import VirtualClock, run_virtual
 from bench.core.errors import EngineError
 from bench.core.protocols import Handle, Sink
 from bench.core.records import Segment, Session, Turn, TurnRequest, TurnRow
-from bench.core.spec import ClosedLoadSpec, MockEngineSpec, PoissonLoadSpec
+from bench.core.spec import (
+    ClosedLoadSpec,
+    LoadSpec,
+    MeasureSpec,
+    MockEngineSpec,
+    ModelSpec,
+    PoissonLoadSpec,
+    ReasoningSpec,
+    Spec,
+)
 from bench.engine.mock import MockEngine
 from bench.load.arrivals import poisson_arrivals
 from bench.load.driver import Driver
@@ -46,15 +55,27 @@ def chain(name: str, turns: int, delay_s: float = 0.0, output: int = 4, thinking
     )
 
 
-def drive(sessions: list[Session], load: Any, *, engine: Any = None, **options: Any) -> tuple[list[TurnRow], Driver]:
+def spec(load: LoadSpec, **measure: Any) -> Spec:
+    return Spec(
+        name="driven",
+        model=ModelSpec(path="none"),
+        workload=ReasoningSpec(kind="reasoning", sessions=1),
+        load=load,
+        measure=MeasureSpec(**measure),
+    )
+
+
+def drive(
+    sessions: list[Session], load: LoadSpec, *, engine: Any = None, **measure: Any
+) -> tuple[list[TurnRow], Driver]:
     rows: list[TurnRow] = []
 
     async def main() -> Driver:
         clock = VirtualClock()
-        spec = MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5)
-        answering = engine(clock) if engine else MockEngine(spec, clock=clock)
-        driver = Driver(answering, clock, CountedPrompts(), rows.append, pinned=True, **options)
-        await driver.drive(sessions, load)
+        mock = MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5)
+        answering = engine(clock) if engine else MockEngine(mock, clock=clock)
+        driver = Driver(answering, clock, CountedPrompts(), rows.append, spec(load, **measure))
+        await driver.drive(sessions)
         return driver
 
     driver = run_virtual(main())
@@ -117,9 +138,7 @@ def test_turns_after_a_failed_one_are_not_sent_and_are_counted() -> None:
 
 
 def test_nothing_is_sent_after_the_deadline() -> None:
-    rows, driver = drive(
-        [chain("a", 10, delay_s=1.0)], ClosedLoadSpec(kind="closed", concurrency=1), stop_sending_ns=2500 * MS
-    )
+    rows, driver = drive([chain("a", 10, delay_s=1.0)], ClosedLoadSpec(kind="closed", concurrency=1), max_seconds=2.5)
     assert len(rows) == 3
     assert sum(driver.progress.not_sent.values()) == 7
 
@@ -140,9 +159,9 @@ def test_cancelling_the_drive_logs_what_was_in_flight() -> None:
     async def main() -> None:
         clock = VirtualClock()
         engine = MockEngine(MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5), clock=clock)
-        driver = Driver(engine, clock, CountedPrompts(), rows.append, pinned=True)
         load = ClosedLoadSpec(kind="closed", concurrency=2)
-        driving = asyncio.create_task(driver.drive([chain(f"s{i}", 1, output=1000) for i in range(4)], load))
+        driver = Driver(engine, clock, CountedPrompts(), rows.append, spec(load))
+        driving = asyncio.create_task(driver.drive([chain(f"s{i}", 1, output=1000) for i in range(4)]))
         await asyncio.sleep(0.1)
         driving.cancel()
         await asyncio.wait({driving})
