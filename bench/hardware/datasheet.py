@@ -1,8 +1,8 @@
 """Datasheets: what an accelerator could do, each figure with where it was published.
 
 Two conventions are easy to mix up and double a figure silently: peak rates with structured sparsity, and link bandwidth
-of both directions together. A datasheet has columns for dense rates and for one direction only, says so in the file, and
-is refused where its figures contradict that.
+of both directions together. A datasheet has columns for dense rates and for one direction only, says so, and is refused
+where its figures contradict that.
 """
 
 from __future__ import annotations
