@@ -10,11 +10,21 @@ weights; q/k-norm, an RMS norm over each head before the rotation, Qwen3 technic
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from neokernels.registry import Implementation, Operation
 from neokernels.rms_norm import rms_norm_reference
+
+
+class QkNorm(NamedTuple):
+    """The RMS norm over each head that Qwen3 puts before the rotation; weights [D]."""
+
+    query_weight: Tensor
+    key_weight: Tensor
+    eps: float
 
 
 def rotary_factors(positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -34,12 +44,12 @@ def rope_kv_write_reference(
     slots: Tensor,
     key_cache: Tensor,
     value_cache: Tensor,
-    qk_norm: tuple[Tensor, Tensor, float] | None,
+    qk_norm: QkNorm | None,
 ) -> Tensor:
     """Writes the step's keys and values at their slots and returns the queries, [T, query heads, D].
 
     qkv [T, (query heads + 2·KV heads)·D]; cos and sin [T, D] from `rotary_factors`; slots [T] int64, where -1 writes
-    nothing; caches [blocks, block tokens, KV heads, D]; qk_norm is the query's weight [D], the key's, and eps.
+    nothing; caches [blocks, block tokens, KV heads, D]; without `qk_norm` the heads are rotated as they are.
     """
     kv_heads, head_dim = key_cache.shape[2:]
     heads = qkv.view(len(qkv), -1, head_dim)

@@ -3,8 +3,8 @@
 token = argmax_v( logits_v / temperature + g_v ),  g_v = −log(−log(1 − u_v)),  u_v uniform in (0, 1)
 
 draws v with probability softmax(logits / temperature)_v (the Gumbel-max trick; Maddison, Tarlow & Minka 2014,
-arXiv:1411.0030). u_v is the (v + 1)-th output of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) from
-a state that depends on seed and position alone, so what a request is given does not depend on who shares its batch.
+arXiv:1411.0030). u_v is output v + 1 of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) from a state
+that depends on seed and position alone, so what a request is given does not depend on who shares its batch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def gumbel_noise(seeds: Tensor, positions: Tensor, vocabulary: int) -> Tensor:
     state = _mix(_mix(seeds + _GAMMA) + positions * _GAMMA)
     counter = torch.arange(1, vocabulary + 1, device=seeds.device) * _GAMMA
     bits = _mix(state[:, None] + counter)
-    # Half a unit is added so that neither 0 nor 1 occurs; small u, the ones that win, keep float32's relative precision.
+    # Half a unit keeps u above 0, where the noise would be infinite. Small u, the ones that win, keep the relative
+    # precision of float32; a u that rounds to 1 only loses for certain what it had lost anyway.
     uniform = (_shift(bits, 11).float() + 0.5) * 2.0**-53
     return -torch.log(-torch.log1p(-uniform))
 

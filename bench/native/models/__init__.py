@@ -1,0 +1,56 @@
+"""From a model folder to a model that can step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from neokernels.registry import Registry, Target
+from torch import Tensor
+
+from bench.native.batch import Batch
+from bench.native.kv_pool import KvPool
+from bench.native.model_config import ModelConfig
+from bench.native.models import llama, qwen3
+from bench.native.models.decoder import Decoder, DecoderWeights
+from bench.native.models.operations import Operations
+from bench.native.weights import WeightFiles
+
+_READ_LAYER = {"llama": llama.read_layer, "qwen3": qwen3.read_layer}
+
+
+class Model(Protocol):
+    """What the engine steps, whatever its family."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of all weights as they lie on the device; a shared tensor counts once."""
+
+    def forward(self, batch: Batch, kv: KvPool) -> Tensor:
+        """Compute the batch's tokens and write their keys and values into `kv`.
+
+        Returns the logits of each request's last token, [R, V] float32.
+        """
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype, registry: Registry) -> Model:
+    """The model of a Hugging Face folder, on `device` in `dtype`, with its operations resolved by `registry`.
+
+    Raises InputError for a folder that is not a whole Llama or Qwen3 model, naming file, tensor and what was expected.
+    """
+    config = ModelConfig.from_folder(folder)
+    files = WeightFiles(folder, device, dtype)
+    matrix = (config.vocabulary, config.hidden)
+    embedding = files.read({"model.embed_tokens.weight": matrix})
+    read_layer = _READ_LAYER[config.family]
+    weights = DecoderWeights(
+        embedding=embedding,
+        layers=tuple(read_layer(files, config, index) for index in range(config.layers)),
+        final_norm=files.read({"model.norm.weight": (config.hidden,)}),
+        output=embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix}),
+    )
+    return Decoder(config, weights, Operations.resolve(registry, Target(device, dtype)), files.bytes_read)

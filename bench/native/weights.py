@@ -1,0 +1,90 @@
+"""The tensors of a Hugging Face folder, read from safetensors only: one file, or shards with an index.
+
+Whatever is wrong with them is an InputError that names the file, the tensor and what was expected. Pickled weights are
+never opened: reading one can run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.core.errors import InputError
+from bench.native.json_file import JsonObject
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_FLOATING = ("F32", "BF16", "F16")
+
+
+class WeightFiles:
+    """The weights of one folder, copied tensor by tensor to a device and a dtype."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Opens every file. Raises InputError where one is missing, cut short or not safetensors."""
+        self.bytes_read = 0
+        """Bytes on the device of everything read so far."""
+        self._device = device
+        self._dtype = dtype
+        index = folder / _INDEX
+        sharded = index.exists()
+        self._listing = index if sharded else folder / _SINGLE
+        self._handles = {file: _open(file) for file in (_shards(index) if sharded else [self._listing])}
+        self._file_of = {name: file for file, handle in self._handles.items() for name in handle.keys()}  # noqa: SIM118
+
+    def read(self, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+        """The named tensors, each of exactly its shape, stacked along their first dimension into one.
+
+        Raises InputError for a tensor that is missing, of another shape or not of a floating dtype.
+        """
+        _, *inner = next(iter(shapes.values()))
+        lengths = [shape[0] for shape in shapes.values()]
+        stacked = torch.empty((sum(lengths), *inner), dtype=self._dtype, device=self._device)
+        for part, (name, shape) in zip(torch.split(stacked, lengths), shapes.items(), strict=True):
+            part.copy_(self._stored(name, shape))
+        self.bytes_read += stacked.nbytes
+        return stacked
+
+    def _stored(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor as it lies in its file."""
+        expected = f"shape {list(shape)}"
+        if name not in self._file_of:
+            raise InputError(f"tensor {name!r} is missing", where=self._listing, allowed=expected)
+        file = self._file_of[name]
+        found = self._handles[file].get_slice(name)
+        if tuple(found.get_shape()) != shape:
+            raise InputError(f"tensor {name!r} has shape {found.get_shape()}", where=file, allowed=expected)
+        if found.get_dtype() not in _FLOATING:
+            raise InputError(
+                f"tensor {name!r} is stored as {found.get_dtype()}", where=file, allowed=", ".join(_FLOATING)
+            )
+        stored: Tensor = self._handles[file].get_tensor(name)
+        return stored
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files an index names."""
+    files = JsonObject.read(index).get("weight_map", None)
+    if not isinstance(files, dict) or not files:
+        raise InputError("'weight_map' is missing or empty", where=index, allowed="tensor names mapped to files")
+    names = sorted({str(name) for name in files.values()})
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(f"weight_map names {name!r}", where=index, allowed="safetensors files of the same folder")
+    return [index.parent / name for name in names]
+
+
+def _open(file: Path) -> Any:  # safetensors leaves its handles untyped
+    try:
+        return safe_open(file, framework="pt", device="cpu")
+    except FileNotFoundError:
+        raise InputError("no such file", where=file, allowed=f"{_SINGLE}, or shards with {_INDEX}") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error}", where=file) from error
+    except SafetensorError as error:
+        raise InputError(f"not a whole safetensors file: {error}", where=file) from None

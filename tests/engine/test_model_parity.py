@@ -1,0 +1,243 @@
+"""The native model against transformers in fp32: the same logits and the same greedy tokens, however a step is composed.
+
+Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here is the
+least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from neokernels.registry import Registry
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from bench.native.batch import Batch, BatchItem
+from bench.native.kv_pool import KvPool
+from bench.native.models import Model, load_model
+
+CPU = torch.device("cpu")
+TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"
+BLOCK_TOKENS = 4
+NEW_TOKENS = 64
+PROMPT_LENGTHS = (1, 3, 4, 17, 40, 61, 90, 128)
+SHAPE = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "initializer_range": 0.3,
+}
+
+
+def llama_scaled() -> LlamaForCausalLM:
+    """Llama 3.1's rotary scaling, with bounds so short that the prompts reach past them; biases everywhere."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            **SHAPE,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            attention_bias=True,
+            mlp_bias=True,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 10000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+        )
+    )
+
+
+def llama_grouped() -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(**SHAPE, num_attention_heads=8, num_key_value_heads=2, head_dim=24, tie_word_embeddings=False)
+    )
+
+
+def qwen3_tied() -> Qwen3ForCausalLM:
+    return Qwen3ForCausalLM(
+        Qwen3Config(**SHAPE, num_attention_heads=6, num_key_value_heads=3, head_dim=16, tie_word_embeddings=True)
+    )
+
+
+def randomise_vectors(model: PreTrainedModel) -> None:
+    """Norm weights start as ones and biases as zeros; a mix-up of either would not be seen."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            parameter.data = torch.randn_like(parameter) * 0.2 + (0 if name.endswith("bias") else 1)
+
+
+RANDOM_MODELS: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama-scaled": llama_scaled,
+    "llama-grouped": llama_grouped,
+    "qwen3-tied": qwen3_tied,
+}
+
+
+@pytest.fixture(scope="module", params=[*RANDOM_MODELS, "tiny"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "tiny":
+        return TINY
+    torch.manual_seed(7)
+    model = RANDOM_MODELS[request.param]()
+    randomise_vectors(model)
+    path = tmp_path_factory.mktemp(request.param)
+    model.save_pretrained(path, max_shard_size="100KB")
+    assert len(list(path.glob("*.safetensors"))) > 1
+    return path
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return load_model(folder, CPU, torch.float32, Registry())
+
+
+@pytest.fixture(scope="module")
+def prompts(model: Model) -> list[list[int]]:
+    draw = random.Random(11)
+    return [[draw.randrange(model.config.vocabulary) for _ in range(length)] for length in PROMPT_LENGTHS]
+
+
+@dataclass
+class Request:
+    tokens: list[int]
+    block_table: list[int]
+    computed: int = 0
+
+
+@dataclass
+class Loop:
+    """Requests over one KV pool that is poisoned before its first use."""
+
+    model: Model
+    requests: list[Request] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        config = self.model.config
+        blocks = 8 * (max(PROMPT_LENGTHS) + NEW_TOKENS) // BLOCK_TOKENS
+        self.kv = KvPool(config.layers, blocks, BLOCK_TOKENS, config.kv_heads, config.head_dim, torch.float32, CPU)
+        for layer in range(config.layers):
+            for cache in self.kv.layer(layer):
+                cache.fill_(float("nan"))
+        self.free = list(range(blocks))
+        random.Random(3).shuffle(self.free)
+
+    def add(self, prompt: list[int]) -> Request:
+        blocks = -(-(len(prompt) + NEW_TOKENS) // BLOCK_TOKENS)
+        request = Request(list(prompt), [self.free.pop() for _ in range(blocks)])
+        self.requests.append(request)
+        return request
+
+    def step(self, counts: dict[int, int]) -> Tensor:
+        """Compute the next `counts[i]` tokens of request i; logits [R, V] in that order."""
+        items = []
+        for index, count in counts.items():
+            request = self.requests[index]
+            chunk = request.tokens[request.computed : request.computed + count]
+            items.append(BatchItem(chunk, request.computed, request.block_table))
+            request.computed += len(chunk)
+        return self.model.forward(Batch.build(items, BLOCK_TOKENS, CPU), self.kv)
+
+
+@torch.inference_mode()
+def expected_logits(oracle: PreTrainedModel, tokens: list[int]) -> Tensor:
+    return oracle(torch.tensor([tokens])).logits[0, -1]
+
+
+@torch.inference_mode()
+def expected_tokens(oracle: PreTrainedModel, prompt: list[int]) -> list[int]:
+    """64 greedy tokens, EOS or not, by the plainest loop over the oracle."""
+    step = oracle(torch.tensor([prompt]), use_cache=True)
+    tokens = [int(step.logits[0, -1].argmax())]
+    while len(tokens) < NEW_TOKENS:
+        step = oracle(torch.tensor([tokens[-1:]]), past_key_values=step.past_key_values, use_cache=True)
+        tokens.append(int(step.logits[0, -1].argmax()))
+    return tokens
+
+
+def assert_close(logits: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_whole_prompt_in_one_step(model: Model, oracle: PreTrainedModel, prompts: list[list[int]]) -> None:
+    for prompt in prompts:
+        loop = Loop(model)
+        loop.add(prompt)
+        logits = loop.step({0: len(prompt)})
+        assert logits.shape == (1, model.config.vocabulary)
+        assert logits.dtype == torch.float32
+        assert_close(logits[0], expected_logits(oracle, prompt))
+
+
+def test_uneven_chunks(model: Model, oracle: PreTrainedModel, prompts: list[list[int]]) -> None:
+    prompt = prompts[-1]
+    loop = Loop(model)
+    loop.add(prompt)
+    for count in (1, 7, 32, 3, 1, 50):
+        loop.step({0: count})
+    logits = loop.step({0: len(prompt)})
+    assert_close(logits[0], expected_logits(oracle, prompt))
+
+
+def test_mixed_with_other_requests(model: Model, oracle: PreTrainedModel, prompts: list[list[int]]) -> None:
+    """Decodes, a first chunk, a later chunk and a whole prompt in one step, none of them in order of length."""
+    short, chunked, fresh, whole = prompts[3], prompts[7], prompts[6], prompts[5]
+    loop = Loop(model)
+    for prompt in (chunked, short, fresh, whole):
+        loop.add(prompt)
+    loop.step({1: len(short) - 1, 0: 77})
+    logits = loop.step({3: len(whole), 1: 1, 0: len(chunked), 2: 13})
+    for row, tokens in zip(logits, (whole, short, chunked, fresh[:13]), strict=True):
+        assert_close(row, expected_logits(oracle, tokens))
+
+
+def test_same_greedy_tokens_alone(model: Model, oracle: PreTrainedModel, prompts: list[list[int]]) -> None:
+    prompt = prompts[4]
+    loop = Loop(model)
+    request = loop.add(prompt)
+    while len(request.tokens) < len(prompt) + NEW_TOKENS:
+        request.tokens.append(int(loop.step({0: len(request.tokens)})[0].argmax()))
+    assert request.tokens[len(prompt) :] == expected_tokens(oracle, prompt)
+
+
+def test_same_greedy_tokens_in_a_mixed_batch(model: Model, oracle: PreTrainedModel, prompts: list[list[int]]) -> None:
+    """Eight prompts join one a step, in chunks of at most 24 tokens, while those before them decode."""
+    loop = Loop(model)
+    for prompt in prompts:
+        loop.add(prompt)
+    wanted = [len(prompt) + NEW_TOKENS for prompt in prompts]
+    step = 0
+    while any(len(r.tokens) < total for r, total in zip(loop.requests, wanted, strict=True)):
+        step += 1
+        joined = [i for i in range(min(step, 8)) if len(loop.requests[i].tokens) < wanted[i]]
+        logits = loop.step({i: 24 for i in joined})
+        for row, index in zip(logits, joined, strict=True):
+            request = loop.requests[index]
+            if request.computed == len(request.tokens):
+                request.tokens.append(int(row.argmax()))
+    for request, prompt in zip(loop.requests, prompts, strict=True):
+        assert request.tokens[len(prompt) :] == expected_tokens(oracle, prompt)
+
+
+def test_parameter_bytes_count_a_tied_matrix_once(model: Model, oracle: PreTrainedModel) -> None:
+    assert model.parameter_bytes == sum(parameter.nbytes for parameter in oracle.parameters())
