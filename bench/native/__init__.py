@@ -1,1 +1,1 @@
-"""Our engine's inside: the model and its weights, the paged KV cache, the scheduler, and the process that steps them."""
+"""Our engine's inside: the model, its paged KV cache, the scheduler, and the process that steps them."""

@@ -11,6 +11,23 @@ from bench.core.errors import InputError
 _REQUIRED: Any = object()
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object a file holds. Raises InputError where the file is missing, unreadable or holds something else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such file", where=path, allowed="a Hugging Face model folder holds one") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"holds {type(document).__name__}", where=path, allowed="a JSON object")
+    return document
+
+
 class JsonObject:
     """One object of a JSON file. A key set to null counts as not given."""
 
@@ -20,20 +37,8 @@ class JsonObject:
 
     @staticmethod
     def read(path: Path) -> JsonObject:
-        """The object a file holds. Raises InputError where the file is missing, unreadable or holds something else."""
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError("no such file", where=path, allowed="a Hugging Face model folder holds one") from None
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from None
-        except json.JSONDecodeError as error:
-            raise InputError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-        if not isinstance(document, dict):
-            raise InputError(f"holds {type(document).__name__}", where=path, allowed="a JSON object")
-        return JsonObject(path, document)
+        """Raises InputError as `read_json_object` does."""
+        return JsonObject(path, read_json_object(path))
 
     def get(self, key: str, default: Any = _REQUIRED) -> Any:
         value = self._values.get(key)

@@ -1,7 +1,7 @@
-"""The native model against transformers in fp32: the same logits and the same greedy tokens, however a step is composed.
+"""The native model against transformers in fp32: the same logits and greedy tokens, however a step is composed.
 
-Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here is the
-least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
+Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here is
+the least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def test_same_greedy_tokens_in_a_mixed_batch(model: Model, oracle: PreTrainedMod
     while any(len(r.tokens) < total for r, total in zip(loop.requests, wanted, strict=True)):
         step += 1
         joined = [i for i in range(min(step, 8)) if len(loop.requests[i].tokens) < wanted[i]]
-        logits = loop.step({i: 24 for i in joined})
+        logits = loop.step(dict.fromkeys(joined, 24))
         for row, index in zip(logits, joined, strict=True):
             request = loop.requests[index]
             if request.computed == len(request.tokens):
