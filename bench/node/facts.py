@@ -42,6 +42,10 @@ def read_text(path: Path) -> str:
         text = path.read_text(encoding="utf-8", errors="replace").strip("\n\0 ")
     except FileNotFoundError:
         raise AbsentError(f"{path} does not exist") from None
+    except PermissionError:
+        raise AbsentError(
+            f"{path} may not be read: root, CAP_DAC_READ_SEARCH or another file mode would allow it"
+        ) from None
     except OSError as error:
         raise AbsentError(f"{path} cannot be read: {error.strerror}") from error
     if not text:

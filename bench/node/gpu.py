@@ -52,12 +52,14 @@ def gpu_facts(api: Any = pynvml) -> dict[str, Any]:
     try:
         nvml = Nvml(api)
     except AbsentError as absent:
-        return {"driver": None, "cuda": None, "devices": [], "missing": {"devices": str(absent)}}
+        missing = dict.fromkeys(("driver", "cuda", "devices"), str(absent))
+        return {"driver": None, "cuda": None, "devices": [], "missing": missing}
     try:
         facts.take("driver", lambda: str(nvml.ask("nvmlSystemGetDriverVersion")))
         facts.take("cuda", lambda: _cuda(nvml.ask("nvmlSystemGetCudaDriverVersion")))
         facts.take("devices", lambda: [_device_facts(device) for device in nvml.devices()])
-        return facts.as_dict()
+        told = facts.as_dict()
+        return {**told, "devices": told["devices"] or []}
     finally:
         nvml.close()
 
