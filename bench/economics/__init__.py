@@ -1,0 +1,1 @@
+"""What a token costs: prices of hours, costs of tokens, measured groups joined to offers. Pure functions."""
