@@ -1,7 +1,7 @@
 """The native model against transformers in fp32: the same logits and greedy tokens, however a step is composed.
 
-Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here is
-the least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
+Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here
+is the least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
 """
 
 from __future__ import annotations
