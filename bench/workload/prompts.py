@@ -1,0 +1,83 @@
+"""From segments to tokens: prompts of exact length that share exactly what the workload says they share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from bench.core.errors import InputError
+from bench.core.records import Session, Turn
+from bench.workload.framing import load_framing
+from bench.workload.shared_prefix import SharedPrefix
+
+_KEPT_TOKENS = 4_000_000
+"""Segments kept for reuse, in tokens: 16 MB, some thirty sessions of 128k tokens."""
+
+
+class PromptSynthesizer:
+    """Draws each segment from the tokenizer's ordinary tokens, seeded by `salt` and the segment's key.
+
+    Equal keys are equal tokens within one salt and unrelated under another, so a run with a salt of its own finds
+    nothing of an earlier run in any cache. `framing` wraps each prompt, without changing its length, in the model's
+    chat template; a prompt too short for that, or a model without one, stays as drawn. Raises InputError where the
+    folder has no tokenizer or a template that cannot be rendered.
+    """
+
+    def __init__(self, tokenizer_folder: Path, salt: str, framing: bool) -> None:
+        tokenizer = _load_tokenizer(tokenizer_folder)
+        self._vocabulary = _ordinary_tokens(tokenizer)
+        self._salt = salt
+        self._framing = load_framing(tokenizer_folder, tokenizer) if framing else None
+        self._segments: OrderedDict[str, NDArray[np.int32]] = OrderedDict()
+        self._kept_tokens = 0
+        self._sent = SharedPrefix(self._framing)
+
+    @property
+    def framed(self) -> bool:
+        """Whether prompts that have room for it are wrapped in the chat template."""
+        return self._framing is not None
+
+    def realise(self, _session: Session, turn: Turn) -> tuple[int, ...]:
+        """The token ids of `turn`'s prompt, as many as its segments say."""
+        ids: list[int] = np.concatenate([self._segment(s.key, s.tokens) for s in turn.prompt]).tolist()
+        if self._framing is not None and self._framing.fits(len(ids)):
+            ids = self._framing.around(ids)
+        return tuple(ids)
+
+    def shared_tokens(self, _session: Session, turn: Turn) -> int:
+        """Leading prompt tokens that earlier calls already covered. Call it once a turn, in the order of sending."""
+        return self._sent.add(turn)
+
+    def _segment(self, key: str, tokens: int) -> NDArray[np.int32]:
+        kept = self._segments.get(key)
+        if kept is not None:
+            self._segments.move_to_end(key)
+            return kept
+        seed = hashlib.sha256(f"{self._salt}\0{key}".encode()).digest()
+        drawn = np.random.default_rng(int.from_bytes(seed, "big")).choice(self._vocabulary, size=tokens)
+        self._segments[key] = drawn
+        self._kept_tokens += tokens
+        while self._kept_tokens > _KEPT_TOKENS and len(self._segments) > 1:
+            _, dropped = self._segments.popitem(last=False)
+            self._kept_tokens -= len(dropped)
+        return drawn
+
+
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise InputError("no tokenizer.json", where=folder, allowed="a Hugging Face model folder")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises nothing narrower
+        raise InputError(f"not a tokenizer: {error}", where=path, allowed="a Hugging Face tokenizer.json") from error
+
+
+def _ordinary_tokens(tokenizer: Tokenizer) -> NDArray[np.int32]:
+    added = tokenizer.get_added_tokens_decoder()
+    return np.array(sorted(set(tokenizer.get_vocab(with_added_tokens=False).values()) - set(added)), dtype=np.int32)

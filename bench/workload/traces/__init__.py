@@ -1,0 +1,1 @@
+"""Recorded traces, one importer a format."""

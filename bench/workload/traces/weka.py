@@ -1,0 +1,230 @@
+"""Weka session JSON: recorded coding-agent sessions with prompts as hashes of 64-token blocks, and nested sub-agents.
+
+One session a line, or a file that is one session. Equal block ids are equal tokens within a session. A request's prompt
+is its whole blocks and the tokens left over, which belong to it alone.
+
+What becomes what: a request is a turn. It waits for the request before it and then for the recorded client gap. A
+sub-agent's requests are turns of the same session that start from the request that launched it; the next request waits
+for every sub-agent that had completed by then, and never for one that ran on in the background. A request without
+output is left out, and the delay before it is added to the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from bench.core.errors import InputError
+from bench.core.records import DelayClass, Segment, Session, Turn
+from bench.core.suite import parse
+from bench.workload.stream import NO_OUTPUT, NO_PROMPT, LeftOut
+from bench.workload.traces.blocks import BlockRuns
+from bench.workload.traces.lines import numbered_lines
+
+FORMAT = "weka-json"
+ATTRIBUTION = (
+    "format of the Weka agent traces; the published sessions (github.com/callanjfox/kv-cache-tester) are Apache-2.0"
+)
+_TYPES = ("n", "s", "subagent")
+_SHAPE = "a Weka session: an object with id, block_size, hash_id_scope and requests"
+
+
+class _Recorded(BaseModel):
+    # Fields this importer has no use for may stand there.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class RecordedRequest(_Recorded):
+    type: Literal["n", "s"]
+    t: NonNegativeFloat
+    input_tokens: NonNegativeInt = Field(alias="in")
+    output_tokens: NonNegativeInt = Field(alias="out")
+    hash_ids: tuple[int, ...]
+    input_types: tuple[str, ...] = ()
+    api_time: NonNegativeFloat | None = None
+    think_time: NonNegativeFloat | None = None
+
+    @property
+    def end_s(self) -> float:
+        return self.t + (self.api_time or 0.0)
+
+
+class RecordedSubAgent(_Recorded):
+    type: Literal["subagent"]
+    t: NonNegativeFloat
+    """When it had completed; when it was launched if it ran on in the background."""
+    duration_ms: NonNegativeFloat | None = None
+    status: str
+    requests: tuple[RecordedRequest, ...]
+
+    @property
+    def in_background(self) -> bool:
+        return self.status == "async_launched"
+
+    @property
+    def start_s(self) -> float:
+        return self.t - (self.duration_ms or 0.0) / 1000
+
+    @model_validator(mode="after")
+    def _says_when_it_began(self) -> RecordedSubAgent:
+        if not self.in_background and self.duration_ms is None:
+            raise ValueError("duration_ms where status is not async_launched")
+        return self
+
+
+class RecordedSession(_Recorded):
+    id: str
+    block_size: PositiveInt
+    hash_id_scope: Literal["local"]
+    requests: tuple[Annotated[RecordedRequest | RecordedSubAgent, Field(discriminator="type")], ...]
+
+    def all_requests(self) -> Iterator[RecordedRequest]:
+        for entry in self.requests:
+            if isinstance(entry, RecordedSubAgent):
+                yield from entry.requests
+            else:
+                yield entry
+
+
+def sessions(path: Path) -> Iterator[Session | LeftOut]:
+    """The recorded sessions. Raises InputError with file and line for one that is broken."""
+    seen: set[str] = set()
+    for number, text in _texts(path):
+        where = f"{path}:{number}"
+        recorded = _recorded(_json(text, path, number), where)
+        if recorded.id in seen:
+            raise InputError(f"a second session with id {recorded.id!r}", where=where, allowed="each id once")
+        seen.add(recorded.id)
+        yield from _SessionBuilder(recorded).build()
+
+
+def _texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Each session's text with its line: one a line, or the whole file where its first line is a lone brace."""
+    lines = numbered_lines(path)
+    number, first = next(lines)
+    if first.strip() == "{":
+        yield number, "\n".join([first, *(text for _, text in lines)])
+    else:
+        yield number, first
+        yield from lines
+
+
+def _json(text: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{number + error.lineno - 1}"
+        raise InputError(f"not JSON at column {error.colno}: {error.msg}", where=place, allowed=_SHAPE) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"JSON that cannot be held: {error}", where=f"{path}:{number}", allowed=_SHAPE) from error
+
+
+def _recorded(document: Any, where: str) -> RecordedSession:
+    if not isinstance(document, dict) or not isinstance(document.get("requests"), list):
+        raise InputError("not a session", where=where, allowed=_SHAPE)
+    for index, entry in enumerate(document["requests"]):
+        if not isinstance(entry, dict) or entry.get("type") not in _TYPES:
+            raise InputError(f"requests[{index}] has no known type", where=where, allowed=", ".join(_TYPES))
+    recorded = parse(RecordedSession, document, where)
+    _check_blocks(recorded, where)
+    return recorded
+
+
+def _check_blocks(recorded: RecordedSession, where: str) -> None:
+    for request in recorded.all_requests():
+        whole = request.input_tokens // recorded.block_size
+        if len(request.hash_ids) != whole:
+            raise InputError(
+                f"the request at t={request.t:g} of {recorded.id} has {len(request.hash_ids)} hash_ids "
+                f"for {request.input_tokens} tokens",
+                where=where,
+                allowed=f"one for each whole block of {recorded.block_size}: {whole}",
+            )
+
+
+@dataclass
+class _Chain:
+    """Requests that follow one another, while they become turns."""
+
+    after: tuple[int, ...]
+    """Turns the next request waits for."""
+    pending_s: float = 0.0
+    """Delay still to be added to the next turn's."""
+    previous: RecordedRequest | None = None
+
+    @property
+    def end_s(self) -> float:
+        return self.previous.end_s if self.previous else 0.0
+
+    def gap_s(self, request: RecordedRequest) -> float:
+        """The client's time before `request`.
+
+        Where the recording has none, the time since the request before was sent stands in: an upper bound, for the
+        service time inside it is unknown.
+        """
+        return request.think_time if request.think_time is not None else max(0.0, request.t - self.end_s)
+
+
+class _SessionBuilder:
+    """Turns of one recorded session, and the requests left out of it."""
+
+    def __init__(self, recorded: RecordedSession) -> None:
+        self._recorded = recorded
+        self._runs = BlockRuns(request.hash_ids for request in recorded.all_requests())
+        self._turns: list[Turn] = []
+        self._left_out: list[LeftOut] = []
+
+    def build(self) -> Iterator[Session | LeftOut]:
+        parent = _Chain(after=())
+        joined: list[tuple[float, int]] = []
+        for entry in self._recorded.requests:
+            if isinstance(entry, RecordedSubAgent):
+                last = self._sub_agent(entry, parent)
+                if last is not None and not entry.in_background:
+                    joined.append((entry.t, last))
+                continue
+            delay_s = parent.gap_s(entry)
+            if joined:
+                delay_s = max(0.0, entry.t - max(parent.end_s, *(end_s for end_s, _ in joined)))
+                parent.after += tuple(last for _, last in joined)
+                joined = []
+            self._add(entry, parent, delay_s, "tool" if "tool_result" in entry.input_types else "human")
+        yield from self._left_out
+        if self._turns:
+            yield Session(self._recorded.id, tuple(self._turns))
+
+    def _sub_agent(self, agent: RecordedSubAgent, parent: _Chain) -> int | None:
+        """Add the turns of `agent`. Returns the index of its last, or None where it has none."""
+        chain = _Chain(after=parent.after, pending_s=max(0.0, agent.start_s - parent.end_s))
+        before = len(self._turns)
+        for request in agent.requests:
+            self._add(request, chain, chain.gap_s(request), "tool", foreground=not agent.in_background)
+        return chain.after[0] if len(self._turns) > before else None
+
+    def _add(
+        self, request: RecordedRequest, chain: _Chain, delay_s: float, waits_for: DelayClass, *, foreground: bool = True
+    ) -> None:
+        chain.previous = request
+        delay_s += chain.pending_s
+        if request.input_tokens == 0 or request.output_tokens == 0:
+            self._left_out.append(LeftOut(NO_OUTPUT if request.input_tokens else NO_PROMPT, 1))
+            chain.pending_s = delay_s
+            return
+        index, scope = len(self._turns), self._recorded.id
+        tail = Segment(f"{scope}/tail-{index}", request.input_tokens % self._recorded.block_size)
+        turn = Turn(
+            index,
+            self._runs.segments(scope, request.hash_ids, self._recorded.block_size, tail),
+            request.output_tokens,
+            after=chain.after,
+            delay_s=delay_s,
+            delay_class=waits_for if chain.after else "none",
+            foreground=foreground,
+        )
+        self._turns.append(turn)
+        chain.after, chain.pending_s = (index,), 0.0

@@ -1,0 +1,150 @@
+"""The workload of a case: the sessions that will be asked, and an account of everything that will not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from bench.core.digest import digest_of
+from bench.core.errors import InputError
+from bench.core.records import Session
+from bench.core.spec import AgenticSpec, ReasoningSpec, TraceSpec, WorkloadSpec
+from bench.workload.agentic import draw_agentic
+from bench.workload.reasoning import draw_reasoning
+from bench.workload.scaling import cap_delays, scale_session
+from bench.workload.stream import LeftOut, SessionStream
+from bench.workload.traces.importer import open_trace
+
+TOO_LONG = "longer than the model's context"
+OVER_BUDGET = "beyond max_turns"
+
+
+@dataclass(frozen=True)
+class WorkloadSource:
+    """What the sessions were made from. Every row is either used or left out: `rows_in_file` is the sum of both."""
+
+    format: str
+    attribution: str
+    """Licence and whom to cite."""
+    rows_in_file: int
+    """Requests in the trace, sub-agents' included, or turns drawn from the profile."""
+    sessions_used: int
+    turns_used: int
+    source_input_tokens: int
+    """Prompt tokens of the used rows as the source has them."""
+    source_output_tokens: int
+    input_tokens: int
+    """The same after `token_scale`."""
+    output_tokens: int
+    left_out: dict[str, int]
+    """Rows left out, by reason."""
+    capped_delays: int
+    """Used turns whose delay was longer than `idle_gap_cap_s` and is now that."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    sessions: tuple[Session, ...]
+    digest: str
+    """Names the sessions and how they are asked, wherever they came from."""
+    source: WorkloadSource
+
+
+def build_workload(spec: WorkloadSpec, max_context_tokens: int) -> Workload:
+    """The sessions that `spec` asks for and that fit a context of `max_context_tokens`, prompt and output together.
+
+    Nothing is ever cut short: a session with a turn that does not fit is left out, and so are, where the spec has a
+    budget of turns, the first session that would exceed it and all after it. Raises InputError where the source is
+    broken or no session is left.
+    """
+    stream = _open(spec)
+    selection = _Selection(spec, max_context_tokens)
+    for item in stream.items:
+        selection.consider(item)
+    if not selection.sessions:
+        reasons = ", ".join(f"{rows} rows {reason}" for reason, rows in selection.left_out.items())
+        raise InputError(
+            f"no session can be used: {reasons}",
+            where=_place(spec),
+            allowed=f"a session within {max_context_tokens} tokens after token_scale, and within max_turns",
+        )
+    sessions = tuple(selection.sessions)
+    return Workload(sessions, _digest(spec, sessions), selection.account(stream))
+
+
+class _Selection:
+    """Chooses sessions in the source's order and keeps the account."""
+
+    def __init__(self, spec: WorkloadSpec, max_context_tokens: int) -> None:
+        self._spec = spec
+        self._max_context_tokens = max_context_tokens
+        self._turns_left = spec.max_turns if isinstance(spec, TraceSpec) else None
+        self._rows = self._capped = self._source_input = self._source_output = 0
+        self.sessions: list[Session] = []
+        self.left_out: Counter[str] = Counter()
+
+    def consider(self, item: Session | LeftOut) -> None:
+        if isinstance(item, LeftOut):
+            self._leave_out(item.reason, item.turns)
+            return
+        turns = len(item.turns)
+        session, capped = cap_delays(scale_session(item, self._spec.token_scale), self._spec.idle_gap_cap_s)
+        if session.peak_tokens > self._max_context_tokens:
+            self._leave_out(TOO_LONG, turns)
+        elif self._turns_left is not None and turns > self._turns_left:
+            self._turns_left = 0  # Taking shorter sessions from further on instead would favour short ones.
+            self._leave_out(OVER_BUDGET, turns)
+        else:
+            self._turns_left = None if self._turns_left is None else self._turns_left - turns
+            self.sessions.append(session)
+            self._rows += turns
+            self._capped += capped
+            self._source_input += _input_tokens(item)
+            self._source_output += _output_tokens(item)
+
+    def _leave_out(self, reason: str, rows: int) -> None:
+        self._rows += rows
+        self.left_out[reason] += rows
+
+    def account(self, stream: SessionStream) -> WorkloadSource:
+        return WorkloadSource(
+            format=stream.format,
+            attribution=stream.attribution,
+            rows_in_file=self._rows,
+            sessions_used=len(self.sessions),
+            turns_used=sum(len(session.turns) for session in self.sessions),
+            source_input_tokens=self._source_input,
+            source_output_tokens=self._source_output,
+            input_tokens=sum(map(_input_tokens, self.sessions)),
+            output_tokens=sum(map(_output_tokens, self.sessions)),
+            left_out=dict(self.left_out),
+            capped_delays=self._capped,
+        )
+
+
+def _open(spec: WorkloadSpec) -> SessionStream:
+    match spec:
+        case ReasoningSpec():
+            return draw_reasoning(spec)
+        case AgenticSpec():
+            return draw_agentic(spec)
+        case TraceSpec():
+            return open_trace(Path(spec.path).expanduser())
+
+
+def _place(spec: WorkloadSpec) -> str:
+    return spec.path if isinstance(spec, TraceSpec) else f"workload.profile = {spec.profile}"
+
+
+def _input_tokens(session: Session) -> int:
+    return sum(turn.prompt_tokens for turn in session.turns)
+
+
+def _output_tokens(session: Session) -> int:
+    return sum(turn.output_tokens for turn in session.turns)
+
+
+def _digest(spec: WorkloadSpec, sessions: tuple[Session, ...]) -> str:
+    asked = [[session.id, [astuple(turn) for turn in session.turns]] for session in sessions]
+    return digest_of({"spec": spec.model_dump(mode="json", exclude={"path", "profile"}), "sessions": asked})
