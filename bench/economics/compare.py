@@ -70,7 +70,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows, comparable and cheapest first; `dataclasses.asdict` is its JSON document."""
+    """Rows, comparable and cheapest first, hours before tokens; `dataclasses.asdict` is its JSON document."""
 
     rows: tuple[ComparisonRow, ...]
     decision: Decision
@@ -184,6 +184,7 @@ def _candidate(row: ComparisonRow) -> Candidate | None:
     return Candidate(row.group, row.offer, row.term, row.usd_per_hour, cost)
 
 
-def _order(row: ComparisonRow) -> tuple[bool, float, str, str]:
+def _order(row: ComparisonRow) -> tuple[bool, bool, float, str, str]:
     cost = row.usd_per_million_output_tokens
-    return (not row.comparable, inf if cost is None else centre(cost), row.why_not or "", row.offer)
+    by_token = row.usd_per_hour is None
+    return (not row.comparable, by_token, inf if cost is None else centre(cost), row.why_not or "", row.offer)

@@ -182,6 +182,7 @@ def test_token_prices_meet_a_group_on_the_same_model_only_and_stand_beside_the_r
     assert met.usd_per_million_total_tokens is None
     assert rows["tokens, huge, base"].why_not == "model"
     assert comparison.decision.offer == "a"
+    assert [row.offer for row in comparison.rows if row.comparable] == ["a", "p"]
 
 
 def test_within_one_group_the_cheaper_hour_decides_whatever_the_tokens_interval() -> None:
