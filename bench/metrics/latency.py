@@ -1,0 +1,98 @@
+"""Times of a turn, a session and a job, in milliseconds. NaN where a time is not defined.
+
+t_due, t_send, t1, ta, tn: when the turn was due, was sent, had its first token, its first answer token, its last token.
+N output tokens. "Open" is open loop: the clock starts when the turn was due, so that a late client cannot hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bench.core.units import NS_PER_MS
+from bench.metrics.columns import Flags, Floats, Ints, TurnColumns
+
+
+def ttft_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
+    """Time to the first token of any kind: t1 − t_due in open loop, t1 − t_send in closed loop."""
+    return (turns.first - _origin(turns, open_loop)) / NS_PER_MS
+
+
+def ttfa_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
+    """Time to the first answer token, ta, from the same origin; NaN for a turn that never began to answer."""
+    return (turns.answer - _origin(turns, open_loop)) / NS_PER_MS
+
+
+def tpot_ms(turns: TurnColumns) -> Floats:
+    """Time per output token after the first: (tn − t1)/(N − 1); NaN for N ≤ 1."""
+    gaps = np.where(turns.output_tokens > 1, turns.output_tokens - 1, np.nan)
+    return (turns.last - turns.first) / gaps / NS_PER_MS
+
+
+def e2e_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
+    """Whole request: tn − t_due in open loop, tn − t_send in closed loop."""
+    return (turns.last - _origin(turns, open_loop)) / NS_PER_MS
+
+
+def schedule_lag_ms(turns: TurnColumns) -> Floats:
+    """The client's own lateness: t_send − t_due, less the time a concurrency cap held the turn back."""
+    return (turns.send - turns.due - turns.hold) / NS_PER_MS
+
+
+def hold_ms(turns: TurnColumns) -> Floats:
+    """Time a due turn was held back by a concurrency cap."""
+    return turns.hold / NS_PER_MS
+
+
+def itl_ms(turns: TurnColumns, among: Flags) -> tuple[Floats, Ints]:
+    """Every gap between consecutive token chunks of the turns in `among`, pooled, and the turn each gap belongs to.
+
+    Tokens that arrived in one chunk have no gap between them.
+    """
+    chunks = np.flatnonzero(among[turns.chunk_turn])
+    owner, t = turns.chunk_turn[chunks], turns.chunk_t[chunks]
+    within = owner[1:] == owner[:-1]
+    return np.diff(t)[within] / NS_PER_MS, owner[1:][within]
+
+
+def session_ms(turns: TurnColumns, among: Iterable[int]) -> Floats:
+    """First t_due to last tn of each session in `among`, delays between its turns included."""
+    begin, end = session_spans(turns)
+    chosen = np.fromiter(among, dtype=np.int64)
+    return (end[chosen] - begin[chosen]) / NS_PER_MS
+
+
+def job_ms(turns: TurnColumns, among: Iterable[int]) -> Floats:
+    """Length of the union of intervals t_send … tn with a foreground turn in flight, of each session in `among`."""
+    intervals: dict[int, list[tuple[float, float]]] = {session: [] for session in among}
+    for row in np.flatnonzero(turns.foreground & ~np.isnan(turns.last)):
+        if (session := int(turns.session[row])) in intervals:
+            intervals[session].append((float(turns.send[row]), float(turns.last[row])))
+    return np.array([_union_length(sent) for sent in intervals.values()], dtype=np.float64) / NS_PER_MS
+
+
+def session_spans(turns: TurnColumns) -> tuple[Floats, Floats]:
+    """When each session was first due, and when its last turn gave its last token or failed: (sessions,) each."""
+    begin = np.full(turns.sessions, np.inf)
+    end = np.full(turns.sessions, -np.inf)
+    np.minimum.at(begin, turns.session, turns.due)
+    np.maximum.at(end, turns.session, _ended(turns))
+    return begin, end
+
+
+def _ended(turns: TurnColumns) -> Floats:
+    ended = np.where(turns.ok, turns.last, turns.done)
+    return np.where(np.isnan(ended), np.fmax(turns.send, turns.done), ended)
+
+
+def _origin(turns: TurnColumns, open_loop: bool) -> Floats:
+    return turns.due if open_loop else turns.send
+
+
+def _union_length(intervals: list[tuple[float, float]]) -> float:
+    length, reached = 0.0, -np.inf
+    for begin, end in sorted(intervals):
+        length += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return float(length)

@@ -1,0 +1,137 @@
+"""Whether a run's numbers may be ranked: typed reasons, each with its evidence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bench.core.spec import Spec
+from bench.metrics import latency
+from bench.metrics.columns import Flags, TurnColumns
+from bench.metrics.context import RunContext
+from bench.metrics.energy import Energy
+from bench.metrics.percentiles import needed, rank_name
+from bench.metrics.steady_state import NoWindow, Window
+
+ReasonCode = Literal[
+    "interrupted",
+    "no_steady_window",
+    "too_few_requests",
+    "failures",
+    "output_short",
+    "cache_contamination",
+    "client_late",
+]
+NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent"]
+
+FAILED_SHARE = 0.001
+"""More failures than one in a thousand flatter what is left."""
+COUNTER_DISAGREEMENT = 0.1
+"""Relative difference of energy counter and integrated watts above which it is noted."""
+LATE_SHARE, LATE_MS = 0.1, 10.0
+"""A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    code: ReasonCode | NoteCode
+    message: str
+    evidence: Mapping[str, float | str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    status: Literal["valid", "invalid"]
+    reasons: tuple[Reason, ...]
+    """Why the record is invalid; each alone suffices."""
+    notes: tuple[Reason, ...]
+
+
+def verdict(
+    turns: TurnColumns, counted: Flags, window: Window | NoWindow, energy: Energy, spec: Spec, context: RunContext
+) -> Verdict:
+    """The verdict on a run whose latencies are those of the turns `counted`."""
+    checks = [
+        _interrupted(context),
+        _no_window(window),
+        _too_few(int(counted.sum()), spec.measure.percentiles, spec.measure.level),
+        _failures(turns),
+        _output_short(turns) if spec.workload.length_mode == "pinned" else None,
+        _cache_contamination(turns),
+        _client_late(turns, counted),
+    ]
+    reasons = tuple(reason for reason in checks if reason is not None)
+    return Verdict("invalid" if reasons else "valid", reasons, tuple(_notes(energy, context)))
+
+
+def _interrupted(context: RunContext) -> Reason | None:
+    if not context.interrupted:
+        return None
+    return Reason("interrupted", "the run was interrupted before its end", {})
+
+
+def _no_window(window: Window | NoWindow) -> Reason | None:
+    if isinstance(window, Window):
+        return None
+    return Reason("no_steady_window", f"no steady window: {window.reason}", {})
+
+
+def _too_few(n: int, ranks: Sequence[float], level: float) -> Reason | None:
+    highest = max(ranks, key=lambda p: needed(p, level), default=None)
+    if highest is None or n >= needed(highest, level):
+        return None
+    needs = needed(highest, level)
+    message = f"{rank_name(highest)} needs {needs} requests in the steady window, there are {n}"
+    return Reason("too_few_requests", message, {"rank": highest, "needed": needs, "counted": n})
+
+
+def _failures(turns: TurnColumns) -> Reason | None:
+    failed = int(turns.failed.sum())
+    if failed <= FAILED_SHARE * len(turns):
+        return None
+    return Reason("failures", f"{failed} of {len(turns)} requests failed", {"failed": failed, "sent": len(turns)})
+
+
+def _output_short(turns: TurnColumns) -> Reason | None:
+    missing = (turns.asked_output_tokens - turns.output_tokens)[turns.ok]
+    short = int((missing > 0).sum())
+    if short == 0:
+        return None
+    message = f"{short} of {len(missing)} outputs were shorter than their pinned length"
+    return Reason("output_short", message, {"turns": short, "tokens_missing": int(missing[missing > 0].sum())})
+
+
+def _cache_contamination(turns: TurnColumns) -> Reason | None:
+    excess = np.nan_to_num(turns.cached_tokens) - turns.shared_tokens
+    found = int((excess > 0).sum())
+    if found == 0:
+        return None
+    message = f"{found} prompts were served from the prefix cache beyond what they share with this run"
+    return Reason("cache_contamination", message, {"turns": found, "tokens": int(excess[excess > 0].sum())})
+
+
+def _client_late(turns: TurnColumns, counted: Flags) -> Reason | None:
+    if not counted.any():
+        return None
+    lag_ms = float(latency.schedule_lag_ms(turns)[counted].mean())
+    ttft_ms = float(latency.ttft_ms(turns, open_loop=False)[counted].mean())
+    if lag_ms <= max(LATE_MS, LATE_SHARE * ttft_ms):
+        return None
+    message = f"the client sent {lag_ms:.1f} ms late on average"
+    return Reason("client_late", message, {"mean_schedule_lag_ms": lag_ms, "mean_ttft_ms": ttft_ms})
+
+
+def _notes(energy: Energy, context: RunContext) -> Iterator[Reason]:
+    for scope, rung in energy.rungs.items():
+        if rung.reason is not None:
+            yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", {"scope": scope})
+        disagreement = rung.counter_over_integral
+        if disagreement is not None and abs(disagreement - 1) > COUNTER_DISAGREEMENT:
+            message = f"energy counter and integral of scope {scope} differ by {abs(disagreement - 1):.0%}"
+            yield Reason("power_disagrees", message, {"scope": scope, "counter_over_integral": disagreement})
+    for why, turns in Counter(context.not_sent).items():
+        yield Reason("turns_not_sent", f"{turns} turns were not sent: {why}", {"turns": turns})
