@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.core.errors import InputError
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -60,7 +62,10 @@ class TurnColumns:
 
     @classmethod
     def of(cls, table: Any, *, start_ns: int) -> TurnColumns:
-        """The columns of a turns table (`pyarrow.Table`, a row a TurnRow) of a run that began at `start_ns`."""
+        """The columns of a turns table (`pyarrow.Table`, a row a TurnRow) of a run that began at `start_ns`.
+
+        Raises InputError when a turn's chunks do not have one time and one count each.
+        """
         measured = table.filter(pc.invert(table["warmup"])).sort_by(
             [("t_send_ns", "ascending"), ("session_id", "ascending"), ("turn_index", "ascending")]
         )
@@ -74,6 +79,8 @@ class TurnColumns:
         def time(name: str) -> Floats:
             return _floats(pc.subtract(column(name), start_ns))
 
+        if not column("chunk_t_ns").value_lengths().equals(column("chunk_tokens").value_lengths()):
+            raise InputError("chunk_t_ns and chunk_tokens differ in length", where="turns table")
         chunk_turn, chunk_t = _chunk_times(column("chunk_t_ns"), start_ns)
         status = column("status")
         return cls(

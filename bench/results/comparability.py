@@ -1,0 +1,32 @@
+"""What two records must have in common before their numbers may be ranked against one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.core.spec import MockEngineSpec
+from bench.results.record import Record
+
+
+def comparability_key(record: Record) -> dict[str, Any]:
+    """The fields that must agree, by name, so that whoever refuses a comparison can name the one that differs."""
+    spec = record.case.spec
+    return {
+        "model": record.case.model_digest,
+        "precision": _precision(record),
+        "accuracy": (record.accuracy or {}).get("status"),
+        "workload": record.case.workload_digest,
+        "time_scale": spec.load.time_scale,
+        "token_scale": spec.workload.token_scale,
+        "idle_gap_cap_s": spec.workload.idle_gap_cap_s,
+        "length_mode": spec.workload.length_mode,
+        "slo": spec.slo.model_dump(),
+    }
+
+
+def _precision(record: Record) -> str:
+    """The dtype the engine says it computed in, or the one it was asked for; an engine without a model has none."""
+    engine = record.case.spec.engine
+    if isinstance(engine, MockEngineSpec):
+        return "none"
+    return str((record.engine or {}).get("dtype", engine.dtype))
