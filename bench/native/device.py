@@ -22,11 +22,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def resolve_dtype(name: str, stored: torch.dtype, device: torch.device) -> torch.dtype:
+def resolve_dtype(name: str, stored: str, device: torch.device) -> torch.dtype:
     """The dtype of the weights and of every activation. `auto` is `stored` on a GPU and float32 on a CPU."""
     if name != "auto":
         return _DTYPES[name]
-    return torch.float32 if device.type == "cpu" else stored
+    return torch.float32 if device.type == "cpu" else _DTYPES[stored]
 
 
 def free_bytes(device: torch.device) -> int:
@@ -35,3 +35,8 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free
     return available_memory_bytes()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: torch has a type for it on CUDA and only a message on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

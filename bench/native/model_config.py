@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
 
 Family = Literal["llama", "qwen3"]
 
 _FAMILIES: dict[str, Family] = {"LlamaForCausalLM": "llama", "Qwen3ForCausalLM": "qwen3"}
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = ("float32", "bfloat16", "float16")
 
 _ONLY_VALUES: dict[str, Any] = {"hidden_act": "silu", "use_sliding_window": False, "quantization_config": None}
 """Keys that would change the computation, each with the one value it is written for."""
@@ -55,7 +53,8 @@ class ModelConfig:
     """The output projection is the embedding matrix."""
     eos_ids: tuple[int, ...]
     """Tokens that end an answer."""
-    stored_dtype: torch.dtype
+    stored_dtype: str
+    """`float32`, `bfloat16` or `float16`."""
 
     @staticmethod
     def from_folder(folder: Path) -> ModelConfig:
@@ -137,8 +136,8 @@ def _eos_ids(folder: Path, fields: JsonObject) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _stored_dtype(fields: JsonObject) -> torch.dtype:
-    name = fields.get("dtype", fields.get("torch_dtype", "float32"))
+def _stored_dtype(fields: JsonObject) -> str:
+    name: str = fields.get("dtype", fields.get("torch_dtype", "float32"))
     if name not in _DTYPES:
         raise InputError(f"dtype = {name!r}", where=fields.path, allowed=", ".join(_DTYPES))
-    return _DTYPES[name]
+    return name

@@ -68,14 +68,11 @@ class Scheduler:
                 self._running[request.id] = request
         return slices
 
-    def advance(self, slices: list[Slice]) -> list[Request]:
-        """Count `slices` as computed and return the requests that are thereby due their next token."""
-        due = []
+    def advance(self, slices: list[Slice]) -> list[int]:
+        """Count `slices` as computed and return the indices of those that make a new token due."""
         for request, tokens in slices:
             request.computed += tokens
-            if request.pending == 0:
-                due.append(request)
-        return due
+        return [index for index, (request, _) in enumerate(slices) if request.pending == 0]
 
     def remove(self, request_id: int) -> None:
         """Forget a request that finished, failed or was cancelled, wherever it is, and take its blocks back."""

@@ -30,7 +30,8 @@ class Run:
         """One step: schedule, compute, give each request that is due its token."""
         slices = self.scheduler.schedule()
         self.started += [request.id for request, _ in slices if request.computed == 0]
-        for request in self.scheduler.advance(slices):
+        for index in self.scheduler.advance(slices):
+            request = slices[index].request
             request.total += 1
             if request.generated == request.max_tokens:
                 self.scheduler.remove(request.id)
@@ -103,7 +104,8 @@ def test_a_decode_is_never_left_out_for_a_prefill(arrivals: list[tuple[int, int,
         decodes = [r.id for r in requests if r.block_table and r.decoding]
         slices = run.scheduler.schedule()
         assert [request.id for request, _ in slices][: len(decodes)] == decodes[:step_tokens]
-        for request in run.scheduler.advance(slices):
+        for index in run.scheduler.advance(slices):
+            request = slices[index].request
             request.total += 1
             if request.generated == request.max_tokens:
                 run.scheduler.remove(request.id)

@@ -1,0 +1,205 @@
+"""Our own engine as the driver sees it: turns go to a process that steps, tokens come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from array import array
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.clock import Clock
+from bench.core.errors import BenchError, EngineError, InputError
+from bench.core.protocols import Capabilities, Handle, Sink, StepLog
+from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow, TurnRequest
+from bench.core.spec import NativeEngineSpec
+from bench.core.units import seconds_from_ns
+from bench.engine.worker_process import WorkerProcess
+from bench.native.messages import (
+    Cancel,
+    Command,
+    EngineFailed,
+    InputRefused,
+    Load,
+    Ready,
+    Report,
+    Rows,
+    Stop,
+    Submit,
+    Update,
+)
+from bench.native.model_config import ModelConfig
+from bench.native.settings import EngineSettings
+
+_STOP_SECONDS = 5.0
+"""Longest wait for the step in progress when stopping; after it the process is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A turn in flight."""
+
+    id: int
+    request: TurnRequest
+    sink: Sink
+
+
+class _StepLog:
+    """Rows as the engine's process sends them."""
+
+    def __init__(self) -> None:
+        self._rows: list[StepRow] = []
+
+    def extend(self, rows: list[StepRow]) -> None:
+        self._rows += rows
+
+    def take(self) -> list[StepRow]:
+        rows, self._rows = self._rows, []
+        return rows
+
+
+class NativeEngine:
+    """Speaks the Engine protocol for `bench.native` in a process of its own."""
+
+    def __init__(self, spec: NativeEngineSpec, model_folder: Path, *, clock: Clock) -> None:
+        """Raises InputError when the folder's config cannot be read."""
+        self._settings = EngineSettings(**spec.model_dump(exclude={"kind"}))
+        self._model_folder = model_folder
+        self._clock = clock
+        self._max_context_tokens = ModelConfig.from_folder(model_folder).max_positions
+        self._process: WorkerProcess[Command, Report] | None = None
+        self._ready: asyncio.Future[Ready] | None = None
+        self._startup: Startup | None = None
+        self._description: dict[str, Any] = {}
+        self._ids = itertools.count()
+        self._turns: dict[int, _Turn] = {}
+        self._counters = Counters()
+        self._lost: str | None = None
+        self._stopping = False
+        self.step_log = _StepLog()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The context is the model's until the KV pool is sized at start, and then what both hold."""
+        return Capabilities(
+            force_length=True,
+            token_ids=True,
+            cache_stats=True,
+            step_log=True,
+            max_context_tokens=self._max_context_tokens,
+        )
+
+    async def start(self) -> Startup:
+        began_ns = self._clock.now_ns()
+        self._ready = asyncio.get_running_loop().create_future()
+        self._process = WorkerProcess("bench.native.worker", self._receive, self._on_exit)
+        self._process.send(Load(str(self._model_folder), self._settings))
+        try:
+            ready = await self._ready
+        except BenchError:
+            await self.stop()
+            raise
+        self._max_context_tokens = ready.max_context_tokens
+        self._startup = Startup(
+            total_s=seconds_from_ns(self._clock.now_ns() - began_ns),
+            load_s=ready.load_s,
+            first_token_s=ready.first_token_s,
+        )
+        self._description = {"kind": "native", **ready.description, "startup": asdict(self._startup)}
+        return self._startup
+
+    async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
+        """Raises EngineError when the engine's process is not there."""
+        if self._process is None or not self._process.alive:
+            raise EngineError(self._lost or "the engine has not been started")
+        turn = _Turn(next(self._ids), request, sink)
+        self._process.send(
+            Submit(
+                id=turn.id,
+                prompt_ids=array("i", request.prompt_ids),
+                max_tokens=request.max_tokens,
+                ignore_eos=request.ignore_eos,
+                thinking_tokens=request.turn.thinking_tokens,
+                temperature=request.sampling.temperature,
+                seed=request.sampling.seed,
+            )
+        )
+        self._turns[turn.id] = turn
+        return turn
+
+    async def cancel(self, handle: Handle) -> None:
+        if isinstance(handle, _Turn) and handle.id in self._turns and self._process is not None:
+            self._finish(handle.id, "cancelled")
+            with contextlib.suppress(EngineError):
+                self._process.send(Cancel(handle.id))
+
+    async def end_session(self, session_id: str) -> None:
+        """Nothing is kept between turns."""
+
+    def counters(self) -> Counters:
+        return self._counters
+
+    def describe(self) -> dict[str, Any]:
+        """What was resolved at start; empty before."""
+        return self._description
+
+    async def stop(self) -> StepLog:
+        """Let the step in progress end, then the process; turns still open finish as cancelled."""
+        process = self._process
+        if process is not None and process.alive:
+            self._stopping = True
+            if self._startup is not None:
+                with contextlib.suppress(EngineError, TimeoutError):
+                    process.send(Stop())
+                    await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            process.kill()
+            await process.wait()
+        return self.step_log
+
+    def _receive(self, report: Report) -> None:
+        match report:
+            case Update():
+                self._deliver(report)
+            case Rows(rows):
+                self.step_log.extend(rows)
+            case Ready():
+                self._resolve_start(report)
+            case InputRefused(what, where, allowed):
+                self._resolve_start(InputError(what, where=where, allowed=allowed))
+            case EngineFailed(line):
+                self._resolve_start(EngineError(line))
+
+    def _deliver(self, update: Update) -> None:
+        now_ns = self._clock.now_ns()
+        self._counters = update.counters
+        for id, kind, token_ids in update.tokens:
+            # Tokens of a turn that was cancelled meanwhile may still be on their way.
+            if (turn := self._turns.get(id)) is not None:
+                turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids))
+        for id, reason, error in update.ended:
+            self._finish(id, reason, error)
+
+    def _on_exit(self, line: str) -> None:
+        self._lost = line
+        self._resolve_start(EngineError(line))
+        for id in list(self._turns):
+            if self._stopping:
+                self._finish(id, "cancelled")
+            else:
+                self._finish(id, "failed", f"engine_lost: {line}")
+
+    def _resolve_start(self, outcome: Ready | InputError | EngineError) -> None:
+        """Let `start` go on, unless it already did or was cancelled."""
+        if self._ready is None or self._ready.done():
+            return
+        if isinstance(outcome, Ready):
+            self._ready.set_result(outcome)
+        else:
+            self._ready.set_exception(outcome)
+
+    def _finish(self, id: int, reason: FinishReason, error: str | None = None) -> None:
+        turn = self._turns.pop(id, None)
+        if turn is not None:
+            turn.sink.finish(Finish(self._clock.now_ns(), reason, cached_tokens=0, error=error))

@@ -1,0 +1,100 @@
+"""A Python module run as a child process, with a connection to it that the event loop reads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Generic, TypeVar
+
+from bench.core.errors import EngineError
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+
+class WorkerProcess(Generic[Out, In]):
+    """Runs `python -m module FD`, FD being the child's end of the connection.
+
+    Each message is handed to `receive` on the running event loop, and the end of the process, expected or not, to
+    `ended` as one line, after the last message. The child is a plain process rather than one of multiprocessing's:
+    those run the parent's main module once more and keep a tracker process.
+    """
+
+    def __init__(self, module: str, receive: Callable[[In], None], ended: Callable[[str], None]) -> None:
+        self._receive = receive
+        self._ended = ended
+        self._exited = asyncio.Event()
+        # What the child prints is kept from the user's terminal; its last line tells why it died.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            )
+        self._connection: Connection[Out, In] = Connection(ours.detach())
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._connection.fileno(), self._on_readable)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._exited.is_set()
+
+    def send(self, message: Out) -> None:
+        """Raises EngineError when the process is gone."""
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise EngineError("the engine's process is gone") from error
+
+    def kill(self) -> None:
+        if self.alive:
+            self._process.kill()
+
+    async def wait(self) -> None:
+        """Return once the process has ended and `ended` was called."""
+        await self._exited.wait()
+
+    def _on_readable(self) -> None:
+        # One message a call: the loop calls again while there are more.
+        try:
+            message = self._connection.recv()
+        except (EOFError, OSError):
+            self._bury()
+        else:
+            self._receive(message)
+
+    def _bury(self) -> None:
+        self._loop.remove_reader(self._connection.fileno())
+        self._connection.close()
+        code = self._process.wait()
+        last_words = self._last_line()
+        self._output.close()
+        self._exited.set()
+        self._ended(f"{_how_it_ended(code)}{f': {last_words}' if last_words else ''}")
+
+    def _last_line(self) -> str:
+        self._output.seek(0)
+        lines = self._output.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"the engine's process ended with exit code {code}"
+    return f"the engine's process was ended by {signal.Signals(-code).name}"

@@ -1,0 +1,110 @@
+"""From a model folder and settings to an engine that can step, and an account of what was decided on the way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.core.errors import EngineError
+from bench.native.cgroup import usable_cpus
+from bench.native.core import EngineCore
+from bench.native.device import free_bytes, is_out_of_memory, resolve_device, resolve_dtype
+from bench.native.generation import ThinkTags
+from bench.native.kv_cache import BlockAllocator
+from bench.native.kv_pool import KvPool, bytes_per_token
+from bench.native.model_config import ModelConfig
+from bench.native.models import Model, load_model
+from bench.native.policies import POLICIES
+from bench.native.sampler import Sampler
+from bench.native.scheduler import Scheduler
+from bench.native.settings import EngineSettings
+from neokernels.registry import Registry
+
+_POLICY = "decode_first"
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    core: EngineCore
+    max_context_tokens: int
+    """The longest prompt and output together that the model and the KV pool both hold."""
+    description: dict[str, Any]
+    """What was resolved, in plain values, for the record."""
+
+
+def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
+    """Load the model, size the KV pool by what memory is then left, and put the engine together.
+
+    Raises InputError for a folder that is not a model, EngineError when model or pool does not fit the device.
+    """
+    threads = settings.threads or usable_cpus()
+    torch.set_num_threads(threads)
+    device = resolve_device(settings.device)
+    config = ModelConfig.from_folder(folder)
+    dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
+    registry = Registry()
+    model = _load_model(folder, device, dtype, registry)
+    tags = ThinkTags.from_folder(folder)
+    sampler = Sampler(registry, device)
+    pool = KvPool(
+        config.layers,
+        _pool_blocks(config, settings, dtype, device),
+        settings.block_tokens,
+        config.kv_heads,
+        config.head_dim,
+        dtype,
+        device,
+    )
+    max_context_tokens = min(config.max_positions, pool.blocks * pool.block_tokens)
+    scheduler = Scheduler(
+        POLICIES[_POLICY],
+        BlockAllocator(pool.blocks, pool.block_tokens),
+        step_tokens=settings.step_tokens,
+        max_running=settings.max_running,
+        max_context_tokens=config.max_positions,
+    )
+    description = {
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": threads,
+        "parameter_bytes": model.parameter_bytes,
+        "kv_pool": {
+            "blocks": pool.blocks,
+            "block_tokens": pool.block_tokens,
+            "tokens": pool.blocks * pool.block_tokens,
+            "bytes": pool.bytes,
+        },
+        "policy": _POLICY,
+        "admission": "worst_case",
+        "graph_mode": "none",
+        "kernels": [asdict(choice) for choice in registry.choices],
+    }
+    return LoadedEngine(EngineCore(model, pool, scheduler, sampler, tags, device), max_context_tokens, description)
+
+
+def _load_model(folder: Path, device: torch.device, dtype: torch.dtype, registry: Registry) -> Model:
+    free = free_bytes(device)
+    try:
+        return load_model(folder, device, dtype, registry)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EngineError(f"the weights of {folder} do not fit {device}: {free:,} bytes were free") from error
+
+
+def _pool_blocks(config: ModelConfig, settings: EngineSettings, dtype: torch.dtype, device: torch.device) -> int:
+    """Blocks of the pool: as asked, or the share of what is free, but never more than `max_running` full contexts."""
+    if settings.kv_cache_tokens is not None:
+        return -(-settings.kv_cache_tokens // settings.block_tokens)
+    share_bytes = int(free_bytes(device) * settings.kv_memory_share)
+    block_bytes = bytes_per_token(config, dtype) * settings.block_tokens
+    blocks = min(share_bytes // block_bytes, settings.max_running * -(-config.max_positions // settings.block_tokens))
+    if blocks < 1:
+        raise EngineError(
+            f"no block of {block_bytes:,} bytes fits kv_memory_share = {settings.kv_memory_share} of the free "
+            f"{free_bytes(device):,} bytes on {device}"
+        )
+    return blocks

@@ -1,0 +1,92 @@
+"""What the driver's process and the engine's process say to each other: tuples of plain values, one per message."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any, NamedTuple
+
+from bench.core.records import Counters, FinishReason, StepRow, TokenKind
+from bench.native.settings import EngineSettings
+
+
+class Load(NamedTuple):
+    """The first message to the engine."""
+
+    model_folder: str
+    settings: EngineSettings
+
+
+class Submit(NamedTuple):
+    """Begin a generation."""
+
+    id: int
+    prompt_ids: array[int]
+    max_tokens: int
+    ignore_eos: bool
+    thinking_tokens: int
+    """With `ignore_eos`: how many of the output's tokens count as thinking. Otherwise the model's own tags tell."""
+    temperature: float
+    seed: int
+
+
+class Cancel(NamedTuple):
+    id: int
+
+
+class Stop(NamedTuple):
+    """Send what is not sent yet and end."""
+
+
+Command = Load | Submit | Cancel | Stop
+
+
+class Ready(NamedTuple):
+    load_s: float
+    first_token_s: float
+    max_context_tokens: int
+    """The longest prompt and output together that the model and the KV pool both hold."""
+    description: dict[str, Any]
+
+
+class InputRefused(NamedTuple):
+    """The model cannot be loaded because of what the user gave: the fields of an `InputError`."""
+
+    what: str
+    where: str | None
+    allowed: str | None
+
+
+class EngineFailed(NamedTuple):
+    """The model cannot be loaded because of the machine: the line of an `EngineError`."""
+
+    line: str
+
+
+class Tokens(NamedTuple):
+    """New tokens of one request, all of one kind."""
+
+    id: int
+    kind: TokenKind
+    token_ids: tuple[int, ...]
+
+
+class Ended(NamedTuple):
+    id: int
+    reason: FinishReason
+    error: str | None
+
+
+class Update(NamedTuple):
+    """Everything one step brought, for all requests."""
+
+    t_engine_ns: int
+    tokens: list[Tokens]
+    ended: list[Ended]
+    counters: Counters
+
+
+class Rows(NamedTuple):
+    rows: list[StepRow]
+
+
+Report = Ready | InputRefused | EngineFailed | Update | Rows

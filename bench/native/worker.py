@@ -1,0 +1,140 @@
+"""The process the native engine steps in: commands come in, one message a step goes out.
+
+A thread takes commands off the connection at once, so that the driver never blocks behind a long step; they are applied
+between steps. The process ends on `Stop`, and also, wherever it is, when the driver's end of the connection closes: no
+driver, however it died, leaves an engine behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from bench.core.errors import EngineError, InputError
+from bench.core.records import StepRow
+from bench.core.units import NS_PER_S
+from bench.native.messages import (
+    Cancel,
+    Command,
+    Ended,
+    EngineFailed,
+    InputRefused,
+    Load,
+    Ready,
+    Report,
+    Rows,
+    Stop,
+    Submit,
+    Tokens,
+    Update,
+)
+
+if TYPE_CHECKING:
+    from bench.native.core import EngineCore
+
+_ROWS_EVERY_NS = NS_PER_S // 2
+
+
+def main() -> None:
+    # Ctrl-C reaches the whole process group; what is to be done about it the driver decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection: Connection[Report, Command] = Connection(int(sys.argv[1]))
+    commands: SimpleQueue[Command] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, commands), daemon=True).start()
+    core = _load(connection, commands)
+    if core is not None:
+        _Worker(core, connection, commands).serve()
+    # All that was to be sent is sent, and the interpreter takes a second to take torch apart.
+    os._exit(0)
+
+
+def _receive(connection: Connection[Report, Command], commands: SimpleQueue[Command]) -> None:
+    while True:
+        try:
+            commands.put(connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command]) -> EngineCore | None:
+    """The engine of the first command, ready and announced; None when it was refused, which is then told."""
+    command = commands.get()
+    if not isinstance(command, Load):
+        return None
+    # torch is behind this import and takes most of the start.
+    from bench.native.load import load_engine
+
+    began = time.monotonic()
+    try:
+        engine = load_engine(Path(command.model_folder), command.settings)
+    except InputError as error:
+        connection.send(InputRefused(error.what, error.where, error.allowed))
+        return None
+    except EngineError as error:
+        connection.send(EngineFailed(str(error)))
+        return None
+    loaded = time.monotonic()
+    engine.core.generate_first_token()
+    first_token = time.monotonic()
+    connection.send(Ready(loaded - began, first_token - loaded, engine.max_context_tokens, engine.description))
+    return engine.core
+
+
+class _Worker:
+    """The step loop."""
+
+    def __init__(
+        self, core: EngineCore, connection: Connection[Report, Command], commands: SimpleQueue[Command]
+    ) -> None:
+        self._core = core
+        self._connection = connection
+        self._commands = commands
+        self._rows: list[StepRow] = []
+        self._rows_sent_ns = time.monotonic_ns()
+
+    def serve(self) -> None:
+        """Step while there is work, sleep on the queue of commands while there is none, until told to stop."""
+        while self._apply_commands():
+            result = self._core.step()
+            self._send_update(result.tokens, result.ended)
+            self._rows.append(result.row)
+            if time.monotonic_ns() - self._rows_sent_ns >= _ROWS_EVERY_NS:
+                self._send_rows()
+        self._send_rows()
+
+    def _apply_commands(self) -> bool:
+        """Apply what has come, and wait for more until there is something to step. False when told to stop."""
+        while not (self._core.has_work and self._commands.empty()):
+            if not self._core.has_work:
+                self._send_rows()
+            command = self._commands.get()
+            if isinstance(command, Stop):
+                return False
+            if isinstance(command, Submit):
+                refusal = self._core.add(command)
+                if refusal is not None:
+                    self._send_update([], [Ended(command.id, "failed", str(refusal))])
+            elif isinstance(command, Cancel):
+                self._core.remove(command.id)
+                self._send_update([], [])
+        return True
+
+    def _send_update(self, tokens: list[Tokens], ended: list[Ended]) -> None:
+        self._connection.send(Update(time.monotonic_ns(), tokens, ended, self._core.counters()))
+
+    def _send_rows(self) -> None:
+        if self._rows:
+            self._connection.send(Rows(self._rows))
+        self._rows = []
+        self._rows_sent_ns = time.monotonic_ns()
+
+
+if __name__ == "__main__":
+    main()
