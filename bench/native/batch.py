@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from neokernels.paged_attention import PagedLayout
 from torch import Tensor
+
+from neokernels.paged_attention import PagedLayout
 
 
 @dataclass(frozen=True, slots=True)
