@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from neokernels.paged_attention import PagedLayout
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

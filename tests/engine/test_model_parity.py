@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from neokernels.registry import Registry
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -26,7 +27,6 @@ from transformers import (
 from bench.native.batch import Batch, BatchItem
 from bench.native.kv_pool import KvPool
 from bench.native.models import Model, load_model
-from neokernels.registry import Registry
 
 CPU = torch.device("cpu")
 TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from neokernels.registry import Registry
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.core.errors import EngineError, InputError
 from bench.native.kv_pool import KvPool
 from bench.native.models import Model, load_model
-from neokernels.registry import Registry
 
 CPU = torch.device("cpu")
 DOWN = "model.layers.1.mlp.down_proj.weight"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from neokernels.registry import Registry, Target
 from torch import Tensor
 
 from bench.native.batch import Batch
@@ -15,7 +16,6 @@ from bench.native.models import llama, qwen3
 from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.operations import Operations
 from bench.native.weights import WeightFiles
-from neokernels.registry import Registry, Target
 
 _READ_LAYER = {"llama": llama.read_layer, "qwen3": qwen3.read_layer}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from neokernels.rope_kv_write import QkNorm, rotary_factors
 from torch import Tensor
 
 from bench.native.batch import Batch
@@ -12,7 +13,6 @@ from bench.native.kv_pool import KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models.operations import Operations
 from bench.native.rotary import rotary_frequencies
-from neokernels.rope_kv_write import QkNorm, rotary_factors
 
 _Pair = tuple[Tensor, Tensor]
 

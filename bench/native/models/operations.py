@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from neokernels.embedding import embedding
 from neokernels.linear import linear
 from neokernels.paged_attention import PagedLayout, paged_attention
@@ -14,6 +12,7 @@ from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
 from neokernels.rope_kv_write import QkNorm, rope_kv_write
 from neokernels.silu_mul import silu_mul
+from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neokernels.rope_kv_write import QkNorm
+
 from bench.native.model_config import ModelConfig
 from bench.native.models import llama
 from bench.native.models.decoder import LayerWeights
 from bench.native.weights import WeightFiles
-from neokernels.rope_kv_write import QkNorm
 
 
 def read_layer(files: WeightFiles, config: ModelConfig, index: int) -> LayerWeights:

@@ -1,0 +1,133 @@
+"""Paged attention against a loop over tokens and heads in float64, on caches poisoned outside what was written."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+import torch
+from neokernels.paged_attention import PagedLayout, paged_attention
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+RAGGED = {
+    "one token": [(1, 1)],
+    "one decode": [(1, 37)],
+    "decodes of one length": [(1, 20), (1, 20), (1, 20)],
+    "decodes of many lengths": [(1, 1), (1, 16), (1, 17), (1, 300), (1, 2), (1, 900)],
+    "whole prompts": [(5, 5), (1, 1), (33, 33)],
+    "a later chunk": [(6, 29)],
+    "mixed": [(1, 40), (9, 9), (1, 3), (4, 21), (1, 600), (2, 2)],
+}
+"""(query tokens, context tokens) of each request of a step."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step over a cache in which every slot that belongs to no context holds NaN."""
+
+    query: Tensor
+    keys: Tensor
+    values: Tensor
+    layout: PagedLayout
+    contexts: list[tuple[Tensor, Tensor]]
+    """Keys and values of each request in order, as they would lie without paging."""
+
+
+def make_step(
+    lens: list[tuple[int, int]],
+    *,
+    query_heads: int = 4,
+    kv_heads: int = 2,
+    head_dim: int = 8,
+    block_tokens: int = 4,
+    dtype: torch.dtype = torch.float32,
+) -> Step:
+    needed = [-(-context // block_tokens) for _, context in lens]
+    pages = list(range(sum(needed) + 3))
+    random.shuffle(pages)
+    keys = torch.full((len(pages), block_tokens, kv_heads, head_dim), float("nan"), dtype=dtype)
+    values = keys.clone()
+    # Rows are padded with a page that belongs to the first request: reading past a context would read its data.
+    tables = torch.full((len(lens), max(needed) + 1), pages[0], dtype=torch.int32)
+    contexts = []
+    for row, ((_, context), count) in enumerate(zip(lens, needed, strict=True)):
+        table, pages = pages[:count], pages[count:]
+        tables[row, :count] = torch.tensor(table)
+        key, value = torch.randn(2, context, kv_heads, head_dim).to(dtype)
+        for token in range(context):
+            page, offset = table[token // block_tokens], token % block_tokens
+            keys[page, offset], values[page, offset] = key[token], value[token]
+        contexts.append((key, value))
+    query = torch.randn(sum(count for count, _ in lens), query_heads, head_dim).to(dtype)
+    layout = PagedLayout(tuple(q for q, _ in lens), tuple(c for _, c in lens), tables, block_tokens)
+    return Step(query, keys, values, layout, contexts)
+
+
+def formula(step: Step, scale: float) -> Tensor:
+    expected = torch.empty(step.query.shape, dtype=torch.float64)
+    group = step.query.shape[1] // step.keys.shape[2]
+    row = 0
+    for query_len, context_len, (key, value) in zip(
+        step.layout.query_lens, step.layout.context_lens, step.contexts, strict=True
+    ):
+        for position in range(context_len - query_len, context_len):
+            for head in range(step.query.shape[1]):
+                seen = key.double()[: position + 1, head // group]
+                weights = torch.exp(scale * (seen @ step.query[row, head].double()))
+                expected[row, head] = weights @ value.double()[: position + 1, head // group] / weights.sum()
+            row += 1
+    return expected
+
+
+def assert_formula(step: Step, dtype: torch.dtype = torch.float32, scale: float = 0.3) -> None:
+    result = paged_attention(step.query, step.keys, step.values, step.layout, scale)
+    assert result.shape == step.query.shape
+    assert result.dtype == dtype
+    torch.testing.assert_close(
+        result.double(), formula(step, scale), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype], equal_nan=False
+    )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("lens", RAGGED.values(), ids=RAGGED.keys())
+def test_ragged_steps(lens: list[tuple[int, int]], dtype: torch.dtype) -> None:
+    assert_formula(make_step(lens, dtype=dtype), dtype)
+
+
+@pytest.mark.parametrize(("query_heads", "kv_heads"), [(1, 1), (6, 6), (6, 3), (7, 1)])
+@pytest.mark.parametrize("head_dim", [2, 24])
+def test_head_groups(query_heads: int, kv_heads: int, head_dim: int) -> None:
+    assert_formula(make_step(RAGGED["mixed"], query_heads=query_heads, kv_heads=kv_heads, head_dim=head_dim))
+
+
+@pytest.mark.parametrize("block_tokens", [1, 3, 16, 64])
+def test_block_sizes(block_tokens: int) -> None:
+    assert_formula(make_step(RAGGED["mixed"], block_tokens=block_tokens))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_drawn_steps(seed: int) -> None:
+    draw = random.Random(seed)
+    lens = []
+    for _ in range(draw.randint(1, 7)):
+        context = draw.randint(1, 120)
+        lens.append((1 if draw.random() < 0.6 else draw.randint(1, context), context))
+    assert_formula(make_step(lens, block_tokens=draw.choice([1, 4, 16])))
+
+
+def test_steep_scores_do_not_overflow() -> None:
+    """exp(scale · q·k) overflows float32 here; a softmax that subtracts the maximum does not."""
+    step = make_step([(1, 9), (3, 12)])
+    result = paged_attention(step.query * 50, step.keys * 50, step.values, step.layout, 1.0)
+    assert result.isfinite().all()
+
+
+def test_layers_share_the_plan() -> None:
+    step = make_step(RAGGED["mixed"])
+    assert step.layout.tiles is step.layout.tiles
+    first = paged_attention(step.query, step.keys, step.values, step.layout, 0.3)
+    again = paged_attention(step.query, step.keys, step.values, step.layout, 0.3)
+    assert first.equal(again)
