@@ -119,7 +119,7 @@ def _term_rows(
     if offer.currency != "USD":
         return [replace(blank, why_not="currency")]
     if isinstance(term.sold, Tokens):
-        met = [group for group in groups if str(group.key.get("model")).lower() == term.sold.model.lower()]
+        met = [group for group in groups if group.model.lower() == term.sold.model.lower()]
         quoted = _quoted(blank, term.sold)
         return [_beside(quoted, group, reference) for group in met] or [replace(quoted, why_not="model")]
     price = unit_price(term.sold, assumptions.discount_rate)

@@ -17,8 +17,10 @@ class MeasuredGroup:
     label: str
     """Id of the record or of the group."""
     case: str
+    model: str
+    """The model's public name, which token prices are matched by."""
     key: Mapping[str, object]
-    """The comparability key, field by field; `model` is also what token prices are matched by."""
+    """The comparability key, field by field."""
     hardware: str
     hardware_unit: Unit
     used: int

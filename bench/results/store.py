@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ class ResultWriter:
     def finish(self, record: Record) -> Result:
         """Seal the result: tables as Parquet, `record` with their digests, the manifest; then the streams go.
 
-        `record` is `self.record` with the sections that are now known. After a failed write it may still find room.
+        `record` is `self.record.with_sections(...)` of what is now known. After a failed write it may still find room.
         """
         tables = self.tables()
         for stream in self._streams.values():
@@ -96,6 +97,13 @@ class ResultWriter:
             for name in SCHEMAS:
                 stream_path(self.path, name).unlink()
         return Result(path=self.path, record=record)
+
+    def discard(self) -> None:
+        """Remove the folder: what was asked for could not be run, so there is no result."""
+        for stream in self._streams.values():
+            stream.close()
+        self._notes.close()
+        shutil.rmtree(self.path)
 
     def _append(self, name: str, rows: Sequence[object]) -> None:
         self._pending[name].extend(rows)

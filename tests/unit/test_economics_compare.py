@@ -29,6 +29,7 @@ def group(label: str = "g1", **changes: object) -> MeasuredGroup:
     base = MeasuredGroup(
         label=label,
         case="smoke",
+        model="tiny",
         key=KEY,
         hardware="cpu-x86_64-2c",
         hardware_unit="node",

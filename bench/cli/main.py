@@ -1,0 +1,75 @@
+"""The `bench` command: its verbs, and the one place where a failure becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import click
+import typer
+
+from bench import __version__
+from bench.cli import compare, node, offers, run, verify
+from bench.core.errors import BenchError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="bench",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings=HELP_NAMES,
+    help="Measure GPU inference (tokens/s, joules per token) and price it against dated offers.",
+)
+app.command(name="run", context_settings=HELP_NAMES)(run.run)
+app.command(name="compare", context_settings=HELP_NAMES)(compare.compare)
+app.command(name="verify", context_settings=HELP_NAMES)(verify.verify)
+app.add_typer(offers.app, name="offers", context_settings=HELP_NAMES)
+app.add_typer(node.app, name="node", context_settings=HELP_NAMES)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neobench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _bench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Measure GPU inference and price it against dated offers."""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is one line on stderr."""
+    try:
+        code = app(args=list(arguments), prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BenchError as error:
+        return _tell(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _tell(error.format_message(), BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        return _tell("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`bench … | head`): nothing to tell it, and Python must not try again while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _tell(line: str, code: int) -> int:
+    print(f"bench: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    sys.exit(execute(sys.argv[1:]))

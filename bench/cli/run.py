@@ -1,0 +1,57 @@
+"""`bench run`: measure every case of a suite."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite: a YAML file, or a name such as `smoke`.")],
+    trace: Annotated[
+        str | None, typer.Option("--trace", metavar="FILE", help="Replay this trace instead of the suite's workloads.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of every spec; may be repeated."),
+    ] = None,
+    offers: Annotated[
+        list[str] | None,
+        typer.Option("--offers", metavar="PATH", help="Also price the results: an offer file, a folder or an id."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where result folders go.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> int:
+    """Measure every case of a suite and write one result folder each.
+
+    **Example:** `bench run smoke --trace conversations.csv --set load.concurrency=16`
+
+    Exit code 1 means that a result's verdict is invalid.
+    """
+    from bench.cli.output import plain, print_json
+    from bench.comparison import compare_results
+    from bench.core.suite import load_suite
+    from bench.economics.compare import Assumptions
+    from bench.offers.catalog import load_offers
+    from bench.report.comparison import print_comparison
+    from bench.report.console import print_records
+    from bench.report.progress import LiveProgress
+    from bench.run import run_suite
+
+    resolved = load_suite(suite, sets=tuple(sets or ()), trace=trace)
+    priced = load_offers(offers) if offers else None
+    with LiveProgress() as progress:
+        results = run_suite(resolved, out, watch=progress, command=sys.argv)
+    records = [plain(result.record) for result in results]
+    folders = [str(result.path) for result in results]
+    comparison = None if priced is None else plain(compare_results(results, priced, Assumptions()))
+    if as_json:
+        print_json({"records": records, "folders": folders, "comparison": comparison})
+    elif comparison is None:
+        print_records(records, folders)
+    else:
+        print_comparison(records, comparison)
+    return 0 if all(result.record.verdict.status == "valid" for result in results) else 1

@@ -1,0 +1,140 @@
+"""Results joined to offers: records become groups, and groups of one comparability key are ranked together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.records import Headline
+from bench.economics.compare import Assumptions, Comparison, ComparisonRow, compare
+from bench.economics.decision import Decision
+from bench.economics.group import MeasuredGroup
+from bench.metrics.statistics import absent, between_runs
+from bench.offers.offer import Offer
+from bench.results.comparability import comparability_key
+from bench.results.record import Record
+from bench.results.result import Result
+
+_LADDER = ("facility", "rack", "node", "module", "gpu", "cpu")
+"""Scopes of energy, widest first: the widest that was measured is the one a bill is nearest to."""
+
+
+@dataclass(frozen=True)
+class CaseDecision:
+    """The decision among the groups and offers of one comparability key."""
+
+    cases: tuple[str, ...]
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Decisions:
+    text: str
+    by_key: tuple[CaseDecision, ...]
+
+
+@dataclass(frozen=True)
+class ResultComparison:
+    """Rows of every key, those that rank first; an offer that meets no group at all stands once."""
+
+    rows: tuple[ComparisonRow, ...]
+    decision: Decisions
+    groups: tuple[MeasuredGroup, ...]
+    assumptions: Assumptions
+
+
+def compare_results(results: Sequence[Result], offers: Sequence[Offer], assumptions: Assumptions) -> ResultComparison:
+    """Price every group of `results` on every offer. Raises InputError for assumptions out of range."""
+    groups = [_group(records) for records in _by_case([result.record for result in results])]
+    by_key: dict[str, list[MeasuredGroup]] = {}
+    for group in groups:
+        by_key.setdefault(repr(sorted(group.key.items())), []).append(group)
+    comparisons = [compare(together, offers, assumptions) for together in by_key.values()]
+    decisions = tuple(
+        CaseDecision(tuple(sorted({group.case for group in together})), comparison.decision)
+        for together, comparison in zip(by_key.values(), comparisons, strict=True)
+    )
+    return ResultComparison(
+        rows=_merged(comparisons),
+        decision=Decisions("; ".join(f"{', '.join(d.cases)}: {d.decision.text}" for d in decisions), decisions),
+        groups=tuple(groups),
+        assumptions=assumptions,
+    )
+
+
+def _by_case(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of one case on one node class together, in the order first seen."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.case.id, record.node["hardware"]["key"]), []).append(record)
+    return list(groups.values())
+
+
+def _group(records: list[Record]) -> MeasuredGroup:
+    """One group of repeats. Invalid repeats are left out unless there is nothing else."""
+    ranked = [record for record in records if record.verdict.status == "valid"] or records
+    first = ranked[0]
+    hardware = first.node["hardware"]
+    assert first.accuracy is not None
+    return MeasuredGroup(
+        label=first.id if len(records) == 1 else f"{first.case.spec.name} × {len(ranked)}",
+        case=first.case.spec.name,
+        model=Path(first.case.spec.model.path).name,
+        key=comparability_key(first),
+        hardware=hardware["key"],
+        hardware_unit=hardware["unit"],
+        used=max(1, (first.run or {}).get("accelerators", 0)),
+        uncached_input_tokens_per_s=_rate(ranked, "uncached_input_tokens_per_s"),
+        output_tokens_per_s=_rate(ranked, "output_tokens_per_s"),
+        total_tokens_per_s=_rate(ranked, "total_tokens_per_s"),
+        joules_per_output_token=_joules(ranked),
+        verdict=first.verdict.status,
+        accuracy=first.accuracy["status"],
+        good_share=_good_share(ranked),
+        reasons=tuple(reason["code"] for reason in first.verdict.reasons),
+    )
+
+
+def _rate(records: list[Record], name: str) -> Headline:
+    stored = [_headline((record.throughput or {}).get(name)) for record in records]
+    return _combined(stored, rate=True)
+
+
+def _joules(records: list[Record]) -> Headline | None:
+    rungs = [(record.energy or {}).get("rungs") or {} for record in records]
+    scope = next((s for s in _LADDER if all(s in of and of[s]["joules"] is not None for of in rungs)), None)
+    if scope is None:
+        return None
+    return _combined([_headline(of[scope]["joules_per_output_token"]) for of in rungs], rate=True)
+
+
+def _combined(headlines: list[Headline], *, rate: bool) -> Headline:
+    """One record keeps its interval within the run; several have one between runs."""
+    if len(headlines) == 1:
+        return headlines[0]
+    known = [headline for headline in headlines if headline.value is not None]
+    values = [headline.value for headline in known if headline.value is not None]
+    return between_runs(values, level=headlines[0].level, rate=rate, basis=headlines[0].basis)
+
+
+def _good_share(records: list[Record]) -> float:
+    """Goodput over output tokens; 1 where no service level was asked, since then every token is good."""
+    shares = []
+    for record in records:
+        asked = any(bound is not None for bound in record.case.spec.slo.model_dump().values())
+        share = (record.goodput or {}).get("good_token_share", {}).get("value") if asked else 1.0
+        shares.append(0.0 if share is None else share)
+    return sum(shares) / len(shares)
+
+
+def _headline(stored: Mapping[str, Any] | None) -> Headline:
+    return absent("not measured", 0.95) if stored is None else Headline(**stored)
+
+
+def _merged(comparisons: Sequence[Comparison]) -> tuple[ComparisonRow, ...]:
+    rows = [row for comparison in comparisons for row in comparison.rows]
+    met = {(row.offer, row.term) for row in rows if row.group is not None}
+    unmet = {(row.offer, row.term): row for row in rows if row.group is None and (row.offer, row.term) not in met}
+    return (*(row for row in rows if row.group is not None), *unmet.values())

@@ -1,0 +1,142 @@
+"""What is kept of a case while it runs, and the record it becomes however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bench.core.clock import Clock
+from bench.core.errors import InputError
+from bench.core.protocols import Engine, Watch
+from bench.core.records import Progress, Startup, TurnRow
+from bench.core.spec import Case
+from bench.hardware.datasheet import name_patterns
+from bench.metrics.context import RunContext
+from bench.metrics.summary import summarise
+from bench.node.fingerprint import fingerprint, hardware_key
+from bench.node.health import health_rows
+from bench.node.power import PowerRecorder, open_sensors
+from bench.node.provenance import provenance
+from bench.results.result import Result
+from bench.results.store import ResultWriter
+
+_TICK_S = 0.25
+_NOT_CHECKED = {"status": "not_applicable", "reason": "no reference was run beside this engine"}
+
+
+class Recording:
+    """The result of one case in the making.
+
+    Left normally, after an engine failure or by Ctrl-C, it is finished with what it has. Left by an InputError it is
+    thrown away: what cannot be run leaves no result.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        source: Any,
+        engine: Engine,
+        out: Path,
+        *,
+        clock: Clock,
+        watch: Watch,
+        command: Sequence[str],
+    ) -> None:
+        node = fingerprint()
+        hardware = hardware_key(node, name_patterns())
+        self._case = case
+        self._engine = engine
+        self._clock = clock
+        self._watch = watch
+        self._sensors = open_sensors(case.spec.power)
+        self._writer = ResultWriter(
+            out,
+            case=case,
+            node={"hardware": asdict(hardware), **node},
+            provenance=provenance(command),
+            workload=asdict(source),
+        )
+        self._progress = Progress()
+        self._start_ns = self._end_ns = clock.now_ns()
+        self._interrupted = False
+        self.startup: Startup | None = None
+
+    @property
+    def id(self) -> str:
+        return self._writer.record.id
+
+    @property
+    def result(self) -> Result:
+        return Result.open(self._writer.path)
+
+    def turn(self, row: TurnRow) -> None:
+        self._writer.append_turns([row])
+
+    @contextlib.asynccontextmanager
+    async def measuring(self, progress: Progress) -> AsyncIterator[None]:
+        """The part of the case that is measured: sensors are read, the display moves, and the time is the run's."""
+        self._progress = progress
+        self._writer.append_health(health_rows(self._clock))
+        async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):
+            ticking = asyncio.create_task(self._tick())
+            self._start_ns = self._clock.now_ns()
+            try:
+                yield
+            finally:
+                self._end_ns = self._clock.now_ns()
+                ticking.cancel()
+                await asyncio.wait({ticking})
+        self._writer.append_health(health_rows(self._clock))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._keep_steps()
+            self._watch.tick(self._progress, self._engine.counters())
+
+    def _keep_steps(self) -> None:
+        if self._engine.step_log is not None:
+            self._writer.append_steps(self._engine.step_log.take())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.stop()
+        self._sensors.close()
+        if isinstance(error, InputError):
+            self._writer.discard()
+            return
+        self._interrupted = error is not None
+        if error is not None:
+            self._writer.note(str(error) or type(error).__name__)
+        self._keep_steps()
+        self._finish()
+
+    def _finish(self) -> None:
+        tables = self._writer.tables()
+        missing = self._sensors.missing
+        context = RunContext(
+            start_ns=self._start_ns,
+            end_ns=self._end_ns,
+            interrupted=self._interrupted,
+            accelerators=0,
+            power_missing="; ".join(missing[scope] for scope in ("gpu", "cpu") if scope in missing) or None,
+            not_sent=dict(self._progress.not_sent),
+        )
+        summary = summarise(self._case, context, turns=tables.turns, power=tables.power)
+        record = self._writer.record.with_sections(
+            run=asdict(context),
+            startup=None if self.startup is None else asdict(self.startup),
+            engine=self._engine.describe(),
+            accuracy=_NOT_CHECKED,
+            **summary.sections(),
+        )
+        self._writer.finish(record)

@@ -1,0 +1,135 @@
+"""Results, comparisons and verifications as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.format import ABSENT, headline, milliseconds, number, value_of
+
+_LEAST_WIDTH = 144
+"""Columns a table is laid out for; a narrower terminal breaks its lines, which is still read more easily than cells."""
+
+
+def console() -> Console:
+    terminal = Console(highlight=False)
+    wide = terminal.is_terminal and terminal.width >= _LEAST_WIDTH
+    return terminal if wide else Console(width=_LEAST_WIDTH, highlight=False)
+
+
+def print_records(records: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> None:
+    """One line a record: what was measured, and whether it may be trusted."""
+    table = _measured_table()
+    for record in records:
+        table.add_row(*_measured_cells(record))
+    out = console()
+    out.print(table)
+    for record, folder in zip(records, folders, strict=True):
+        for line in remarks(record):
+            out.print(line, style="dim", soft_wrap=True)
+        out.print(folder, style="dim", markup=False, soft_wrap=True)
+
+
+def _measured_table() -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("case")
+    for name in ("TTFT p50", "TTFA p50", "TPOT p50", "output tok/s", "goodput tok/s", "J/token"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    return table
+
+
+def _measured_cells(record: Mapping[str, Any]) -> list[str | Text]:
+    latency = record["latency"]
+    return [
+        record["case"]["spec"]["name"],
+        *(milliseconds(value_of(latency, name, "p50")) for name in ("ttft_ms", "ttfa_ms", "tpot_ms")),
+        headline(value_of(record["throughput"], "output_tokens_per_s")),
+        headline(value_of(record["goodput"], "goodput_tokens_per_s")),
+        joules(record["energy"]),
+        verdict(record["verdict"]["status"]),
+    ]
+
+
+def joules(energy: Mapping[str, Any] | None) -> str:
+    """Joules per output token of every scope that has them."""
+    rungs = (energy or {}).get("rungs") or {}
+    told = [
+        f"{headline(rung['joules_per_output_token'])} {scope}, {rung['basis']}"
+        for scope, rung in rungs.items()
+        if rung["joules"] is not None
+    ]
+    return "; ".join(told) or ABSENT
+
+
+def remarks(record: Mapping[str, Any]) -> Iterable[str]:
+    """What a reader of the numbers must know: scales, reasons against them, notes, and why joules are missing."""
+    spec = record["case"]["spec"]
+    name, workload, requests = spec["name"], spec["workload"], record["requests"]
+    yield (
+        f"[bold]{name}[/bold]: {requests['counted']} of {requests['sent']} requests counted, "
+        f"{requests['tokens']['prompt']:,} prompt and {requests['tokens']['output']:,} output tokens; "
+        f"lengths {workload['length_mode']}, token_scale {workload['token_scale']:g}, "
+        f"time_scale {spec['load']['time_scale']:g}, idle gap cap {_seconds(workload['idle_gap_cap_s'])}"
+    )
+    for reason, turns in record["workload"]["left_out"].items():
+        yield f"{turns:,} turns of the source left out: {reason}"
+    for reason in record["verdict"]["reasons"]:
+        yield f"[red]{reason['code']}[/red]: {reason['message']}"
+    for note in record["verdict"]["notes"]:
+        yield f"note: {note['message']}"
+    if missing := value_of(record["energy"], "missing"):
+        yield f"no joules: {missing}"
+
+
+def _seconds(value: float | None) -> str:
+    return "off" if value is None else f"{value:g} s"
+
+
+def verdict(status: str) -> Text:
+    return Text(status, style="green" if status == "valid" else "bold red")
+
+
+def print_verification(reports: Sequence[Any]) -> None:
+    """One line a result, and one for each difference found."""
+    out = console()
+    for report in reports:
+        out.print(f"{'[green]same[/green]' if report.ok else '[bold red]differs[/bold red]'}  {report.path}")
+        for difference in report.differences:
+            found = f"stored {difference.stored}, recomputed {difference.recomputed}"
+            out.print(f"    {difference.what}: {found}", markup=False)
+
+
+def print_node(node: Mapping[str, Any]) -> None:
+    """The fingerprint as an indented outline."""
+    out = console()
+    for line in _outline(node):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _outline(value: Any, depth: int = 0) -> Iterable[str]:
+    indent = "  " * depth
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(inner, Mapping | list) and inner:
+                yield f"{indent}{key}"
+                yield from _outline(inner, depth + 1)
+            else:
+                yield f"{indent}{key}: {_plain(inner)}"
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, Mapping):
+                yield f"{indent}-"
+                yield from _outline(item, depth + 1)
+            else:
+                yield f"{indent}- {_plain(item)}"
+
+
+def _plain(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ABSENT
+    return number(value, 6) if isinstance(value, float) else str(value)

@@ -1,0 +1,66 @@
+"""One case from start to end: what is asked, who answers, what was seen, what it means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from bench.core.clock import RealClock
+from bench.core.configs import resolve
+from bench.core.digest import model_digest
+from bench.core.protocols import Watch
+from bench.core.records import Session
+from bench.core.spec import Case, Spec
+from bench.core.suite import Suite
+from bench.engine.build import build_engine
+from bench.load.driver import Driver
+from bench.recording import Recording
+from bench.results.result import Result
+from bench.workload.prompts import PromptSynthesizer
+from bench.workload.workload import build_workload
+
+
+def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) -> list[Result]:
+    """Run every spec of `suite`, each as often as it asks, and return the results in that order.
+
+    Raises KeyboardInterrupt when the user stops it and EngineError when an engine fails: the result of the case that
+    was running is finished with what it had, and earlier results are untouched. Raises InputError for what cannot run.
+    """
+    runs = [spec for spec in suite.specs for _ in range(spec.measure.repeats)]
+    results = []
+    for index, spec in enumerate(runs, start=1):
+        watch.case(spec.name, index, len(runs))
+        results.append(asyncio.run(run_case(spec, out, watch=watch, command=command)))
+    return results
+
+
+async def run_case(spec: Spec, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
+    """Measure one case and write its result folder below `out`."""
+    watch.phase("preparing")
+    clock = RealClock()
+    model = resolve(spec.model.path, "models", suffix="")
+    engine = build_engine(spec.engine, model, clock=clock)
+    workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
+    case = Case.of(spec, model_digest=model_digest(model), workload_digest=workload.digest)
+
+    async with Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording:
+        # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
+        prompts = partial(PromptSynthesizer, model, framing=spec.workload.length_mode == "free")
+        watch.phase("starting the engine")
+        recording.startup = await engine.start()
+        watch.phase("warming up")
+        warm_up = Driver(engine, clock, prompts(salt=f"{recording.id}/warm-up"), recording.turn, spec, warmup=True)
+        await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
+        watch.phase("measuring")
+        client = Driver(engine, clock, prompts(salt=recording.id), recording.turn, spec)
+        async with recording.measuring(client.progress):
+            await client.drive(workload.sessions)
+    return recording.result
+
+
+def opening_turns(sessions: Iterable[Session]) -> list[Session]:
+    """Each session up to its first delay: enough to warm an engine without waiting for tools."""
+    return [replace(session, turns=tuple(turn for turn in session.turns if not turn.after)) for session in sessions]
