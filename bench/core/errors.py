@@ -30,6 +30,12 @@ class EngineError(BenchError):
     """The engine or the machine under it failed; the run cannot go on."""
 
 
+class StorageError(BenchError):
+    """The place given for results takes no more; what was written before stays readable."""
+
+    exit_code = 2
+
+
 def _input_error(what: str, where: str | None, allowed: str | None) -> InputError:
     return InputError(what, where=where, allowed=allowed)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.core.digest import file_digest
-from bench.core.errors import EngineError
+from bench.core.errors import StorageError
 from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
 from bench.core.spec import Case
 from bench.results.record import RECORD_FILE, Record, TableSeal, replace_file, write_record
@@ -29,7 +29,7 @@ class ResultWriter:
     """The one writer of a new result folder `<out>/<UTC time>-<case name>-<short case id>`.
 
     The folder holds a readable result from the first moment: a record whose verdict is `interrupted` until `finish`.
-    Every method raises EngineError when the disk refuses; what was written before stays readable.
+    Every method raises StorageError when the disk refuses; what was written before stays readable.
     Not for use by several threads at once.
     """
 
@@ -129,13 +129,13 @@ class _Stream:
     def write(self, rows: Sequence[object]) -> None:
         """Append `rows` as one batch. After one failure nothing more is written: the stream may end inside a batch."""
         if self._failed is not None:
-            raise EngineError(self._failed)
+            raise StorageError(self._failed)
         try:
             self._writer.write_batch(batch_of(self._name, rows))
             self._file.flush()
         except OSError as error:
             self._failed = _sentence(self._path, error)
-            raise EngineError(self._failed) from error
+            raise StorageError(self._failed) from error
 
     def close(self) -> None:
         if self._failed is None:
@@ -178,8 +178,8 @@ def _told(path: Path) -> Iterator[None]:
     except FileExistsError:
         raise
     except OSError as error:
-        raise EngineError(_sentence(path, error)) from error
+        raise StorageError(_sentence(path, error)) from error
 
 
 def _sentence(path: Path, error: OSError) -> str:
-    return f"{error.filename or path}: cannot be written: {error.strerror or error}"
+    return f"{error.filename or path}: cannot be written: {error.strerror or error} (allowed: a folder with room)"
