@@ -64,7 +64,7 @@ class TurnColumns:
     def of(cls, table: Any, *, start_ns: int) -> TurnColumns:
         """The columns of a turns table (`pyarrow.Table`, a row a TurnRow) of a run that began at `start_ns`.
 
-        Raises InputError when a turn's chunks do not have one time and one count each.
+        Raises InputError when a turn's chunks do not have one time and one count each, or a time is out of reach.
         """
         measured = table.filter(pc.invert(table["warmup"])).sort_by(
             [("t_send_ns", "ascending"), ("session_id", "ascending"), ("turn_index", "ascending")]
@@ -77,7 +77,10 @@ class TurnColumns:
             return _ints(column(name))
 
         def time(name: str) -> Floats:
-            return _floats(pc.subtract(column(name), start_ns))
+            try:
+                return _floats(pc.subtract(column(name), start_ns))
+            except pa.ArrowInvalid:
+                raise InputError(f"{name} lies over 104 days from the run's start", where="turns table") from None
 
         if not column("chunk_t_ns").value_lengths().equals(column("chunk_tokens").value_lengths()):
             raise InputError("chunk_t_ns and chunk_tokens differ in length", where="turns table")

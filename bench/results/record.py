@@ -77,6 +77,11 @@ class Record(BaseModel):
     verdict: Verdict = UNFINISHED
     tables: dict[str, TableSeal] = {}
 
+    def with_sections(self, **sections: Any) -> Record:
+        """This record with `sections` (plain values, no NaN) put in. Raises ValueError when one is not of the schema."""
+        plain = json.loads(json.dumps(sections, allow_nan=False))
+        return Record.model_validate(self.model_dump(mode="json", by_alias=True) | plain)
+
     def to_json(self) -> str:
         """The record as it is stored: UTF-8 text, keys in the order of this class, no NaN."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"

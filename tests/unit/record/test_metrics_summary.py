@@ -1,0 +1,160 @@
+"""From tables to verdict: healthy runs are valid, and each fault is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from bench.core.records import PowerRow, TurnRow
+from bench.core.spec import Case
+from bench.metrics.context import RunContext
+from bench.metrics.summary import Summary, summarise
+from bench.results.tables import table_of
+
+MakeCase = Callable[..., Case]
+ClosedLoop = Callable[..., list[TurnRow]]
+
+
+def summary_of(case: Case, turns: Sequence[TurnRow], power: Sequence[PowerRow] = (), **context: Any) -> Summary:
+    end_ns = max((row.t_done_ns or 0 for row in turns), default=0)
+    facts = {"start_ns": 0, "end_ns": end_ns, "interrupted": False, "accelerators": 0} | context
+    return summarise(case, RunContext(**facts), turns=table_of("turns", turns), power=table_of("power", power))
+
+
+def codes(summary: Summary) -> list[str]:
+    return [reason.code for reason in summary.verdict.reasons]
+
+
+def test_a_healthy_run_is_valid_and_plain(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    sections = summary_of(make_case(), closed_loop()).sections()
+    assert sections["verdict"]["status"] == "valid"
+    assert json.loads(json.dumps(sections, allow_nan=False))["latency"]["ttft_ms"]["p50"]["value"] > 15
+    assert set(sections) == {"window", "requests", "latency", "throughput", "goodput", "energy", "verdict"}
+    requests = sections["requests"]
+    assert requests["sent"] == requests["completed"] == requests["counted"] + sum(requests["left_out"].values()) == 64
+    assert sections["window"]["ramp_s"] + sections["window"]["steady"]["seconds"] < max(
+        row.t_done_ns or 0 for row in closed_loop()
+    )
+
+
+def test_the_order_of_the_log_changes_nothing(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    assert summary_of(make_case(), rows).sections() == summary_of(make_case(), rows[::-1]).sections()
+
+
+def test_poisson_run_counts_from_when_turns_were_due(make_case: MakeCase, make_turn: Callable[..., TurnRow]) -> None:
+    rows = [
+        make_turn(10 * i, [10 * i + 7, 10 * i + 15], session=str(i), send_ms=10 * i + 2, answer_ms=10 * i + 15)
+        for i in range(40)
+    ]
+    sections = summary_of(make_case(load={"kind": "poisson", "sessions_per_s": 100}), rows).sections()
+    assert sections["verdict"]["status"] == "valid"
+    assert sections["latency"]["ttft_ms"]["p50"]["value"] == 7
+    assert sections["latency"]["schedule_lag_ms"]["p50"]["value"] == 2
+
+
+def test_answers_are_declared_when_pinned_and_observed_when_free(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    for mode, start, basis in (("pinned", "declared", "declared"), ("free", "observed", "measured")):
+        case = make_case(workload={"kind": "reasoning", "sessions": 32, "length_mode": mode})
+        ttfa = summary_of(case, closed_loop()).sections()["latency"]["ttfa_ms"]
+        assert (ttfa["answer_start"], ttfa["mean"]["basis"]) == (start, basis)
+
+
+def test_too_few_requests(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    found = summary_of(make_case(measure={"percentiles": [0.5, 0.99]}), closed_loop())
+    assert codes(found) == ["too_few_requests"]
+    assert found.verdict.reasons[0].evidence["needed"] == 299
+    assert found.latency is not None
+    assert found.latency["ttft_ms"]["p50"].value is not None
+    assert found.latency["ttft_ms"]["p99"].value is None
+
+
+def test_failures(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    rows[20].status, rows[20].error = "failed", "connection reset"
+    found = summary_of(make_case(), rows)
+    assert codes(found) == ["failures"]
+    assert found.requests["failed"] == {"connection reset": 1}
+
+
+def test_output_short_of_pinned_length_but_not_of_free(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    rows[20].asked_output_tokens += 5
+    found = summary_of(make_case(), rows)
+    assert codes(found) == ["output_short"]
+    assert found.verdict.reasons[0].evidence == {"turns": 1, "tokens_missing": 5}
+    free = make_case(workload={"kind": "reasoning", "sessions": 32, "length_mode": "free"})
+    assert codes(summary_of(free, rows)) == []
+
+
+def test_cache_contamination(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    rows[20].shared_tokens, rows[20].cached_tokens = 4, 4
+    assert codes(summary_of(make_case(), rows)) == []
+    rows[20].cached_tokens = 7
+    found = summary_of(make_case(), rows)
+    assert codes(found) == ["cache_contamination"]
+    assert found.verdict.reasons[0].evidence == {"turns": 1, "tokens": 3}
+
+
+def test_client_late(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    for row in rows:
+        row.t_due_ns -= 15_000_000
+    assert codes(summary_of(make_case(), rows)) == ["client_late"]
+    for row in rows:
+        row.hold_ns = 15_000_000
+    assert codes(summary_of(make_case(), rows)) == []
+
+
+def test_no_steady_window_leaves_sections_null(make_case: MakeCase, make_turn: Callable[..., TurnRow]) -> None:
+    found = summary_of(make_case(), [make_turn(0, [5, 6], session="a"), make_turn(0, [8, 9], session="b")])
+    assert codes(found) == ["no_steady_window", "too_few_requests"]
+    assert found.latency is None
+    assert found.throughput is None
+    assert found.energy.missing == f"no steady window: {found.window['reason']}"
+
+
+def test_an_empty_run_is_told_and_does_not_break(make_case: MakeCase) -> None:
+    found = summary_of(make_case(), [], interrupted=True)
+    assert codes(found) == ["interrupted", "no_steady_window", "too_few_requests"]
+    assert found.requests["sent"] == 0
+
+
+def test_interrupted_run_keeps_its_numbers(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    found = summary_of(make_case(), closed_loop(), interrupted=True)
+    assert codes(found) == ["interrupted"]
+    assert found.latency is not None
+
+
+def test_turns_not_sent_are_counted_and_noted(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    found = summary_of(make_case(), closed_loop(), not_sent={"the time to send was over": 9})
+    assert found.requests["left_out"]["the time to send was over"] == 9
+    assert [note.code for note in found.verdict.notes] == ["turns_not_sent"]
+    assert found.verdict.status == "valid"
+
+
+@pytest.mark.parametrize(
+    ("power", "note"),
+    [
+        ([PowerRow(0, "gpu", "0", 100.0, None)], "power_null"),
+        ([PowerRow(t * 10**9, "gpu", "0", 100.0, 150.0 * t) for t in range(4)], "power_disagrees"),
+    ],
+)
+def test_power_faults_are_notes(make_case: MakeCase, closed_loop: ClosedLoop, power: list[PowerRow], note: str) -> None:
+    found = summary_of(make_case(), closed_loop(), power)
+    assert [one.code for one in found.verdict.notes] == [note]
+    assert found.verdict.status == "valid"
+
+
+def test_sessions_with_a_failed_turn_have_no_session_time(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    whole = summary_of(make_case(), rows)
+    rows[20].status = "failed"
+    broken = summary_of(make_case(), rows)
+    assert whole.latency is not None
+    assert broken.latency is not None
+    assert broken.latency["session_ms"]["n"] == whole.latency["session_ms"]["n"] - 1
