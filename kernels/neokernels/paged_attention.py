@@ -20,6 +20,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from neokernels.registry import Implementation, Operation
 
+_MASKED_QUERIES = 512
+"""Most query rows of one mask: what bounds the memory of a long chunk over a long context."""
+_SHORT_CONTEXT = 256
+"""Contexts up to here are padded to one another freely; one call costs more than the padding."""
+
 
 @dataclass(frozen=True)
 class PagedLayout:
@@ -42,22 +47,6 @@ class PagedLayout:
         return tuple(_tiles(self))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """Requests that are computed as one dense batch: S requests of n query tokens over L context tokens."""
-
-    query_len: int
-    rows: Tensor | None
-    """[S·n] query rows, request by request; None when the tile is the whole step."""
-    slots: Tensor
-    """[S·L] cache slots. A request shorter than L repeats its own last slot, so no one else's data is read."""
-    requests: int
-    mask: Tensor | None
-    """[S, 1, n, L] true where a query may look; None when every query may look everywhere."""
-    causal: bool
-    """Query i sees context tokens 0..i: a prompt from its beginning, where SDPA needs no mask."""
-
-
 def paged_attention_reference(
     query: Tensor, key_cache: Tensor, value_cache: Tensor, layout: PagedLayout, scale: float
 ) -> Tensor:
@@ -67,65 +56,102 @@ def paged_attention_reference(
     already. Query head h reads KV head h // (query heads / KV heads). Returns [T, query heads, D].
     """
     keys, values = key_cache.flatten(0, 1), value_cache.flatten(0, 1)
-    output = query if len(layout.tiles) == 1 else torch.empty_like(query)
+    if len(layout.tiles) == 1:
+        return _attend(query, keys, values, layout.tiles[0], scale)
+    output = torch.empty_like(query)
     for tile in layout.tiles:
-        rows = query if tile.rows is None else query.index_select(0, tile.rows)
-        attended = scaled_dot_product_attention(
-            rows.view(tile.requests, tile.query_len, *query.shape[1:]).transpose(1, 2),
-            keys.index_select(0, tile.slots).view(tile.requests, -1, *keys.shape[1:]).transpose(1, 2),
-            values.index_select(0, tile.slots).view(tile.requests, -1, *values.shape[1:]).transpose(1, 2),
-            attn_mask=tile.mask,
-            is_causal=tile.causal,
-            scale=scale,
-            enable_gqa=query.shape[1] != key_cache.shape[2],
-        )
-        flat = attended.transpose(1, 2).flatten(0, 1)
-        output = flat if tile.rows is None else output.index_copy_(0, tile.rows, flat)
+        output.index_copy_(0, tile.rows, _attend(query.index_select(0, tile.rows), keys, values, tile, scale))
     return output
 
 
 paged_attention = Operation("paged_attention", Implementation("reference", paged_attention_reference))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """S runs of n query tokens over L context tokens, computed as one dense batch."""
+
+    shape: tuple[int, int]
+    """S, n."""
+    rows: Tensor
+    """[S·n] query rows, run by run."""
+    slots: Tensor
+    """[S·L] cache slots. A run that sees fewer than L tokens repeats its own last slot: no one else's data is read."""
+    mask: Tensor | None
+    """[S, 1, n, L] true where a query may look; None when every query may look everywhere, or `causal` says it all."""
+    causal: bool
+    """Query i sees context tokens 0..i: a prompt from its beginning, where no mask is needed."""
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, tile: _Tile, scale: float) -> Tensor:
+    """One tile. query [S·n, query heads, D]; keys and values [slots, KV heads, D]."""
+    attended = scaled_dot_product_attention(
+        query.view(*tile.shape, *query.shape[1:]).transpose(1, 2),
+        keys.index_select(0, tile.slots).view(tile.shape[0], -1, *keys.shape[1:]).transpose(1, 2),
+        values.index_select(0, tile.slots).view(tile.shape[0], -1, *values.shape[1:]).transpose(1, 2),
+        attn_mask=tile.mask,
+        is_causal=tile.causal,
+        scale=scale,
+        enable_gqa=query.shape[1] != keys.shape[1],
+    )
+    return attended.transpose(1, 2).flatten(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive query tokens of one request."""
+
+    request: int
+    first_row: int
+    query_len: int
+    context_len: int
+    """Tokens the last of them attends to."""
+
+
 def _tiles(layout: PagedLayout) -> Iterator[_Tile]:
-    starts = list(accumulate(layout.query_lens, initial=0))
-    groups = _group(layout)
-    for members in groups:
-        query_len = layout.query_lens[members[0]]
-        rows = None
-        if len(groups) > 1:
-            rows = torch.tensor([starts[r] + i for r in members for i in range(query_len)])
-        yield _tile(layout, members, query_len, rows)
+    """Each prefill run alone, decodes with those of like length: a tile's padding stays below its data, or is short."""
+    groups: dict[tuple[int, int], list[_Run]] = {}
+    for run in _runs(layout):
+        like_length = max(run.context_len, _SHORT_CONTEXT).bit_length()
+        key = (-1, like_length) if run.query_len == 1 else (run.request, run.first_row)
+        groups.setdefault(key, []).append(run)
+    for runs in groups.values():
+        yield _tile(layout, runs)
 
 
-def _group(layout: PagedLayout) -> list[list[int]]:
-    """Requests that share a tile: a prefill alone, decodes with those of like length, so that padding stays small."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for request, (query_len, context_len) in enumerate(zip(layout.query_lens, layout.context_lens, strict=True)):
-        key = (1, max(context_len, 256).bit_length()) if query_len == 1 else (0, request)
-        groups.setdefault(key, []).append(request)
-    return list(groups.values())
+def _runs(layout: PagedLayout) -> Iterator[_Run]:
+    """The requests, with long chunks cut so that no mask has more than `_MASKED_QUERIES` rows."""
+    rows = accumulate(layout.query_lens, initial=0)
+    for request, (row, query_len, context_len) in enumerate(
+        zip(rows, layout.query_lens, layout.context_lens, strict=False)
+    ):
+        most = query_len if query_len == context_len else _MASKED_QUERIES
+        for first in range(0, query_len, most):
+            count = min(most, query_len - first)
+            yield _Run(request, row + first, count, context_len - query_len + first + count)
 
 
-def _tile(layout: PagedLayout, members: list[int], query_len: int, rows: Tensor | None) -> _Tile:
+def _tile(layout: PagedLayout, runs: list[_Run]) -> _Tile:
     device = layout.block_tables.device
-    lens = [layout.context_lens[r] for r in members]
-    longest = max(lens)
-    context_len = torch.tensor(lens, device=device)[:, None]
+    query_len = runs[0].query_len
+    query_offsets = torch.arange(query_len, device=device)
+    request, first_row, context_len = torch.tensor(
+        [(run.request, run.first_row, run.context_len) for run in runs], device=device
+    )[:, :, None].unbind(1)
+    longest = max(run.context_len for run in runs)
     columns = torch.arange(longest, device=device)
     token = torch.minimum(columns, context_len - 1)
-    block = layout.block_tables[torch.tensor(members, device=device)].gather(1, token // layout.block_tokens)
+    block = layout.block_tables[request.squeeze(1)].gather(1, token // layout.block_tokens)
     slots = block.long() * layout.block_tokens + token % layout.block_tokens
     causal = query_len == longest > 1
     mask = None
-    if not causal and (query_len > 1 or min(lens) < longest):
-        last_seen = context_len - query_len + torch.arange(query_len, device=device)
+    if not causal and (query_len > 1 or any(run.context_len < longest for run in runs)):
+        last_seen = context_len - query_len + query_offsets
         mask = (columns <= last_seen[:, :, None])[:, None]
     return _Tile(
-        query_len=query_len,
-        rows=None if rows is None else rows.to(device),
+        shape=(len(runs), query_len),
+        rows=(first_row + query_offsets).flatten(),
         slots=slots.flatten(),
-        requests=len(members),
         mask=mask,
         causal=causal,
     )
