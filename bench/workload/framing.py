@@ -58,8 +58,8 @@ def _tokenizer_config(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = json.loads(_text(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error}", where=path, allowed="a tokenizer's configuration") from error
     if not isinstance(config, dict):
         raise InputError(f"a {type(config).__name__}", where=path, allowed="a JSON object")
@@ -69,11 +69,20 @@ def _tokenizer_config(folder: Path) -> dict[str, Any]:
 def _template(folder: Path, config: dict[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.exists():
-        return path.read_text(encoding="utf-8")
+        return _text(path)
     template = config.get("chat_template")
     if isinstance(template, list):  # Several templates by name: the one for plain chat is called default.
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        template = next((entry.get("template") for entry in template if entry.get("name") == "default"), None)
+    if template is not None and not isinstance(template, str):
+        raise InputError(f"chat_template is a {type(template).__name__}", where=folder, allowed="a Jinja template")
     return template
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from error
 
 
 def _render(template: str, config: dict[str, Any], folder: Path) -> str:

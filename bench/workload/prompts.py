@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.records import Segment, Session, Turn
 from bench.workload.framing import load_framing
 from bench.workload.shared_prefix import SharedPrefix
 
@@ -33,7 +33,7 @@ class PromptSynthesizer:
         self._vocabulary = _ordinary_tokens(tokenizer)
         self._salt = salt
         self._framing = load_framing(tokenizer_folder, tokenizer) if framing else None
-        self._segments: OrderedDict[str, NDArray[np.int32]] = OrderedDict()
+        self._segments: OrderedDict[Segment, NDArray[np.int32]] = OrderedDict()
         self._kept_tokens = 0
         self._sent = SharedPrefix(self._framing)
 
@@ -44,7 +44,7 @@ class PromptSynthesizer:
 
     def realise(self, _session: Session, turn: Turn) -> tuple[int, ...]:
         """The token ids of `turn`'s prompt, as many as its segments say."""
-        ids: list[int] = np.concatenate([self._segment(s.key, s.tokens) for s in turn.prompt]).tolist()
+        ids: list[int] = np.concatenate([self._tokens(segment) for segment in turn.prompt]).tolist()
         if self._framing is not None and self._framing.fits(len(ids)):
             ids = self._framing.around(ids)
         return tuple(ids)
@@ -53,15 +53,15 @@ class PromptSynthesizer:
         """Leading prompt tokens that earlier calls already covered. Call it once a turn, in the order of sending."""
         return self._sent.add(turn)
 
-    def _segment(self, key: str, tokens: int) -> NDArray[np.int32]:
-        kept = self._segments.get(key)
+    def _tokens(self, segment: Segment) -> NDArray[np.int32]:
+        kept = self._segments.get(segment)
         if kept is not None:
-            self._segments.move_to_end(key)
+            self._segments.move_to_end(segment)
             return kept
-        seed = hashlib.sha256(f"{self._salt}\0{key}".encode()).digest()
-        drawn = np.random.default_rng(int.from_bytes(seed, "big")).choice(self._vocabulary, size=tokens)
-        self._segments[key] = drawn
-        self._kept_tokens += tokens
+        seed = hashlib.sha256(f"{self._salt}\0{segment.key}".encode()).digest()
+        drawn = np.random.default_rng(int.from_bytes(seed, "big")).choice(self._vocabulary, size=segment.tokens)
+        self._segments[segment] = drawn
+        self._kept_tokens += segment.tokens
         while self._kept_tokens > _KEPT_TOKENS and len(self._segments) > 1:
             _, dropped = self._segments.popitem(last=False)
             self._kept_tokens -= len(dropped)

@@ -14,11 +14,12 @@ class SharedPrefix:
 
     def __init__(self, framing: ChatFraming | None = None) -> None:
         self._framing = framing
-        self._children: dict[tuple[int, str], int] = {}
         # Framed and unframed prompts differ from their first token on: each kind has a root of its own.
         self._reached: list[int] = [0, 0]
-        """Of the path from the root to each node, the leading tokens that some prompt had as they are."""
-        self._ends: set[int] = set()
+        """For each node, how many leading tokens some prompt through it had as its path says."""
+        self._children: dict[tuple[int, str], int] = {}
+        self._whole: set[tuple[int, int]] = set()
+        """Where each prompt's own tokens end, and its length: prompts equal in both are the same."""
 
     def add(self, turn: Turn) -> int:
         """Count the leading tokens of `turn`'s prompt that earlier calls had, and remember the prompt."""
@@ -26,18 +27,20 @@ class SharedPrefix:
         framing = self._framing if self._framing is not None and self._framing.fits(total) else None
         own = total - (len(framing.tail) if framing else 0)
         node = 0 if framing else 1
-        shared = min(self._reached[node], own)
+        shared = self._reached[node]
         if framing:
             self._reached[node] = len(framing.head)
         length = 0
         for segment in turn.prompt:
-            length += segment.tokens
             node = self._child(node, segment.key)
+            length = min(length + segment.tokens, own)
             shared = max(shared, min(self._reached[node], own))
-            self._reached[node] = max(self._reached[node], min(length, own))
-        if node in self._ends:
+            self._reached[node] = max(self._reached[node], length)
+            if length == own:
+                break
+        if (node, total) in self._whole:
             return total
-        self._ends.add(node)
+        self._whole.add((node, total))
         return shared
 
     def _child(self, node: int, key: str) -> int:

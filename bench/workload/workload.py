@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from bench.core.digest import digest_of
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.records import Session, Turn
 from bench.core.spec import AgenticSpec, ReasoningSpec, TraceSpec, WorkloadSpec
 from bench.workload.agentic import draw_agentic
 from bench.workload.reasoning import draw_reasoning
@@ -18,6 +19,7 @@ from bench.workload.traces.importer import open_trace
 
 TOO_LONG = "longer than the model's context"
 OVER_BUDGET = "beyond max_turns"
+_TURN_FIELDS = tuple(field.name for field in fields(Turn) if field.name != "prompt")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def build_workload(spec: WorkloadSpec, max_context_tokens: int) -> Workload:
             allowed=f"a session within {max_context_tokens} tokens after token_scale, and within max_turns",
         )
     sessions = tuple(selection.sessions)
-    return Workload(sessions, _digest(spec, sessions), selection.account(stream))
+    return Workload(sessions, digest_of_sessions(spec, sessions), selection.account(stream))
 
 
 class _Selection:
@@ -145,6 +147,13 @@ def _output_tokens(session: Session) -> int:
     return sum(turn.output_tokens for turn in session.turns)
 
 
-def _digest(spec: WorkloadSpec, sessions: tuple[Session, ...]) -> str:
-    asked = [[session.id, [astuple(turn) for turn in session.turns]] for session in sessions]
+def digest_of_sessions(spec: WorkloadSpec, sessions: tuple[Session, ...]) -> str:
+    """Names `sessions` and the settings of `spec` they are asked with; paths do not count."""
+    asked = [[session.id, [_listed(turn) for turn in session.turns]] for session in sessions]
     return digest_of({"spec": spec.model_dump(mode="json", exclude={"path", "profile"}), "sessions": asked})
+
+
+def _listed(turn: Turn) -> list[Any]:
+    """Every field of `turn`, plain enough for a digest."""
+    prompt = [[segment.key, segment.tokens] for segment in turn.prompt]
+    return [prompt, *(getattr(turn, name) for name in _TURN_FIELDS)]

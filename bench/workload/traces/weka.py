@@ -100,7 +100,12 @@ def sessions(path: Path) -> Iterator[Session | LeftOut]:
         if recorded.id in seen:
             raise InputError(f"a second session with id {recorded.id!r}", where=where, allowed="each id once")
         seen.add(recorded.id)
-        yield from _SessionBuilder(recorded).build()
+        yield from turns_of(recorded)
+
+
+def turns_of(recorded: RecordedSession) -> Iterator[Session | LeftOut]:
+    """The recording as a session, after the requests that have no place in it."""
+    return _SessionBuilder(recorded).build()
 
 
 def _texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,101 @@
+"""Which sessions are asked, and the account of those that are not."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.errors import InputError
+from bench.core.records import Segment, Session, Turn
+from bench.core.spec import AgenticSpec, TraceSpec
+from bench.workload.workload import Workload, build_workload, digest_of_sessions
+
+ROWS = [(100, 10), (900, 200), (0, 5), (300, 0), (40, 4), (7, 7)]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    lines = [f"2023-11-16 18:15:{second}.0,{i},{o}" for second, (i, o) in enumerate(ROWS, start=10)]
+    path.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]) + "\n")
+    return path
+
+
+def build(path: Path, max_context_tokens: int = 1000, **settings: object) -> Workload:
+    spec = TraceSpec.model_validate({"kind": "trace", "path": str(path), **settings})
+    return build_workload(spec, max_context_tokens)
+
+
+def test_rows_that_cannot_be_asked_are_counted_by_reason(trace: Path) -> None:
+    source = build(trace).source
+    assert source.left_out == {"longer than the model's context": 1, "no prompt tokens": 1, "no output tokens": 1}
+    assert (source.rows_in_file, source.turns_used, source.sessions_used) == (6, 3, 3)
+    assert (source.source_input_tokens, source.source_output_tokens) == (147, 21)
+    assert (source.input_tokens, source.output_tokens) == (147, 21)
+    assert "CC-BY-4.0" in source.attribution
+
+
+def test_the_context_is_compared_after_scaling(trace: Path) -> None:
+    source = build(trace, max_context_tokens=110, token_scale=0.1).source
+    assert source.turns_used == 4
+    assert (source.source_input_tokens, source.source_output_tokens) == (1047, 221)
+    assert (source.input_tokens, source.output_tokens) == (10 + 90 + 4 + 1, 1 + 20 + 1 + 1)
+    assert build(trace, max_context_tokens=109, token_scale=0.1).source.turns_used == 3
+
+
+def test_a_budget_takes_whole_sessions_in_order_and_stops_at_the_first_that_exceeds_it(trace: Path) -> None:
+    workload = build(trace, max_turns=2)
+    assert [session.turns[0].output_tokens for session in workload.sessions] == [10, 4]
+    assert workload.source.left_out["beyond max_turns"] == 1
+
+
+def test_every_row_is_used_or_left_out(trace: Path) -> None:
+    for settings in ({}, {"max_turns": 1}, {"token_scale": 0.01}):
+        source = build(trace, **settings).source
+        assert source.rows_in_file == source.turns_used + sum(source.left_out.values()) == len(ROWS)
+
+
+def test_synthetic_sessions_that_do_not_fit_are_left_out_too() -> None:
+    spec = AgenticSpec(kind="agentic", sessions=50)
+    workload = build_workload(spec, 65_536)
+    assert 0 < workload.source.sessions_used < 50
+    assert max(session.peak_tokens for session in workload.sessions) <= 65_536
+    assert workload.source.rows_in_file == workload.source.turns_used + sum(workload.source.left_out.values())
+    assert workload.source.capped_delays == sum(t.delay_s == 10.0 for s in workload.sessions for t in s.turns)
+
+
+def test_when_no_session_is_left_the_reasons_are_told(trace: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"rows\.csv: no session can be used: .*4 rows longer than the model's context"
+    ):
+        build(trace, max_context_tokens=5)
+
+
+def test_the_digest_names_what_is_asked_and_not_where_it_lies(trace: Path, tmp_path: Path) -> None:
+    moved = shutil.copy(trace, tmp_path / "elsewhere.csv")
+    digest = build(trace).digest
+    assert digest == build(Path(moved)).digest
+    others = [
+        build(trace, token_scale=0.5).digest,
+        build(trace, length_mode="free").digest,
+        build(trace, temperature=1.0).digest,
+        build(trace, max_turns=2).digest,
+    ]
+    trace.write_text(trace.read_text().replace(",40,4", ",40,5"))
+    assert len({digest, *others, build(trace).digest}) == 6
+
+
+def test_the_digest_covers_every_field_of_a_turn() -> None:
+    spec = TraceSpec(kind="trace", path="any")
+    turn = Turn(0, (Segment("a", 3),), 5)
+    others: dict[str, Any] = {
+        "index": 1, "prompt": (Segment("b", 3),), "output_tokens": 6, "thinking_tokens": 2, "after": (4,),
+        "delay_s": 1.0, "delay_class": "tool", "foreground": False,
+    }  # fmt: skip
+    assert set(others) == {field.name for field in fields(Turn)}
+    changed = [turn, *(replace(turn, **{name: value}) for name, value in others.items())]
+    assert len({digest_of_sessions(spec, (Session("s", (t,)),)) for t in changed}) == len(changed)
