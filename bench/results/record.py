@@ -78,7 +78,7 @@ class Record(BaseModel):
     tables: dict[str, TableSeal] = {}
 
     def with_sections(self, **sections: Any) -> Record:
-        """This record with `sections` (plain values, no NaN) put in. Raises ValueError when one is not of the schema."""
+        """This record with `sections` (plain values, no NaN) put in. Raises ValueError for what the schema lacks."""
         plain = json.loads(json.dumps(sections, allow_nan=False))
         return Record.model_validate(self.model_dump(mode="json", by_alias=True) | plain)
 

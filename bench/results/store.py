@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -151,10 +152,11 @@ def _new_folder(out_dir: Path, case: Case) -> Path:
     while True:
         folder = out_dir / (name if repeat == 1 else f"{name}-{repeat}")
         try:
-            with _told(folder):
-                folder.mkdir(parents=True)
+            folder.mkdir(parents=True)
         except FileExistsError:
             repeat += 1
+        except OSError as error:
+            raise StorageError(_sentence(folder, error)) from error
         else:
             return folder
 
@@ -175,11 +177,10 @@ def _told(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal into one line that names `path`."""
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         raise StorageError(_sentence(path, error)) from error
 
 
 def _sentence(path: Path, error: OSError) -> str:
-    return f"{error.filename or path}: cannot be written: {error.strerror or error} (allowed: a folder with room)"
+    why = os.strerror(error.errno) if error.errno else str(error)  # Arrow wraps the system's sentence in its own
+    return f"{error.filename or path}: cannot be written: {why} (allowed: a folder with room)"

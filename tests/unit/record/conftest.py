@@ -14,7 +14,7 @@ from bench.core.spec import Case, Spec
 from bench.core.units import NS_PER_MS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_case() -> Callable[..., Case]:
     """A case of the mock engine: closed loop at 4, percentiles p50, unless overridden."""
 
@@ -33,13 +33,13 @@ def make_case() -> Callable[..., Case]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_turn() -> Callable[..., TurnRow]:
     """A completed turn, one token at each of `token_ms`. Further fields override what follows from that."""
     return _turn
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def closed_loop() -> Callable[..., list[TurnRow]]:
     """Rows of a healthy closed-loop run from 0: about 20 ms to the first token, 5 ms a token, 30 ms between turns."""
 

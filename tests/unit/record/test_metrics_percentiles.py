@@ -55,7 +55,7 @@ def test_rank_names() -> None:
 
 
 def test_pooled_values_are_resampled_by_their_request() -> None:
-    """Gaps differ between requests but not within one: to resample each gap alone would claim far too much certainty."""
+    """Gaps differ between requests but not within one: to resample each gap alone would claim too much certainty."""
     rng = np.random.default_rng(1)
     owner = np.repeat(np.arange(40), 100)
     values = rng.normal(size=40)[owner]

@@ -1,0 +1,85 @@
+"""Records as a table, and what makes two of them comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+from bench.core.errors import InputError
+from bench.core.records import TurnRow
+from bench.core.spec import Case
+from bench.metrics.context import RunContext
+from bench.metrics.summary import summarise
+from bench.results.comparability import comparability_key
+from bench.results.result import Result
+from bench.results.store import ResultWriter
+
+
+@pytest.fixture
+def write(
+    tmp_path: Path, make_case: Callable[..., Case], closed_loop: Callable[..., list[TurnRow]]
+) -> Callable[..., Result]:
+    """Write a result of a healthy run; keywords override the case, `sections` the record."""
+
+    def make(sections: dict[str, Any] | None = None, **overrides: Any) -> Result:
+        rows = closed_loop()
+        writer = ResultWriter(tmp_path / "runs", case=make_case(**overrides), node={}, provenance={}, workload={})
+        writer.append_turns(rows)
+        tables = writer.tables()
+        context = RunContext(0, max(row.t_done_ns or 0 for row in rows), False, 0)
+        summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power)
+        return writer.finish(writer.record.with_sections(**summary.sections(), **(sections or {})))
+
+    return make
+
+
+def test_one_row_a_record_with_units_in_the_columns(tmp_path: Path, write: Callable[..., Result]) -> None:
+    first = write(name="one", power={"scope": "node", "watts": 200})
+    write(name="two", measure={"percentiles": [0.5, 0.99]})
+    frame = bench.load(tmp_path / "runs")
+    assert list(frame["name"]) == ["one", "two"]
+    assert list(frame["verdict"]) == ["valid", "invalid"]
+    assert list(frame["reasons"]) == ["", "too_few_requests"]
+    record = first.record
+    assert record.latency is not None
+    assert record.throughput is not None
+    row = frame.iloc[0]
+    assert row["ttft_ms_p50"] == record.latency["ttft_ms"]["p50"]["value"]
+    assert row["ttft_ms_p50_low"] == record.latency["ttft_ms"]["p50"]["low"]
+    assert row["output_tokens_per_s_high"] == record.throughput["output_tokens_per_s"]["high"]
+    assert row["node_joules_per_output_token"] > 0
+    assert row["requests_sent"] == 64
+
+
+def test_nothing_to_load_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no record"):
+        bench.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differs"),
+    [
+        ({"load": {"kind": "closed", "concurrency": 2}}, set()),
+        ({"load": {"kind": "closed", "concurrency": 4, "time_scale": 0.5}}, {"time_scale"}),
+        ({"workload": {"kind": "reasoning", "sessions": 9, "token_scale": 0.1}}, {"token_scale"}),
+        ({"workload": {"kind": "reasoning", "sessions": 9, "idle_gap_cap_s": None}}, {"idle_gap_cap_s"}),
+        ({"workload": {"kind": "reasoning", "sessions": 9, "length_mode": "free"}}, {"length_mode"}),
+        ({"slo": {"ttft_ms": 100}}, {"slo"}),
+        ({"engine": {"kind": "native", "dtype": "bfloat16"}}, {"precision"}),
+        ({"sections": {"accuracy": {"status": "passed"}}}, {"accuracy"}),
+    ],
+)
+def test_the_key_holds_what_must_agree(
+    write: Callable[..., Result], overrides: dict[str, Any], differs: set[str]
+) -> None:
+    one, other = comparability_key(write().record), comparability_key(write(**overrides).record)
+    assert {name for name in one if one[name] != other[name]} == differs
+
+
+def test_precision_is_what_the_engine_did_and_not_what_was_asked(write: Callable[..., Result]) -> None:
+    found = write(sections={"engine": {"dtype": "float32"}}, engine={"kind": "native", "dtype": "auto"})
+    assert comparability_key(found.record)["precision"] == "float32"
