@@ -48,10 +48,6 @@ class WorkerProcess(Generic[Out, In]):
         self._loop.add_reader(self._connection.fileno(), self._on_readable)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         return not self._exited.is_set()
 

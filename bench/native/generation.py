@@ -41,7 +41,8 @@ class ThinkTags:
 
     def left_open_by(self, prompt_ids: Sequence[int]) -> bool:
         """Whether a prompt ends in the opening tag, alone or with the line break that chat templates put after it."""
-        return self.opening is not None and self.opening in prompt_ids[-2:]
+        tags = [token_id for token_id in prompt_ids[-2:] if token_id in (self.opening, self.closing)]
+        return tags[-1:] == [self.opening]
 
 
 class Generation:
