@@ -19,6 +19,7 @@ RAGGED = {
     "decodes of many lengths": [(1, 1), (1, 16), (1, 17), (1, 300), (1, 2), (1, 900)],
     "whole prompts": [(5, 5), (1, 1), (33, 33)],
     "a later chunk": [(6, 29)],
+    "a chunk long enough to be cut": [(3, 3), (1100, 1111)],
     "mixed": [(1, 40), (9, 9), (1, 3), (4, 21), (1, 600), (2, 2)],
 }
 """(query tokens, context tokens) of each request of a step."""
