@@ -1,0 +1,90 @@
+"""What is read from a model folder's JSON, in both spellings that are met."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.core.errors import InputError
+from bench.native.device import resolve_device, resolve_dtype
+from bench.native.kv_pool import bytes_per_token
+from bench.native.model_config import Llama3Scaling, ModelConfig
+
+SMALLEST = {
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 32,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def read(folder: Path, **changes: Any) -> ModelConfig:
+    (folder / "config.json").write_text(json.dumps({**SMALLEST, **changes}))
+    return ModelConfig.from_folder(folder)
+
+
+def test_defaults_of_what_older_configs_leave_out(tmp_path: Path) -> None:
+    config = read(tmp_path)
+    assert (config.kv_heads, config.head_dim) == (4, 6)
+    assert (config.rope_theta, config.rope_scaling) == (10000.0, None)
+    assert (config.tied_embeddings, config.attention_bias, config.mlp_bias) == (False, False, False)
+    assert config.eos_ids == ()
+    assert config.stored_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [{"rope_parameters": {**LLAMA3, "rope_theta": 5e5}}, {"rope_theta": 5e5, "rope_scaling": LLAMA3}],
+    ids=["rope_parameters", "rope_scaling"],
+)
+def test_both_spellings_of_the_rotary_settings(tmp_path: Path, spelling: dict[str, Any]) -> None:
+    config = read(tmp_path, **spelling)
+    assert config.rope_theta == 5e5
+    assert config.rope_scaling == Llama3Scaling(8.0, 1.0, 4.0, 64)
+
+
+def test_generation_config_names_the_ends_first(tmp_path: Path) -> None:
+    assert read(tmp_path, eos_token_id=2).eos_ids == (2,)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [5, 2]}')
+    assert read(tmp_path, eos_token_id=2).eos_ids == (5, 2)
+    (tmp_path / "generation_config.json").write_text("{}")
+    assert read(tmp_path, eos_token_id=2).eos_ids == (2,)
+
+
+def test_qwen3_has_no_mlp_bias(tmp_path: Path) -> None:
+    config = read(tmp_path, architectures=["Qwen3ForCausalLM"], mlp_bias=True, attention_bias=True)
+    assert config.family == "qwen3"
+    assert config.attention_bias
+    assert not config.mlp_bias
+
+
+def test_bytes_per_token_counts_keys_and_values_of_all_layers(tmp_path: Path) -> None:
+    config = read(tmp_path, num_key_value_heads=2, head_dim=16)
+    assert bytes_per_token(config, torch.bfloat16) == 2 * 2 * 2 * 16 * 2
+
+
+def test_dtype_auto_is_float32_on_a_cpu_and_as_stored_on_a_gpu() -> None:
+    assert resolve_dtype("auto", "bfloat16", torch.device("cpu")) == torch.float32
+    assert resolve_dtype("auto", "bfloat16", torch.device("cuda")) == torch.bfloat16
+    assert resolve_dtype("float16", "bfloat16", torch.device("cuda")) == torch.float16
+
+
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(InputError, match="no CUDA device"):
+        resolve_device("cuda")
