@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from neokernels.registry import Registry
 
 from bench.core.errors import EngineError
 from bench.native.cgroup import usable_cpus
@@ -21,7 +22,6 @@ from bench.native.policies import POLICIES
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
-from neokernels.registry import Registry
 
 _POLICY = "decode_first"
 

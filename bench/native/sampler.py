@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from neokernels.registry import Registry, Target
+from neokernels.sampling import sample
 from torch import Tensor
 
 from bench.native.generation import Generation
-from neokernels.registry import Registry, Target
-from neokernels.sampling import sample
 
 
 class Sampler:
