@@ -38,7 +38,7 @@ lint: .venv/with-dev ## style, types and the layers between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 check-pins: $(BIN)/python ## look for a wheel of every pin, for x86_64 and aarch64
 	$(BIN)/python scripts/check_pins.py
