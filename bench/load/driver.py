@@ -24,9 +24,9 @@ from bench.load.turn_sink import TurnSink
 class Prompts(Protocol):
     """Turns segments into tokens."""
 
-    def realise(self, session: Session, turn: Turn) -> tuple[int, ...]: ...
+    def realise(self, turn: Turn) -> tuple[int, ...]: ...
 
-    def shared_tokens(self, session: Session, turn: Turn) -> int:
+    def shared_tokens(self, turn: Turn) -> int:
         """Leading prompt tokens that earlier calls already covered; called once a turn, in the order of sending."""
 
 
@@ -126,7 +126,7 @@ class Driver:
         if len(ends_ns) < len(before):
             return self._give_up(turn, completed, "an earlier turn of the session did not complete")
         due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._load.time_scale)
-        prompt_ids = self._prompts.realise(session, turn)
+        prompt_ids = self._prompts.realise(turn)
         await sleep_until(self._clock, due_ns)
         if self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns:
             return self._give_up(turn, completed, "the time to send was over")
@@ -146,7 +146,7 @@ class Driver:
             warmup=self._warmup,
             foreground=turn.foreground,
             prompt_tokens=prompt_tokens,
-            shared_tokens=self._prompts.shared_tokens(session, turn),
+            shared_tokens=self._prompts.shared_tokens(turn),
             asked_output_tokens=turn.output_tokens,
             asked_thinking_tokens=turn.thinking_tokens,
             t_due_ns=due_ns,

@@ -31,10 +31,10 @@ MS = 1_000_000
 class CountedPrompts:
     """Zero tokens of the right number, shared with nothing."""
 
-    def realise(self, session: Session, turn: Turn) -> tuple[int, ...]:
+    def realise(self, turn: Turn) -> tuple[int, ...]:
         return (0,) * turn.prompt_tokens
 
-    def shared_tokens(self, session: Session, turn: Turn) -> int:
+    def shared_tokens(self, turn: Turn) -> int:
         return 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Segment, Turn
 from bench.workload.prompts import PromptSynthesizer
 
 SPECIAL = ["<|user|>", "<|end|>", "<|assistant|>", "<|never|>"]
@@ -20,7 +20,6 @@ TEMPLATE = (
     "{% if add_generation_prompt %} <|assistant|> think{% endif %}"
 )
 HEAD, TAIL = 1, 3
-SESSION = Session("s", ())
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +48,16 @@ def common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 def test_counts_are_exact_and_equal_keys_are_equal_tokens(folder: Path) -> None:
     prompts = PromptSynthesizer(folder, "run-1", framing=False)
-    first = prompts.realise(SESSION, turn(("system", 300), ("a", 41)))
-    second = prompts.realise(SESSION, turn(("system", 300), ("b", 1)))
+    first = prompts.realise(turn(("system", 300), ("a", 41)))
+    second = prompts.realise(turn(("system", 300), ("b", 1)))
     assert (len(first), len(second)) == (341, 301)
     assert common_prefix(first, second) == 300
-    assert first == PromptSynthesizer(folder, "run-1", framing=False).realise(SESSION, turn(("system", 300), ("a", 41)))
+    assert first == PromptSynthesizer(folder, "run-1", framing=False).realise(turn(("system", 300), ("a", 41)))
 
 
 def test_another_salt_shares_nothing(folder: Path) -> None:
     one, other = (
-        PromptSynthesizer(folder, salt, framing=False).realise(SESSION, turn(("a", 500))) for salt in ("run-1", "run-2")
+        PromptSynthesizer(folder, salt, framing=False).realise(turn(("a", 500))) for salt in ("run-1", "run-2")
     )
     assert sum(x == y for x, y in zip(one, other, strict=True)) < 5
 
@@ -66,7 +65,7 @@ def test_another_salt_shares_nothing(folder: Path) -> None:
 def test_special_tokens_are_never_drawn(folder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     special = {tokenizer.token_to_id(token) for token in SPECIAL}
-    drawn = PromptSynthesizer(folder, "salt", framing=False).realise(SESSION, turn(("a", 400_000)))
+    drawn = PromptSynthesizer(folder, "salt", framing=False).realise(turn(("a", 400_000)))
     assert not special & set(drawn)
     assert len(set(drawn)) == tokenizer.get_vocab_size() - len(special)
 
@@ -76,7 +75,7 @@ def test_framing_takes_its_room_from_both_ends(folder: Path) -> None:
     framed, plain = (PromptSynthesizer(folder, "salt", framing=framing) for framing in (True, False))
     assert framed.framed
     assert not plain.framed
-    ids, drawn = (prompts.realise(SESSION, turn(("a", 3), ("b", 9))) for prompts in (framed, plain))
+    ids, drawn = (prompts.realise(turn(("a", 3), ("b", 9))) for prompts in (framed, plain))
     assert len(ids) == len(drawn) == 12
     assert [tokenizer.id_to_token(i) for i in (*ids[:HEAD], *ids[-TAIL:])] == [*SPECIAL[:3], "think"]
     assert ids[HEAD:-TAIL] == drawn[HEAD:-TAIL]
@@ -85,8 +84,8 @@ def test_framing_takes_its_room_from_both_ends(folder: Path) -> None:
 def test_a_prompt_too_short_for_framing_stays_as_drawn(folder: Path) -> None:
     framed, plain = (PromptSynthesizer(folder, "salt", framing=framing) for framing in (True, False))
     short, enough = turn(("a", HEAD + TAIL)), turn(("a", HEAD + TAIL + 1))
-    assert framed.realise(SESSION, short) == plain.realise(SESSION, short)
-    assert framed.realise(SESSION, enough) != plain.realise(SESSION, enough)
+    assert framed.realise(short) == plain.realise(short)
+    assert framed.realise(enough) != plain.realise(enough)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +150,9 @@ def test_shared_tokens_is_the_longest_prefix_any_earlier_prompt_has(
     prompts = PromptSynthesizer(folder, "salt", framing=framing)
     sent: list[tuple[int, ...]] = []
     for each in turns:
-        ids = prompts.realise(SESSION, each)
+        ids = prompts.realise(each)
         longest = max((common_prefix(ids, earlier) for earlier in sent), default=0)
-        shared = prompts.shared_tokens(SESSION, each)
+        shared = prompts.shared_tokens(each)
         # Two unrelated draws agree by chance once in 20,000.
         assert shared <= longest <= shared + 1
         sent.append(ids)
@@ -162,6 +161,6 @@ def test_shared_tokens_is_the_longest_prefix_any_earlier_prompt_has(
 def test_segments_dropped_from_memory_come_back_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.workload.prompts._KEPT_TOKENS", 100)
     prompts = PromptSynthesizer(folder, "salt", framing=False)
-    first = prompts.realise(SESSION, turn(("a", 80)))
-    prompts.realise(SESSION, turn(("b", 80), ("c", 300)))
-    assert prompts.realise(SESSION, turn(("a", 80))) == first
+    first = prompts.realise(turn(("a", 80)))
+    prompts.realise(turn(("b", 80), ("c", 300)))
+    assert prompts.realise(turn(("a", 80))) == first
