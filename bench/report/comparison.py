@@ -77,7 +77,7 @@ def _standing(row: Mapping[str, Any]) -> str:
     if row["group"] is None:
         return ""
     if not row["comparable"]:
-        return f"not comparable: {row['why_not']}"
+        return "invalid" if row["why_not"].startswith("invalid") else f"not comparable: {row['why_not']}"
     return row["basis"] + ("" if row["used"] == row["billed"] else f", billed {row['billed']} for {row['used']}")
 
 
