@@ -6,7 +6,7 @@ N output tokens. "Open" is open loop: the clock starts when the turn was due, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -56,14 +56,14 @@ def itl_ms(turns: TurnColumns, among: Flags) -> tuple[Floats, Ints]:
     return np.diff(t)[within] / NS_PER_MS, owner[1:][within]
 
 
-def session_ms(turns: TurnColumns, among: Iterable[int]) -> Floats:
+def session_ms(turns: TurnColumns, among: Sequence[int]) -> Floats:
     """First t_due to last tn of each session in `among`, delays between its turns included."""
     begin, end = session_spans(turns)
     chosen = np.fromiter(among, dtype=np.int64)
     return (end[chosen] - begin[chosen]) / NS_PER_MS
 
 
-def job_ms(turns: TurnColumns, among: Iterable[int]) -> Floats:
+def job_ms(turns: TurnColumns, among: Sequence[int]) -> Floats:
     """Length of the union of intervals t_send … tn with a foreground turn in flight, of each session in `among`."""
     intervals: dict[int, list[tuple[float, float]]] = {session: [] for session in among}
     for row in np.flatnonzero(turns.foreground & ~np.isnan(turns.last)):

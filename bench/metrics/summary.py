@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from bench.core.spec import Case, PoissonLoadSpec, Spec
 from bench.core.units import seconds_from_ns
 from bench.metrics import latency
-from bench.metrics.columns import Flags, Ints, TurnColumns
+from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
 from bench.metrics.energy import Energy, energy
 from bench.metrics.goodput import good_turns, goodput
@@ -56,7 +57,9 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Sum
         energies = Energy(missing=f"no steady window: {window.reason}")
     else:
         counted = columns.ok & window.holds(columns.send)
-        distributions = _distributions(columns, counted, window, spec, confidence)
+        # Where turns were not sent, a session in the log may be the beginning of a longer one.
+        sessions = [] if context.not_sent else _whole_sessions(columns, window)
+        distributions = _distributions(columns, counted, sessions, spec, confidence)
         times = {name: _latency_section(name, of, spec) for name, of in distributions.items()}
         tokens = token_slices(columns, window)
         flows = {
@@ -84,10 +87,9 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Sum
 
 
 def _distributions(
-    turns: TurnColumns, counted: Flags, window: Window, spec: Spec, confidence: Confidence
+    turns: TurnColumns, counted: Flags, sessions: Sequence[int], spec: Spec, confidence: Confidence
 ) -> dict[str, Distribution]:
     open_loop = isinstance(spec.load, PoissonLoadSpec)
-    sessions = _whole_sessions(turns, window)
     samples = {
         "ttft_ms": Sample.of(latency.ttft_ms(turns, open_loop=open_loop)[counted]),
         "ttfa_ms": Sample.of(latency.ttfa_ms(turns, open_loop=open_loop)[counted]),
@@ -110,11 +112,11 @@ def _distributions(
     }
 
 
-def _whole_sessions(turns: TurnColumns, window: Window) -> Ints:
+def _whole_sessions(turns: TurnColumns, window: Window) -> list[int]:
     """Sessions first due in the window of which every turn that was sent completed."""
     begin, _ = latency.session_spans(turns)
     broken = np.bincount(turns.session, weights=~turns.ok, minlength=turns.sessions) > 0
-    return np.flatnonzero(window.holds(begin) & ~broken)
+    return [int(session) for session in np.flatnonzero(window.holds(begin) & ~broken)]
 
 
 def _latency_section(name: str, times: Distribution, spec: Spec) -> dict[str, Any]:

@@ -134,4 +134,5 @@ def _notes(energy: Energy, context: RunContext) -> Iterator[Reason]:
             message = f"energy counter and integral of scope {scope} differ by {abs(disagreement - 1):.0%}"
             yield Reason("power_disagrees", message, {"scope": scope, "counter_over_integral": disagreement})
     for why, turns in Counter(context.not_sent).items():
-        yield Reason("turns_not_sent", f"{turns} turns were not sent: {why}", {"turns": turns})
+        message = f"{turns} turns were not sent, so session and job times are left out: {why}"
+        yield Reason("turns_not_sent", message, {"turns": turns})

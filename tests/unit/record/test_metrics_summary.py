@@ -134,6 +134,8 @@ def test_turns_not_sent_are_counted_and_noted(make_case: MakeCase, closed_loop: 
     found = summary_of(make_case(), closed_loop(), not_sent={"the time to send was over": 9})
     assert found.requests["left_out"]["the time to send was over"] == 9
     assert [note.code for note in found.verdict.notes] == ["turns_not_sent"]
+    assert found.latency is not None
+    assert found.latency["session_ms"]["n"] == 0
     assert found.verdict.status == "valid"
 
 
