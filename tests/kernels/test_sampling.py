@@ -19,7 +19,7 @@ def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions:
 
 
 def splitmix64(state: int, count: int) -> list[int]:
-    """Steele, Lea & Flood 2014, fig. 15, on Python's integers."""
+    """The generator on Python's integers."""
     outputs = []
     for _ in range(count):
         state = (state + 0x9E3779B97F4A7C15) & MASK_64

@@ -14,8 +14,6 @@ from bench.native.model_config import ModelConfig
 from bench.native.models.operations import Operations
 from bench.native.rotary import rotary_frequencies
 
-_Pair = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True, slots=True)
 class Projection:
