@@ -79,6 +79,7 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
         },
         "policy": _POLICY,
         "admission": "worst_case",
+        "prefix_cache": "none",
         "graph_mode": "none",
         "kernels": [asdict(choice) for choice in registry.choices],
     }

@@ -45,9 +45,9 @@ _ROWS_EVERY_NS = NS_PER_S // 2
 def main() -> None:
     # Ctrl-C reaches the whole process group; what is to be done about it the driver decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The driver shares these cores: OpenMP threads that spin while they wait for one another would keep it, and with it
-    # the thread they wait for, off them. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The driver shares these cores. OpenMP threads that spin while they wait for one another would keep it off them, or
+    # the very thread they wait for. OpenMP reads this when torch is imported.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     connection: Connection[Report, Command] = Connection(int(sys.argv[1]))
     commands: SimpleQueue[Command] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands), daemon=True).start()
