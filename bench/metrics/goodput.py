@@ -17,7 +17,7 @@ def good_turns(turns: TurnColumns, slo: SloSpec, *, open_loop: bool) -> Flags:
     """Which turns completed and met every bound of `slo`, (n,).
 
     A turn that never began to answer misses a bound on the first answer token; one of a single token has no time per
-    output token and cannot miss a bound on it.
+    output token and cannot miss a bound on it. Without bounds every completed turn is good.
     """
     good = turns.ok.copy()
     if slo.ttft_ms is not None:

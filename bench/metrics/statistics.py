@@ -82,8 +82,8 @@ def headline(value: float, resampled: Floats, *, cells: int, level: float, n: in
 def block_length(cells: int) -> int:
     """Cells in a block: twice the cube root of their number.
 
-    The cube root is the order that minimises the error of a mean's variance; twice it covers correlated series better
-    (on AR(1) with 0.8 and 300 cells 90 % instead of 85 %) and independent ones as well.
+    The cube root is the order that minimises the error of a mean's variance; twice it makes the intervals of strongly
+    correlated series less narrow than they should be, and costs nothing on independent ones.
     """
     return min(cells, math.ceil(round(2 * math.cbrt(cells), 9)))
 

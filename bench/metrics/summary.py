@@ -172,5 +172,6 @@ def _requests_section(
             "prompt": int(turns.prompt_tokens.sum()),
             "output": int(turns.output_tokens.sum()),
             "thinking": int(turns.thinking_tokens.sum()),
+            "cached": None if np.isnan(turns.cached_tokens).any() else int(turns.cached_tokens.sum()),
         },
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,18 +98,3 @@ def read_record(path: Path) -> Record:
         found = document.get("schema") if isinstance(document, dict) else None
         raise InputError(f"has schema {found!r}", where=path, allowed=SCHEMA)
     return parse(Record, document, str(path))
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Put `record` in `path` whole or not at all, so that a reader never meets half of one. Raises OSError."""
-    replace_file(path, record.to_json().encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and move it there. Raises OSError, leaving what was there."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

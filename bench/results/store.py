@@ -19,9 +19,10 @@ from bench.core.digest import file_digest
 from bench.core.errors import StorageError
 from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
 from bench.core.spec import Case
-from bench.results.record import RECORD_FILE, Record, TableSeal, replace_file, write_record
+from bench.results.record import RECORD_FILE, Record, TableSeal
 from bench.results.result import MANIFEST_FILE, NOTES_FILE, Result, parquet_path, read_stream, stream_path
 from bench.results.tables import SCHEMAS, Tables, batch_of, content_digest
+from bench.results.whole_file import whole_file, write_whole
 
 FLUSH_EVERY_S = 1.0
 
@@ -43,7 +44,7 @@ class ResultWriter:
         self._flushed_s = time.monotonic()
         self._streams: dict[str, _Stream] = {}
         with _told(self.path):
-            write_record(self.path / RECORD_FILE, self.record)
+            write_whole(self.path / RECORD_FILE, self.record.to_json().encode())
             self._streams = {name: _Stream(stream_path(self.path, name), name) for name in SCHEMAS}
             self._notes = (self.path / NOTES_FILE).open("x", encoding="utf-8", buffering=1)
 
@@ -88,13 +89,14 @@ class ResultWriter:
         with _told(self.path):
             self._notes.close()
             for name, table in tables.items():
-                _write_parquet(parquet_path(self.path, name), table)
+                with whole_file(parquet_path(self.path, name)) as part:
+                    pq.write_table(table, part, compression="zstd")
             seals = {name: TableSeal(rows=len(t), sha256=content_digest(t)) for name, t in tables.items()}
             record = record.model_copy(update={"tables": seals})
-            write_record(self.path / RECORD_FILE, record)
+            write_whole(self.path / RECORD_FILE, record.to_json().encode())
             sealed = [RECORD_FILE, NOTES_FILE, *(parquet_path(self.path, name).name for name in SCHEMAS)]
             manifest = {"files": {name: file_digest(self.path / name) for name in sealed}}
-            replace_file(self.path / MANIFEST_FILE, (json.dumps(manifest, indent=1) + "\n").encode())
+            write_whole(self.path / MANIFEST_FILE, (json.dumps(manifest, indent=1) + "\n").encode())
             for name in SCHEMAS:
                 stream_path(self.path, name).unlink()
         return Result(path=self.path, record=record)
@@ -159,17 +161,6 @@ def _new_folder(out_dir: Path, case: Case) -> Path:
             raise StorageError(_sentence(folder, error)) from error
         else:
             return folder
-
-
-def _write_parquet(path: Path, table: Any) -> None:
-    """Write `table` to `path` whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        pq.write_table(table, part, compression="zstd")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
