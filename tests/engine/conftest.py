@@ -1,16 +1,25 @@
-"""A small random model in a folder, and what transformers says it generates."""
+"""A small random model, what transformers says it generates, and a client that asks the native engine the same."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from bench.core.clock import RealClock
+from bench.core.records import Chunk, Finish, Sampling, Segment, Turn, TurnRequest
+from bench.core.spec import NativeEngineSpec
+from bench.engine.native import NativeEngine
+
+T = TypeVar("T")
 
 _CONTEXT_TOKENS = 512
 _POISON = 13
@@ -45,6 +54,78 @@ class SmallModel:
             tags = [{"id": id, "content": tag} for id, tag in zip(thinking, ("<think>", "</think>"), strict=True)]
             (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tags}))
         return replace(self, folder=folder)
+
+
+class RecordingSink:
+    """Keeps what it is given, and refuses anything after the end."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.ended: Finish | None = None
+        self.first = asyncio.Event()
+        self.done = asyncio.Event()
+
+    def chunk(self, chunk: Chunk) -> None:
+        assert self.ended is None
+        self.chunks.append(chunk)
+        self.first.set()
+
+    def finish(self, finish: Finish) -> None:
+        assert self.ended is None
+        self.ended = finish
+        self.done.set()
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(token for chunk in self.chunks for token in chunk.token_ids or ())
+
+
+class Client:
+    """A driver cut down to what a test needs; its event loop outlives each call."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(main)
+
+    def engine(self, folder: Path, **changes: Any) -> NativeEngine:
+        """Not yet started."""
+        values = {"device": "cpu", "threads": 1, "step_tokens": 64, "kv_cache_tokens": 4096, **changes}
+        return NativeEngine(NativeEngineSpec.model_validate(values), folder, clock=RealClock())
+
+    def prompt(self, length: int) -> tuple[int, ...]:
+        return tuple(20 + (7 * length + 13 * i * i) % 290 for i in range(length))
+
+    def request(self, prompt: Sequence[int], tokens: int = 64, sampling: Sampling | None = None) -> TurnRequest:
+        turn = Turn(0, (Segment("prompt", len(prompt)),), output_tokens=tokens)
+        return TurnRequest("session", turn, tuple(prompt), tokens, ignore_eos=True, sampling=sampling or Sampling())
+
+    def sink(self) -> RecordingSink:
+        return RecordingSink()
+
+    async def answer(self, engine: NativeEngine, *requests: TurnRequest) -> list[RecordingSink]:
+        """Submit all at once and wait for all."""
+        sinks = [RecordingSink() for _ in requests]
+        for request, sink in zip(requests, sinks, strict=True):
+            await engine.submit(request, sink)
+        await asyncio.gather(*(sink.done.wait() for sink in sinks))
+        return sinks
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    with asyncio.Runner() as runner:
+        yield Client(runner)
+
+
+@pytest.fixture(scope="module")
+def engine(client: Client, small_model: SmallModel) -> Iterator[NativeEngine]:
+    """One that answers, shared by the tests of a file."""
+    engine = client.engine(small_model.folder)
+    client.run(engine.start())
+    yield engine
+    client.run(engine.stop())
 
 
 @pytest.fixture(scope="session", autouse=True)
