@@ -7,7 +7,7 @@ import torch
 from bench.core.errors import InputError
 from bench.native.cgroup import available_memory_bytes
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -25,8 +25,8 @@ def resolve_device(name: str) -> torch.device:
 def resolve_dtype(name: str, stored: str, device: torch.device) -> torch.dtype:
     """The dtype of the weights and of every activation. `auto` is `stored` on a GPU and float32 on a CPU."""
     if name != "auto":
-        return _DTYPES[name]
-    return torch.float32 if device.type == "cpu" else _DTYPES[stored]
+        return DTYPES[name]
+    return torch.float32 if device.type == "cpu" else DTYPES[stored]
 
 
 def free_bytes(device: torch.device) -> int:

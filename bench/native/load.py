@@ -12,7 +12,7 @@ from neokernels.registry import Registry
 from bench.core.errors import EngineError
 from bench.native.cgroup import usable_cpus
 from bench.native.core import EngineCore
-from bench.native.device import free_bytes, is_out_of_memory, resolve_device, resolve_dtype
+from bench.native.device import DTYPES, free_bytes, is_out_of_memory, resolve_device, resolve_dtype
 from bench.native.generation import ThinkTags
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import KvPool, bytes_per_token
@@ -46,7 +46,7 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     config = ModelConfig.from_folder(folder)
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     registry = Registry()
-    model = _load_model(folder, device, dtype, registry)
+    model = _load_model(folder, config, device, dtype, registry)
     tags = ThinkTags.from_folder(folder)
     sampler = Sampler(registry, device)
     pool = KvPool(
@@ -86,14 +86,24 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     return LoadedEngine(EngineCore(model, pool, scheduler, sampler, tags, device), max_context_tokens, description)
 
 
-def _load_model(folder: Path, device: torch.device, dtype: torch.dtype, registry: Registry) -> Model:
+def _load_model(
+    folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, registry: Registry
+) -> Model:
+    stored_bytes = sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
+    weight_bytes = stored_bytes * dtype.itemsize // DTYPES[config.stored_dtype].itemsize
     free = free_bytes(device)
+    too_large = EngineError(
+        f"the weights of {folder} take about {weight_bytes:,} bytes, but {free:,} are free on {device}"
+    )
+    # Asked beforehand, because a process that takes too much of a machine's memory is killed, not told.
+    if weight_bytes > free:
+        raise too_large
     try:
         return load_model(folder, device, dtype, registry)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise EngineError(f"the weights of {folder} do not fit {device}: {free:,} bytes were free") from error
+        raise too_large from error
 
 
 def _pool_blocks(config: ModelConfig, settings: EngineSettings, dtype: torch.dtype, device: torch.device) -> int:

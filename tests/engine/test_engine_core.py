@@ -161,6 +161,8 @@ def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(sma
     others = [submit(i, OTHER_PROMPT[: 3 * i], 10 + 4 * i, temperature=0.3 * i, seed=i) for i in range(1, 7)]
     shared, _ = run(core, [*others, submit(0, PROMPT, 40, temperature=1.0, seed=1 << 47)])
     assert shared[0].token_ids == alone[0].token_ids
+    hot, _ = run(core, [submit(0, PROMPT, 40, temperature=1000.0, seed=1)])
+    assert len(set(hot[0].token_ids)) > 30
     reseeded, _ = run(core, [submit(0, PROMPT, 40, temperature=1.0, seed=2)])
     assert reseeded[0].token_ids != alone[0].token_ids
     assert tuple(alone[0].token_ids) != small_model.greedy(PROMPT, 40)
@@ -187,6 +189,12 @@ def test_the_pool_is_sized_by_what_was_asked_or_by_what_can_be_used(small_model:
     useful = load_engine(small_model.folder, settings(kv_cache_tokens=None, max_running=3))
     assert useful.description["kv_pool"]["tokens"] == 3 * small_model.context_tokens
     assert useful.max_context_tokens == small_model.context_tokens
+
+
+def test_weights_that_do_not_fit_are_told_with_both_sizes(small_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.native.load.free_bytes", lambda device: 1000)
+    with pytest.raises(EngineError, match=r"take about [\d,]+ bytes, but 1,000 are free on cpu"):
+        load_engine(small_model.folder, settings())
 
 
 def test_a_pool_that_does_not_fit_is_told_with_both_sizes(small_model: Any) -> None:
