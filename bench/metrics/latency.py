@@ -27,7 +27,8 @@ def ttfa_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
 def tpot_ms(turns: TurnColumns) -> Floats:
     """Time per output token after the first: (tn − t1)/(N − 1); NaN for N ≤ 1."""
     gaps = np.where(turns.output_tokens > 1, turns.output_tokens - 1, np.nan)
-    return (turns.last - turns.first) / gaps / NS_PER_MS
+    per_token: Floats = (turns.last - turns.first) / gaps / NS_PER_MS
+    return per_token
 
 
 def e2e_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:

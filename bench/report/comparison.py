@@ -78,7 +78,8 @@ def _standing(row: Mapping[str, Any]) -> str:
         return ""
     if not row["comparable"]:
         return "invalid" if row["why_not"].startswith("invalid") else f"not comparable: {row['why_not']}"
-    return row["basis"] + ("" if row["used"] == row["billed"] else f", billed {row['billed']} for {row['used']}")
+    billed = "" if row["used"] == row["billed"] else f", billed {row['billed']} for {row['used']}"
+    return f"{row['basis']}{billed}"
 
 
 def _term(row: Mapping[str, Any]) -> str:

@@ -41,9 +41,10 @@ class QuantileTable:
 
     def at(self, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
         """The values at `ranks`, an array of the same shape."""
-        if self.interpolation == "log":
-            return np.exp(np.interp(ranks, self.ranks, np.log(self.values)))
-        return np.interp(ranks, self.ranks, self.values)
+        if self.interpolation == "linear":
+            return np.interp(ranks, self.ranks, self.values)
+        values: NDArray[np.float64] = np.exp(np.interp(ranks, self.ranks, np.log(self.values)))
+        return values
 
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """`count` independent draws by inverse transform."""
@@ -51,4 +52,5 @@ class QuantileTable:
 
     def sample_counts(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """`count` draws rounded to whole numbers, each at least 1."""
-        return np.maximum(1, np.floor(self.sample(rng, count) + 0.5)).astype(np.int64)
+        whole = np.floor(self.sample(rng, count) + 0.5).astype(np.int64)
+        return whole.clip(min=1)
