@@ -18,12 +18,10 @@ from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import KvPool, bytes_per_token
 from bench.native.model_config import ModelConfig
 from bench.native.models import Model, load_model
-from bench.native.policies import POLICIES
+from bench.native.policies import decode_first
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
-
-_POLICY = "decode_first"
 
 
 @dataclass(frozen=True)
@@ -47,20 +45,12 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     registry = Registry()
     model = _load_model(folder, config, device, dtype, registry)
-    tags = ThinkTags.from_folder(folder)
     sampler = Sampler(registry, device)
-    pool = KvPool(
-        config.layers,
-        _pool_blocks(config, settings, dtype, device),
-        settings.block_tokens,
-        config.kv_heads,
-        config.head_dim,
-        dtype,
-        device,
-    )
-    max_context_tokens = min(config.max_positions, pool.blocks * pool.block_tokens)
+    blocks = _pool_blocks(config, settings, dtype, device)
+    pool = KvPool(config.layers, blocks, settings.block_tokens, config.kv_heads, config.head_dim, dtype, device)
+    pool_tokens = pool.blocks * pool.block_tokens
     scheduler = Scheduler(
-        POLICIES[_POLICY],
+        decode_first,
         BlockAllocator(pool.blocks, pool.block_tokens),
         step_tokens=settings.step_tokens,
         max_running=settings.max_running,
@@ -74,16 +64,17 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
         "kv_pool": {
             "blocks": pool.blocks,
             "block_tokens": pool.block_tokens,
-            "tokens": pool.blocks * pool.block_tokens,
+            "tokens": pool_tokens,
             "bytes": pool.bytes,
         },
-        "policy": _POLICY,
+        "policy": decode_first.__name__,
         "admission": "worst_case",
         "prefix_cache": "none",
         "graph_mode": "none",
         "kernels": [asdict(choice) for choice in registry.choices],
     }
-    return LoadedEngine(EngineCore(model, pool, scheduler, sampler, tags, device), max_context_tokens, description)
+    core = EngineCore(model, pool, scheduler, sampler, ThinkTags.from_folder(folder), device)
+    return LoadedEngine(core, min(config.max_positions, pool_tokens), description)
 
 
 def _load_model(

@@ -32,6 +32,3 @@ def decode_first(waiting: Sequence[Request], running: Sequence[Request], budget:
         slices.append(Slice(request, tokens))
         budget -= tokens
     return slices
-
-
-POLICIES: dict[str, Policy] = {"decode_first": decode_first}
