@@ -7,6 +7,7 @@ driver, however it died, leaves an engine behind.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -71,9 +72,13 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     command = commands.get()
     if not isinstance(command, Load):
         return None
-    # torch is behind this import and takes most of the start.
+    # torch is behind this import and takes most of the start. What it makes is never garbage: looking for some would
+    # slow the start now, and stop a step in the middle later.
+    gc.disable()
     from bench.native.load import load_engine
 
+    gc.freeze()
+    gc.enable()
     began = time.monotonic()
     try:
         engine = load_engine(Path(command.model_folder), command.settings)
