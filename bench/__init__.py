@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path) -> pd.DataFrame:
-    """Records below `path` as a table: one row a record, units in column names.
+def load_records(path: str | Path) -> pd.DataFrame:
+    """Records at or below `path` as a table: one row a record, units in column names.
 
     Raises InputError when `path` holds no record.
     """
     from bench.results.frame import records_frame  # pandas is slow to import, and `bench --help` must not wait for it
 
     return records_frame(path)
+
+
+load = load_records

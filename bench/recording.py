@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.core.clock import Clock
-from bench.core.errors import InputError
+from bench.core.errors import EngineError, InputError, StorageError
 from bench.core.protocols import Engine, Watch
 from bench.core.records import Progress, Startup, TurnRow
 from bench.core.spec import Case
 from bench.hardware.datasheet import name_patterns
-from bench.metrics.context import RunContext
+from bench.metrics.context import RunContext, Stop
 from bench.metrics.summary import summarise
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.health import health_rows
@@ -63,7 +63,8 @@ class Recording:
         )
         self._progress = Progress()
         self._start_ns = self._end_ns = clock.now_ns()
-        self._interrupted = False
+        self._stopped: Stop | None = None
+        self._stopped_because: str | None = None
         self.startup: Startup | None = None
 
     @property
@@ -114,20 +115,23 @@ class Recording:
         if isinstance(error, InputError):
             self._writer.discard()
             return
-        self._interrupted = error is not None
         if error is not None:
-            self._writer.note(str(error) or type(error).__name__)
-        self._keep_steps()
+            self._stopped = _stop(error)
+            self._stopped_because = str(error) or None
+        with contextlib.suppress(StorageError):  # was told when it first happened, and `finish` tries once more
+            self._keep_steps()
         self._finish()
 
     def _finish(self) -> None:
         tables = self._writer.tables()
+        described = self._engine.describe()
         missing = self._sensors.missing
         context = RunContext(
             start_ns=self._start_ns,
             end_ns=self._end_ns,
-            interrupted=self._interrupted,
-            accelerators=0,
+            accelerators=described.get("accelerators", 0),
+            stopped=self._stopped,
+            stopped_because=self._stopped_because,
             power_missing="; ".join(missing[scope] for scope in ("gpu", "cpu") if scope in missing) or None,
             not_sent=dict(self._progress.not_sent),
         )
@@ -135,8 +139,18 @@ class Recording:
         record = self._writer.record.with_sections(
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
-            engine=self._engine.describe(),
+            engine=described,
             accuracy=_NOT_CHECKED,
             **summary.sections(),
         )
         self._writer.finish(record)
+
+
+def _stop(error: BaseException) -> Stop:
+    match error:
+        case EngineError():
+            return "engine_failed"
+        case StorageError():
+            return "storage_failed"
+        case _:
+            return "interrupted"

@@ -41,7 +41,7 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
     if trace is not None:
         if "trace" not in document:
             raise InputError("this suite has no `trace` section, so --trace cannot be used with it", where=path)
-        overrides = [merge(_mapping(document["trace"], path, "trace"), {"workload": {"kind": "trace", "path": trace}})]
+        overrides = [merge({"workload": {"kind": "trace", "path": trace}}, _mapping(document["trace"], path, "trace"))]
         places = ["trace"]
     else:
         listed = document.get("specs")

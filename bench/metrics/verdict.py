@@ -19,6 +19,8 @@ from bench.metrics.steady_state import NoWindow, Window
 
 ReasonCode = Literal[
     "interrupted",
+    "engine_failed",
+    "storage_failed",
     "no_steady_window",
     "too_few_requests",
     "failures",
@@ -56,7 +58,7 @@ def verdict(
 ) -> Verdict:
     """The verdict on a run whose latencies are those of the turns `counted`."""
     checks = [
-        _interrupted(context),
+        _stopped(context),
         _no_window(window),
         _too_few(int(counted.sum()), spec.measure.percentiles, spec.measure.level),
         _failures(turns),
@@ -68,10 +70,11 @@ def verdict(
     return Verdict("invalid" if reasons else "valid", reasons, tuple(_notes(energy, context)))
 
 
-def _interrupted(context: RunContext) -> Reason | None:
-    if not context.interrupted:
+def _stopped(context: RunContext) -> Reason | None:
+    if context.stopped is None:
         return None
-    return Reason("interrupted", "the run was interrupted before its end", {})
+    because = f": {context.stopped_because}" if context.stopped_because else ""
+    return Reason(context.stopped, f"the run was stopped before its end{because}", {})
 
 
 def _no_window(window: Window | NoWindow) -> Reason | None:

@@ -52,13 +52,15 @@ def test_settings_go_over_every_spec(suite: Path) -> None:
 
 
 def test_a_trace_runs_in_place_of_the_specs(suite: Path) -> None:
-    (spec,) = load_suite(str(suite), trace="rows.csv", sets=("workload.token_scale=1",)).specs
+    (spec,) = load_suite(str(suite), trace="rows.csv").specs
     assert spec.name == "replayed"
     assert spec.workload.model_dump(include={"kind", "path", "token_scale"}) == {
         "kind": "trace",
         "path": "rows.csv",
-        "token_scale": 1.0,
+        "token_scale": 0.1,
     }
+    (unscaled,) = load_suite(str(suite), trace="rows.csv", sets=("workload.token_scale=1",)).specs
+    assert unscaled.workload.token_scale == 1
 
 
 @pytest.mark.parametrize(

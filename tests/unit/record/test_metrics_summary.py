@@ -20,7 +20,7 @@ ClosedLoop = Callable[..., list[TurnRow]]
 
 def summary_of(case: Case, turns: Sequence[TurnRow], power: Sequence[PowerRow] = (), **context: Any) -> Summary:
     end_ns = max((row.t_done_ns or 0 for row in turns), default=0)
-    facts = {"start_ns": 0, "end_ns": end_ns, "interrupted": False, "accelerators": 0} | context
+    facts = {"start_ns": 0, "end_ns": end_ns, "accelerators": 0} | context
     return summarise(case, RunContext(**facts), turns=table_of("turns", turns), power=table_of("power", power))
 
 
@@ -119,13 +119,13 @@ def test_no_steady_window_leaves_sections_null(make_case: MakeCase, make_turn: C
 
 
 def test_an_empty_run_is_told_and_does_not_break(make_case: MakeCase) -> None:
-    found = summary_of(make_case(), [], interrupted=True)
+    found = summary_of(make_case(), [], stopped="interrupted")
     assert codes(found) == ["interrupted", "no_steady_window", "too_few_requests"]
     assert found.requests["sent"] == 0
 
 
 def test_interrupted_run_keeps_its_numbers(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
-    found = summary_of(make_case(), closed_loop(), interrupted=True)
+    found = summary_of(make_case(), closed_loop(), stopped="interrupted")
     assert codes(found) == ["interrupted"]
     assert found.latency is not None
 

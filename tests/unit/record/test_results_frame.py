@@ -30,7 +30,7 @@ def write(
         writer = ResultWriter(tmp_path / "runs", case=make_case(**overrides), node={}, provenance={}, workload={})
         writer.append_turns(rows)
         tables = writer.tables()
-        context = RunContext(0, max(row.t_done_ns or 0 for row in rows), False, 0)
+        context = RunContext(0, max(row.t_done_ns or 0 for row in rows), 0)
         summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power)
         return writer.finish(writer.record.with_sections(**summary.sections(), **(sections or {})))
 

@@ -33,7 +33,7 @@ def recompute(record: Record, tables: Tables) -> Mapping[str, Any]:
 @pytest.fixture
 def result(tmp_path: Path, make_case: Callable[..., Case], closed_loop: Callable[..., list[TurnRow]]) -> Result:
     rows = closed_loop()
-    context = RunContext(0, max(row.t_done_ns or 0 for row in rows), False, 1)
+    context = RunContext(0, max(row.t_done_ns or 0 for row in rows), 1)
     writer = ResultWriter(tmp_path, case=make_case(), node={}, provenance={}, workload={})
     writer.append_turns(rows)
     writer.append_power([PowerRow(t * 10**9, "gpu", "0", 100.0, None) for t in range(4)])
