@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.core.errors import InputError
-from bench.native.cgroup import available_memory_bytes
+from bench.native.host import available_memory_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -10,10 +10,10 @@ import torch
 from neokernels.registry import Registry
 
 from bench.core.errors import EngineError
-from bench.native.cgroup import usable_cpus
 from bench.native.core import EngineCore
 from bench.native.device import DTYPES, free_bytes, is_out_of_memory, resolve_device, resolve_dtype
 from bench.native.generation import ThinkTags
+from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import KvPool, bytes_per_token
 from bench.native.model_config import ModelConfig

@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bench.node.cgroup import cpuset_cpus, memory_limit_bytes, quota_cpus
-from bench.node.facts import AbsentError, Facts, count_cpu_list, read_int, read_text
+from bench.core.cgroup import cpu_list, memory_limit_bytes, quota_cpus
+from bench.node.facts import AbsentError, Facts, count_cpu_list, read_int, read_text, told
 
 _ARM_PARTS = {("0x41", "0xd4f"): "Arm Neoverse V2", ("0x41", "0xd40"): "Arm Neoverse V1"}
 """Arm kernels tell implementer and part (of the Main ID Register) instead of a name: Grace's cores and Graviton 3's."""
@@ -30,8 +30,8 @@ def cpu_facts(root: Path = Path("/")) -> dict[str, Any]:
     facts.take("cores", lambda: len(_cores(root)))
     threads = facts.take("threads", lambda: count_cpu_list(read_text(root / "sys/devices/system/cpu/online")))
     facts.take("affinity_threads", lambda: count_cpu_list(_status(root, "Cpus_allowed_list")))
-    cpuset = facts.take("cpuset_threads", lambda: cpuset_cpus(root))
-    quota = facts.take("quota_cpus", lambda: quota_cpus(root))
+    cpuset = facts.take("cpuset_threads", lambda: _cpuset_threads(root))
+    quota = facts.take("quota_cpus", lambda: told(quota_cpus(root), "no control group sets a CPU quota"))
     facts.take("node_vcpus", lambda: node_vcpus(threads, cpuset, quota))
     facts.take("flags", lambda: _flags(root))
     facts.take("governor", lambda: read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
@@ -44,7 +44,7 @@ def memory_facts(root: Path = Path("/")) -> dict[str, Any]:
     """Memory of the machine and the process's share of it, in bytes."""
     facts = Facts()
     facts.take("total_bytes", lambda: memory_bytes(root, "MemTotal"))
-    facts.take("limit_bytes", lambda: memory_limit_bytes(root))
+    facts.take("limit_bytes", lambda: told(memory_limit_bytes(root), "no control group limits memory"))
     return facts.as_dict()
 
 
@@ -54,10 +54,9 @@ def node_vcpus(threads: int | None, cpuset: int | None, quota: float | None) -> 
     A container's CPU set and quota make a smaller node; a process's own affinity (`taskset`) does not, since the rest
     is paid for too. A quota of part of a CPU is rented as a whole one. Raises AbsentError when nothing tells.
     """
-    told = [count for count in (threads, cpuset, None if quota is None else math.ceil(quota)) if count is not None]
-    if not told:
-        raise AbsentError("neither the kernel nor a control group tells how many CPUs there are")
-    return min(told)
+    whole_quota = None if quota is None else math.ceil(quota)
+    fewest = min((count for count in (threads, cpuset, whole_quota) if count is not None), default=None)
+    return told(fewest, "neither the kernel nor a control group tells how many CPUs there are")
 
 
 def memory_bytes(root: Path, name: str) -> int:
@@ -69,21 +68,21 @@ def memory_bytes(root: Path, name: str) -> int:
     raise AbsentError(f"/proc/meminfo has no {name}")
 
 
+def _cpuset_threads(root: Path) -> int:
+    return count_cpu_list(told(cpu_list(root), "no control group names its CPUs"))
+
+
 def _model(root: Path) -> str:
     fields = _cpuinfo(root)
     arm = _ARM_PARTS.get((fields.get("CPU implementer", ""), fields.get("CPU part", "")))
     name = fields.get("model name") or fields.get("Model") or arm
-    if name is None:
-        raise AbsentError("/proc/cpuinfo names no model, and its implementer and part are not known")
-    return name
+    return told(name, "/proc/cpuinfo names no model, and its implementer and part are not known")
 
 
 def _flags(root: Path) -> list[str]:
     fields = _cpuinfo(root)
-    told = fields.get("flags") or fields.get("Features")
-    if told is None:
-        raise AbsentError("/proc/cpuinfo lists no flags")
-    return [flag for flag in _DECISIVE_FLAGS if flag in told.split()]
+    flags = told(fields.get("flags") or fields.get("Features"), "/proc/cpuinfo lists no flags").split()
+    return [flag for flag in _DECISIVE_FLAGS if flag in flags]
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:

@@ -36,6 +36,13 @@ class Facts:
         return {**self._values, "missing": dict(self._missing)}
 
 
+def told(answer: T | None, otherwise: str) -> T:
+    """`answer`, where there is one. Raises AbsentError with the reason `otherwise`."""
+    if answer is None:
+        raise AbsentError(otherwise)
+    return answer
+
+
 def read_text(path: Path) -> str:
     """The text of a file of /proc or /sys, stripped. Raises AbsentError when it cannot be read or says nothing."""
     try:
