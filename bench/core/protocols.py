@@ -69,7 +69,11 @@ class Engine(Protocol):
     def counters(self) -> Counters: ...
 
     def describe(self) -> dict[str, Any]:
-        """What the engine resolved and did (graphs, kernels, cache, downgrades), for the record."""
+        """What the engine resolved and did (graphs, kernels, cache, downgrades), for the record.
+
+        Once started it says under `accelerators` how many it uses, 0 on a CPU, and under `accelerator_ids` which: their
+        pseudonyms as in the node's fingerprint. An engine that cannot tell which leaves that key out.
+        """
 
     async def stop(self) -> StepLog | None:
         """End every process and release the device. Safe to call twice."""

@@ -61,7 +61,7 @@ class MockEngine:
         return replace(self._counters, running=len(self._tasks))
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "mock", **self._spec.model_dump(mode="json", exclude={"kind"})}
+        return {**self._spec.model_dump(mode="json"), "accelerators": 0, "accelerator_ids": []}
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.core.errors import InputError
+from bench.core.pseudonym import pseudonym
 from bench.native.host import available_memory_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,6 +36,14 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free
     return available_memory_bytes()
+
+
+def accelerator_ids(device: torch.device) -> list[str]:
+    """Pseudonyms of the GPUs behind `device`, as the node's fingerprint names them; none for a CPU."""
+    if device.type != "cuda":
+        return []
+    # NVML writes the same UUID with its kind in front.
+    return [pseudonym(f"GPU-{torch.cuda.get_device_properties(device).uuid}")]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

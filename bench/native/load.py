@@ -11,7 +11,7 @@ from neokernels.registry import Registry
 
 from bench.core.errors import EngineError
 from bench.native.core import EngineCore
-from bench.native.device import DTYPES, free_bytes, is_out_of_memory, resolve_device, resolve_dtype
+from bench.native.device import DTYPES, accelerator_ids, free_bytes, is_out_of_memory, resolve_device, resolve_dtype
 from bench.native.generation import ThinkTags
 from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
@@ -56,8 +56,11 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
         max_running=settings.max_running,
         max_context_tokens=config.max_positions,
     )
+    accelerators = accelerator_ids(device)
     description = {
         "device": str(device),
+        "accelerators": len(accelerators),
+        "accelerator_ids": accelerators,
         "dtype": str(dtype).removeprefix("torch."),
         "threads": threads,
         "parameter_bytes": model.parameter_bytes,

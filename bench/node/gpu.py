@@ -8,9 +8,9 @@ from typing import Any
 
 import pynvml
 
+from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts
 from bench.node.nvml import Device, Nvml
-from bench.node.pseudonym import pseudonym
 
 
 def _watts(milliwatts: int) -> float:

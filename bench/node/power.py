@@ -14,12 +14,13 @@ import pynvml
 
 from bench.core.clock import Clock
 from bench.core.protocols import PowerSensor
+from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
 from bench.core.spec import DeclaredPowerSpec
 from bench.core.units import NS_PER_S, ns_from_seconds
 from bench.node.facts import AbsentError
 from bench.node.gpu_power import GpuSensor
-from bench.node.nvml import Nvml
+from bench.node.nvml import Device, Nvml
 from bench.node.rapl import package_sensors
 
 _SCOPES_WITHOUT_A_READER = ("module", "node", "rack", "facility")
@@ -44,6 +45,8 @@ class Sensors:
 
     sensors: tuple[DeviceSensor, ...]
     missing: dict[str, str]
+    remark: str | None = None
+    """What whoever reads the energy must know of its scope, for the record."""
     nvml: Nvml | None = None
 
     @property
@@ -61,17 +64,27 @@ class Sensors:
             self.nvml.close()
 
 
-def open_sensors(declared: DeclaredPowerSpec | None = None, *, root: Path = Path("/"), api: Any = pynvml) -> Sensors:
+def open_sensors(
+    declared: DeclaredPowerSpec | None = None,
+    *,
+    accelerator_ids: Sequence[str] | None = None,
+    root: Path = Path("/"),
+    api: Any = pynvml,
+) -> Sensors:
     """Open what can be read. A scope is whole or missing: one unreadable GPU of eight makes `gpu` missing.
 
-    Declared watts are never sampled: they are an assumption, kept in the case, and only explain the missing scope here.
+    `accelerator_ids` are the pseudonyms, as in the fingerprint, of the GPUs an engine uses; no other GPU is read. None
+    is for an engine that cannot say: every GPU is read, and `remark` tells it. Declared watts are never sampled: they
+    are an assumption, kept in the case, and only explain the missing scope here.
     """
     found: list[DeviceSensor] = []
     missing = dict.fromkeys(_SCOPES_WITHOUT_A_READER, "no sensor of this scope is read")
-    nvml = None
+    nvml = remark = None
     try:
         nvml = Nvml(api)
-        found += _gpu_sensors(nvml)
+        found += _gpu_sensors(nvml, accelerator_ids)
+        if accelerator_ids is None:
+            remark = f"every GPU of the machine is read ({len(found)}): which of them are used is not known"
     except AbsentError as absent:
         missing["gpu"] = str(absent)
     try:
@@ -80,14 +93,27 @@ def open_sensors(declared: DeclaredPowerSpec | None = None, *, root: Path = Path
         missing["cpu"] = str(absent)
     if declared is not None and declared.scope in missing:
         missing[declared.scope] += f"; {declared.watts:g} W is declared for it, which is assumed and not measured"
-    return Sensors(tuple(found), missing, nvml)
+    return Sensors(tuple(found), missing, remark, nvml)
 
 
-def _gpu_sensors(nvml: Nvml) -> list[GpuSensor]:
+def _gpu_sensors(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> list[GpuSensor]:
     devices = nvml.devices()
     if not devices:
         raise AbsentError("NVML finds no GPU")
-    return [GpuSensor(device) for device in devices]
+    used = devices if accelerator_ids is None else _used(devices, accelerator_ids)
+    return [GpuSensor(device) for device in used]
+
+
+def _used(devices: Sequence[Device], accelerator_ids: Sequence[str]) -> list[Device]:
+    """The devices of these pseudonyms. Raises AbsentError when there are none, or one of them is not known."""
+    if not accelerator_ids:
+        raise AbsentError("the engine uses no GPU")
+    known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
+    unknown = [id for id in accelerator_ids if id not in known]
+    if unknown:
+        # As with MIG, whose instances have identities of their own but share one meter.
+        raise AbsentError(f"NVML meters no GPU {', '.join(unknown)}, which the engine uses")
+    return [known[id] for id in accelerator_ids]
 
 
 class PowerRecorder:

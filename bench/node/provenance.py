@@ -1,6 +1,6 @@
 """Where a result comes from: the code, the versions, the command and the moment.
 
-There is no host name in it (see `bench.node.pseudonym`); the fingerprint's `machine` says which machine it was.
+There is no host name in it (see `bench.core.pseudonym`); the fingerprint's `machine` says which machine it was.
 """
 
 from __future__ import annotations

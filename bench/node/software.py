@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts, read_text
-from bench.node.pseudonym import pseudonym
 
 _CONTAINER_MARKS = (
     ("var/run/secrets/kubernetes.io", "kubernetes"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from bench.core.records import Sampling
+from bench.node.fingerprint import fingerprint
 
 TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"
 PROMPT_LENGTHS = (1, 3, 16, 17, 40, 61, 90, 128)
@@ -23,7 +25,7 @@ def test_start_tells_its_phases_and_what_it_resolved(client: Any, small_model: A
     assert 0 < startup.load_s + startup.first_token_s < startup.total_s
     assert engine.capabilities.max_context_tokens == 112
     described = engine.describe()
-    assert described["device"] == "cpu"
+    assert (described["device"], described["accelerators"], described["accelerator_ids"]) == ("cpu", 0, [])
     assert described["dtype"] == "float32"
     assert described["threads"] == 1
     assert described["policy"] == "decode_first"
@@ -35,6 +37,16 @@ def test_start_tells_its_phases_and_what_it_resolved(client: Any, small_model: A
     assert (engine.counters().prompt_tokens, engine.counters().output_tokens) == (0, 0)
     client.run(engine.stop())
     assert engine.step_log.take() == []
+
+
+@pytest.mark.gpu
+def test_the_gpu_it_names_is_one_of_the_fingerprints(client: Any, small_model: Any) -> None:
+    engine = client.engine(small_model.folder, device="cuda")
+    client.run(engine.start())
+    described = engine.describe()
+    client.run(engine.stop())
+    assert described["accelerators"] == len(described["accelerator_ids"]) == 1
+    assert described["accelerator_ids"][0] in [device["id"] for device in fingerprint()["gpu"]["devices"]]
 
 
 def test_greedy_tokens_are_those_of_transformers_alone_and_in_a_mixed_batch(

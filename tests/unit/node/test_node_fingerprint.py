@@ -12,10 +12,10 @@ from typing import Any
 import pynvml
 import pytest
 
+from bench.core.pseudonym import pseudonym
 from bench.node.cpu import node_vcpus
 from bench.node.facts import AbsentError
 from bench.node.fingerprint import HardwareKey, fingerprint, hardware_key
-from bench.node.pseudonym import pseudonym
 from bench.node.show import describe_node
 
 PATTERNS = {"h100_pcie": ["NVIDIA H100 PCIe"], "h100_sxm": ["NVIDIA H100 80GB HBM3"]}

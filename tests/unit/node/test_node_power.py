@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.clock import RealClock
+from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
 from bench.core.spec import DeclaredPowerSpec
 from bench.node.power import PowerRecorder, open_sensors
@@ -118,6 +119,36 @@ def test_a_gpu_gives_its_energy_counter_and_instant_power(tmp_path: Path, h100s:
     assert "gpu" not in opened.missing
     opened.close()
     assert api.opened == 0
+
+
+def test_only_the_gpus_an_engine_uses_are_read(tmp_path: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s(8)
+    first, last = (pseudonym(api.gpus[index]["nvmlDeviceGetUUID"]) for index in (2, 5))
+    # A GPU that nobody uses may even be unreadable.
+    api.gpus[0] |= {"nvmlDeviceGetTotalEnergyConsumption": NOT_SUPPORTED, "nvmlDeviceGetPowerUsage": NOT_SUPPORTED}
+    opened = open_sensors(accelerator_ids=[first, last], root=tmp_path, api=api)
+    assert list(opened.sources) == ["gpu2", "gpu5"]
+    assert opened.remark is None
+
+
+def test_an_engine_that_cannot_say_has_every_gpu_read_and_that_is_told(
+    tmp_path: Path, h100s: Callable[..., Any], no_driver: object
+) -> None:
+    opened = open_sensors(root=tmp_path, api=h100s(3))
+    assert len(opened.sensors) == 3
+    assert opened.remark == "every GPU of the machine is read (3): which of them are used is not known"
+    assert open_sensors(root=tmp_path, api=no_driver).remark is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"), [([], "the engine uses no GPU"), (["0123456789abcdef"], "no GPU 0123456789abcdef")]
+)
+def test_gpus_that_are_not_used_or_not_known_are_not_charged(
+    tmp_path: Path, h100s: Callable[..., Any], ids: list[str], reason: str
+) -> None:
+    opened = open_sensors(accelerator_ids=ids, root=tmp_path, api=h100s(2))
+    assert opened.sensors == ()
+    assert reason in opened.missing["gpu"]
 
 
 def test_power_falls_back_from_instant_to_average_to_the_older_call(tmp_path: Path, h100s: Callable[..., Any]) -> None:
