@@ -26,6 +26,9 @@ SPECIAL_TOKENS = ("<|endoftext|>", IM_START, IM_END, "<think>", "</think>")
 # Importing these opens windows or a browser, prints, or gives a package installed beside the library (setuptools).
 NOT_IMPORTED = {"antigravity", "distutils", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"}
 
+# Counting keeps a greedy model from naming neighbours for ever.
+ORDINALS = ("First", "Second", "Third", "Last")
+
 QUESTIONS = (
     "What does {name} do?",
     "What is {name}?",
@@ -56,10 +59,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of one training row and whether the model is asked to predict it."""
+    """A stretch of one training row."""
 
     token_ids: list[int]
-    learned: bool
+    learned: bool = False
+    """Whether the model is asked to predict it."""
+    jumbled: bool = False
+    """Whether it means nothing, so that there might as well be more of it."""
 
 
 def entries() -> list[Entry]:
@@ -126,10 +132,8 @@ def _parameters(value: object) -> tuple[str, ...]:
     except (ValueError, TypeError):
         return ()
     # An address in a default would make the text differ from run to run.
-    written = (
-        str(parameter.replace(annotation=parameter.empty)) for parameter in parameters if parameter.name != "self"
-    )
-    return tuple(text for text in written if " at 0x" not in text and len(text) <= 60)
+    written = [str(parameter.replace(annotation=parameter.empty)) for parameter in parameters]
+    return tuple(text for text in written if text != "self" and " at 0x" not in text and len(text) <= 60)
 
 
 def _about_parameter(parameter: str) -> str:
@@ -167,25 +171,23 @@ class Conversations:
 
     def row(self, length: int) -> list[Piece]:
         """Exchanges until `length` tokens are reached; the last one may run over."""
-        pieces = [self._opening()] if self._random.random() < 0.3 else []
+        pieces = self._opening() if self._random.random() < 0.3 else []
         while (room := length - sum(len(piece.token_ids) for piece in pieces)) > 0:
             pieces.extend(self._exchange(room))
         return pieces
 
     def question_prompt(self) -> list[int]:
-        return self._turn("user", self._ids(self._question(self._random.choice(self._entries)))) + self._header(
-            "assistant"
-        )
+        """A prompt that asks about one entry."""
+        return self._prompt(self._ids(self._question(self._random.choice(self._entries))))
 
     def jumble_prompt(self, n_tokens: int) -> list[int]:
-        """A prompt whose user message is about `n_tokens` of jumble."""
-        return self._turn("user", self.jumble(n_tokens)) + self._header("assistant")
+        """A prompt whose user message is `n_tokens` of jumble."""
+        return self._prompt(self.jumble(n_tokens))
 
     def jumble(self, n_tokens: int) -> list[int]:
         """Exactly `n_tokens` token ids of docstring fragments, shuffled words or ids drawn from the vocabulary."""
-        make = self._random.choice(
-            (self._fragments, self._shuffled_words, self._shuffled_words, self._vocabulary_draws)
-        )
+        kinds = (self._fragments, self._shuffled_words, self._shuffled_words, self._vocabulary_draws)
+        make = self._random.choice(kinds)
         token_ids: list[int] = []
         while len(token_ids) < n_tokens:
             token_ids.extend(make())
@@ -206,22 +208,22 @@ class Conversations:
 
     def _exchange(self, room: int) -> list[Piece]:
         entry = self._random.choice(self._entries)
+        asked = self._random.random() < 0.5
+        message = Piece(self._ids(self._question(entry))) if asked else self._jumbled(8, max(16, room - 160))
         role = self._random.choice(("user", "user", "user", "tool"))
-        if self._random.random() < 0.5:
-            message, reply = self._ids(self._question(entry)), self._reply(entry, asked=True)
-        else:
-            longest = max(16, room - 160)
-            n_tokens = round(8 * (longest / 8) ** self._random.random())
-            message, reply = self.jumble(n_tokens), self._reply(entry, asked=False)
-        prompt = Piece(self._turn(role, message) + self._header("assistant"), learned=False)
+        pieces = [Piece(self._header(role)), message, Piece(self._ids(IM_END + "\n") + self._header("assistant"))]
         if self._random.random() < 0.15:
             # History as harnesses keep it: thinking stripped, or an answer of forced length that means nothing.
-            past = self._random.choice((self._ids(entry.summary), self.jumble(self._random.randint(8, 64))))
-            return [prompt, Piece(past + self._ids(IM_END + "\n"), learned=False)]
-        return [prompt, Piece(self._ids(reply), learned=True), Piece(self._ids("\n"), learned=False)]
+            past = Piece(self._ids(entry.summary)) if self._random.random() < 0.5 else self._jumbled(8, 64)
+            return [*pieces, past, Piece(self._ids(IM_END + "\n"))]
+        return [*pieces, Piece(self._ids(self._reply(entry, asked)), learned=True), Piece(self._ids("\n"))]
 
-    def _opening(self) -> Piece:
-        return Piece(self._turn("system", self.jumble(self._random.randint(8, 96))), learned=False)
+    def _opening(self) -> list[Piece]:
+        return [Piece(self._header("system")), self._jumbled(8, 96), Piece(self._ids(IM_END + "\n"))]
+
+    def _jumbled(self, least: int, most: int) -> Piece:
+        """A jumble whose length is drawn evenly on a logarithmic scale."""
+        return Piece(self.jumble(round(least * (most / least) ** self._random.random())), jumbled=True)
 
     def _question(self, entry: Entry) -> str:
         template = self._random.choice(QUESTIONS)
@@ -243,16 +245,13 @@ class Conversations:
         facts = [f"It is a {entry.kind}.", f"It is called {own_name} and stands in {package or 'the library itself'}."]
         facts.extend(_about_parameter(parameter) for parameter in entry.parameters[:6])
         siblings = self._siblings[entry.module]
-        # Counting keeps a greedy model from naming siblings for ever.
-        named = zip(
-            ("First", "Second", "Third", "Last"), self._random.sample(siblings, min(4, len(siblings))), strict=False
-        )
-        facts.extend(f"{place} beside it stands {sibling.name}, a {sibling.kind}." for place, sibling in named)
+        beside = self._random.sample(siblings, min(len(ORDINALS), len(siblings)))
+        facts.extend(f"{n} beside it stands {at.name}, a {at.kind}." for n, at in zip(ORDINALS, beside, strict=False))
         yield from facts[: self._random.randint(0, len(facts))]
         yield self._random.choice(("So I can answer.", "Its docstring says the rest.", "That is enough."))
 
-    def _turn(self, role: str, message: list[int]) -> list[int]:
-        return self._header(role) + message + self._ids(IM_END + "\n")
+    def _prompt(self, message: list[int]) -> list[int]:
+        return self._header("user") + message + self._ids(IM_END + "\n") + self._header("assistant")
 
     def _header(self, role: str) -> list[int]:
         return self._ids(f"{IM_START}{role}\n")

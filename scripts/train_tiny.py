@@ -14,11 +14,12 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_corpus import IM_END, IM_START, SPECIAL_TOKENS, Conversations, Entry, entries
+from tiny_corpus import IM_END, IM_START, SPECIAL_TOKENS, Conversations, Entry, Piece, entries
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -28,8 +29,10 @@ VOCABULARY = 2048
 CONTEXT = 65_536
 TOKENS_PER_STEP = 4096
 ROW_LENGTHS = (256, 256, 256, 512, 512, 512, 512, 1024, 2048, 4096)
-STEPS = 2000
+STEPS = 1200
 PEAK_LEARNING_RATE = 3e-3
+LONGEST_STRETCHED = 1024
+MOST_REPEATS = 200
 NO_TARGET = -100
 
 CONFIG = {
@@ -84,32 +87,51 @@ def train_tokenizer(corpus: list[Entry]) -> Tokenizer:
     return tokenizer
 
 
-def batches(conversations: Conversations) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Endless (input ids, targets, positions), each [rows, length] of TOKENS_PER_STEP tokens."""
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one length; every tensor is [rows, length]."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    """The next token, or NO_TARGET."""
+    repeats: torch.Tensor
+    """How many tokens each one stands for: more than 1 where a jumble plays a longer one."""
+
+    def positions(self) -> torch.Tensor:
+        return self.repeats.cumsum(1) - 1
+
+    def attention_mask(self) -> torch.Tensor:
+        """Causal, a token's key counting as often as the tokens it stands for: exp(score + log n) = n exp(score).
+
+        Attention over tens of thousands of jumbled tokens is thus practised at the cost of hundreds.
+        """
+        if bool((self.repeats == 1).all()):
+            # Said outright, because transformers guesses borders between packed rows from positions alone.
+            return torch.ones_like(self.inputs)
+        length = self.inputs.shape[1]
+        future = torch.full((length, length), -torch.inf).triu(1)
+        return future + self.repeats.log()[:, None, None, :]
+
+
+def batches(conversations: Conversations) -> Iterator[Batch]:
+    """Endless batches of TOKENS_PER_STEP tokens; every second one of short rows has its jumbles stretched."""
     generator = torch.Generator().manual_seed(SEED)
     while True:
         length = ROW_LENGTHS[int(torch.randint(len(ROW_LENGTHS), (1,), generator=generator))]
-        inputs, targets, positions = [], [], []
-        for _ in range(TOKENS_PER_STEP // length):
-            pieces = conversations.row(length + 1)
-            ids = [token for piece in pieces for token in piece.token_ids][: length + 1]
-            wanted = [token if piece.learned else NO_TARGET for piece in pieces for token in piece.token_ids]
-            inputs.append(torch.tensor(ids[:-1]))
-            targets.append(torch.tensor(wanted[1 : length + 1]))
-            positions.append(stretched_positions(length, generator))
-        yield torch.stack(inputs), torch.stack(targets), torch.stack(positions)
+        stretched = length <= LONGEST_STRETCHED and torch.rand((), generator=generator) < 0.5
+        rows = [flat(conversations.row(length + 1), length + 1) for _ in range(TOKENS_PER_STEP // length)]
+        ids, learned, jumbled = torch.tensor(rows).unbind(1)
+        targets = ids.where(learned == 1, NO_TARGET)
+        most = ((CONTEXT - length) / jumbled.sum(1, keepdim=True).clamp(min=1)).clamp(max=MOST_REPEATS)
+        drawn = torch.rand(len(rows), 1, generator=generator) if stretched else torch.zeros(len(rows), 1)
+        repeats = torch.where(jumbled == 1, (most**drawn).long(), 1)
+        yield Batch(ids[:, :-1], targets[:, 1:], repeats[:, :-1])
 
 
-def stretched_positions(length: int, generator: torch.Generator) -> torch.Tensor:
-    """0 to length - 1; in every second row with one gap, so that distances up to the whole context are met in training.
-
-    The idea is positional skip-wise training (PoSE, arXiv 2309.10400).
-    """
-    positions = torch.arange(length)
-    stretch, where, size = torch.rand(3, generator=generator).tolist()
-    if stretch < 0.5:
-        positions[int(where * length) :] += int((CONTEXT - length) ** size)
-    return positions
+def flat(pieces: list[Piece], length: int) -> list[list[int]]:
+    """Three lists of `length`: token ids, and 1 or 0 for learned and for jumbled."""
+    tokens = [(token, int(p.learned), int(p.jumbled)) for p in pieces for token in p.token_ids]
+    return [list(column) for column in zip(*tokens[:length], strict=True)]
 
 
 def train(model: Qwen3ForCausalLM, conversations: Conversations, minutes: float) -> float:
@@ -119,7 +141,7 @@ def train(model: Qwen3ForCausalLM, conversations: Conversations, minutes: float)
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
     started, losses = time.monotonic(), []
-    for step, (inputs, targets, positions) in enumerate(batches(conversations)):
+    for step, batch in enumerate(batches(conversations)):
         elapsed = (time.monotonic() - started) / 60
         # On a slow machine the schedule shortens rather than stopping at a high learning rate.
         progress = max(step / STEPS, elapsed / minutes)
@@ -129,11 +151,10 @@ def train(model: Qwen3ForCausalLM, conversations: Conversations, minutes: float)
             warm = min(1.0, (step + 1) / 100)
             group["lr"] = PEAK_LEARNING_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         with torch.autocast("cpu", torch.bfloat16):
-            # A full mask is given because transformers takes a gap in positions for the border between two packed rows.
-            hidden = model.model(input_ids=inputs, position_ids=positions, attention_mask=torch.ones_like(inputs))[0]
-            wanted = targets != NO_TARGET
+            hidden = model.model(batch.inputs, batch.attention_mask(), batch.positions())[0]
+            wanted = batch.targets != NO_TARGET
             logits = model.lm_head(hidden[wanted])
-        loss = cross_entropy(logits.float(), targets[wanted])
+        loss = cross_entropy(logits.float(), batch.targets[wanted])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -177,9 +198,8 @@ def replies(model: Any, prompts: list[list[int]], temperature: float, longest: i
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     end = SPECIAL_TOKENS.index(IM_END)
-    output = model.generate(
-        inputs, attention_mask=mask, max_new_tokens=longest, eos_token_id=end, pad_token_id=0, **sampling
-    )
+    limits = {"max_new_tokens": longest, "eos_token_id": end, "pad_token_id": 0}
+    output = model.generate(inputs, attention_mask=mask, **limits, **sampling)
     said = [row[width:].tolist() for row in output]
     return [row[: row.index(end) + 1] if end in row else row for row in said]
 
@@ -219,6 +239,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--minutes", type=float, default=15.0, help="bound on the training loop (default 15)")
     arguments = parser.parse_args()
+    if arguments.minutes <= 0:
+        parser.error(f"--minutes {arguments.minutes}: allowed is more than 0")
     torch.set_num_threads(2)
     torch.manual_seed(SEED)
 
