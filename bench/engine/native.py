@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,10 @@ class NativeEngine:
         self._settings = EngineSettings(**spec.model_dump(exclude={"kind"}))
         self._model_folder = model_folder
         self._clock = clock
-        self._max_context_tokens = ModelConfig.from_folder(model_folder).max_positions
+        self._model_context_tokens = ModelConfig.from_folder(model_folder).max_positions
         self._process: WorkerProcess[Command, Report] | None = None
-        self._ready: asyncio.Future[Ready] | None = None
-        self._startup: Startup | None = None
-        self._description: dict[str, Any] = {}
+        self._starting: asyncio.Future[Ready] | None = None
+        self._ready: Ready | None = None
         self._ids = itertools.count()
         self._turns: dict[int, _Turn] = {}
         self._counters = Counters()
@@ -88,27 +87,24 @@ class NativeEngine:
             token_ids=True,
             cache_stats=True,
             step_log=True,
-            max_context_tokens=self._max_context_tokens,
+            max_context_tokens=self._ready.max_context_tokens if self._ready else self._model_context_tokens,
         )
 
     async def start(self) -> Startup:
         began_ns = self._clock.now_ns()
-        self._ready = asyncio.get_running_loop().create_future()
+        self._starting = asyncio.get_running_loop().create_future()
         self._process = WorkerProcess("bench.native.worker", self._receive, self._on_exit)
         self._process.send(Load(str(self._model_folder), self._settings))
         try:
-            ready = await self._ready
+            self._ready = await self._starting
         except BenchError:
             await self.stop()
             raise
-        self._max_context_tokens = ready.max_context_tokens
-        self._startup = Startup(
+        return Startup(
             total_s=seconds_from_ns(self._clock.now_ns() - began_ns),
-            load_s=ready.load_s,
-            first_token_s=ready.first_token_s,
+            load_s=self._ready.load_s,
+            first_token_s=self._ready.first_token_s,
         )
-        self._description = {"kind": "native", **ready.description, "startup": asdict(self._startup)}
-        return self._startup
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         """Raises EngineError when the engine's process is not there."""
@@ -143,14 +139,14 @@ class NativeEngine:
 
     def describe(self) -> dict[str, Any]:
         """What was resolved at start; empty before."""
-        return self._description
+        return {"kind": "native", **self._ready.description} if self._ready else {}
 
     async def stop(self) -> StepLog:
         """Let the step in progress end, then the process; turns still open finish as cancelled."""
         process = self._process
         if process is not None and process.alive:
             self._stopping = True
-            if self._startup is not None:
+            if self._ready is not None:
                 with contextlib.suppress(EngineError, TimeoutError):
                     process.send(Stop())
                     await asyncio.wait_for(process.wait(), _STOP_SECONDS)
@@ -192,12 +188,12 @@ class NativeEngine:
 
     def _resolve_start(self, outcome: Ready | InputError | EngineError) -> None:
         """Let `start` go on, unless it already did or was cancelled."""
-        if self._ready is None or self._ready.done():
+        if self._starting is None or self._starting.done():
             return
         if isinstance(outcome, Ready):
-            self._ready.set_result(outcome)
+            self._starting.set_result(outcome)
         else:
-            self._ready.set_exception(outcome)
+            self._starting.set_exception(outcome)
 
     def _finish(self, id: int, reason: FinishReason, error: str | None = None) -> None:
         turn = self._turns.pop(id, None)

@@ -36,13 +36,10 @@ class Batch:
     """[T] int64."""
     slots: Tensor
     """[T] int64: where in the KV pool each token's key and value go; -1 writes nothing."""
-    query_lens: tuple[int, ...]
-    """Tokens of each request in this step."""
-    context_lens: tuple[int, ...]
-    """Tokens of each request that will be in the cache after this step."""
     last_rows: Tensor
     """[R] int64: the row of each request's last token, the only rows that get logits."""
     layout: PagedLayout
+    """Tokens of each request in this step, and in the cache after it."""
 
     @staticmethod
     def build(items: Sequence[BatchItem], block_tokens: int, device: torch.device) -> Batch:
@@ -56,15 +53,17 @@ class Batch:
         positions = np.arange(ends[-1]) + (starts - ends + query_lens)[request]
         slots = tables[request, positions // block_tokens].astype(np.int64) * block_tokens + positions % block_tokens
         token_ids = np.concatenate([np.asarray(item.token_ids, dtype=np.int64) for item in items])
-        counts, contexts = tuple(query_lens.tolist()), tuple(context_lens.tolist())
         return Batch(
             token_ids=torch.from_numpy(token_ids).to(device),
             positions=torch.from_numpy(positions).to(device),
             slots=torch.from_numpy(slots).to(device),
-            query_lens=counts,
-            context_lens=contexts,
             last_rows=torch.from_numpy(ends - 1).to(device),
-            layout=PagedLayout(counts, contexts, torch.from_numpy(tables).to(device), block_tokens),
+            layout=PagedLayout(
+                query_lens=tuple(query_lens.tolist()),
+                context_lens=tuple(context_lens.tolist()),
+                block_tables=torch.from_numpy(tables).to(device),
+                block_tokens=block_tokens,
+            ),
         )
 
 

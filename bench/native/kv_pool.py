@@ -22,20 +22,13 @@ class KvPool:
     """
 
     def __init__(
-        self,
-        layers: int,
-        blocks: int,
-        block_tokens: int,
-        kv_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
+        self, config: ModelConfig, blocks: int, block_tokens: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         """Raises EngineError with both sizes when the pool does not fit the device."""
-        shape = (layers, blocks, block_tokens, kv_heads, head_dim)
         self.blocks = blocks
         self.block_tokens = block_tokens
-        self.bytes = 2 * dtype.itemsize * torch.Size(shape).numel()
+        self.bytes = blocks * block_tokens * bytes_per_token(config, dtype)
+        shape = (config.layers, blocks, block_tokens, config.kv_heads, config.head_dim)
         free = free_bytes(device)
         too_large = EngineError(
             f"a KV pool of {blocks} blocks of {block_tokens} tokens needs {self.bytes:,} bytes, "

@@ -47,7 +47,7 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     model = _load_model(folder, config, device, dtype, registry)
     sampler = Sampler(registry, device)
     blocks = _pool_blocks(config, settings, dtype, device)
-    pool = KvPool(config.layers, blocks, settings.block_tokens, config.kv_heads, config.head_dim, dtype, device)
+    pool = KvPool(config, blocks, settings.block_tokens, dtype, device)
     pool_tokens = pool.blocks * pool.block_tokens
     scheduler = Scheduler(
         decode_first,

@@ -26,7 +26,7 @@ class Scheduler:
         self, policy: Policy, blocks: BlockAllocator, *, step_tokens: int, max_running: int, max_context_tokens: int
     ) -> None:
         self._policy = policy
-        self._blocks = blocks
+        self.blocks = blocks
         self._step_tokens = step_tokens
         self._max_running = max_running
         self._max_context_tokens = max_context_tokens
@@ -41,10 +41,6 @@ class Scheduler:
     def running(self) -> int:
         return len(self._running)
 
-    @property
-    def blocks(self) -> BlockAllocator:
-        return self._blocks
-
     def add(self, request: Request) -> Failure | None:
         """Queue `request`, or say why it can never be served."""
         if request.prompt_tokens < 1 or request.max_tokens < 1:
@@ -52,8 +48,8 @@ class Scheduler:
         asked = f"{request.prompt_tokens} prompt and {request.max_tokens} output tokens"
         if request.prompt_tokens + request.max_tokens > self._max_context_tokens:
             return Failure("context_exceeded", f"{asked} in a context of {self._max_context_tokens}")
-        if self._blocks.blocks_for(request.peak_cached_tokens) > self._blocks.blocks:
-            pool_tokens = self._blocks.blocks * self._blocks.block_tokens
+        if self.blocks.blocks_for(request.peak_cached_tokens) > self.blocks.blocks:
+            pool_tokens = self.blocks.blocks * self.blocks.block_tokens
             return Failure("kv_pool_exceeded", f"{asked} in a KV pool of {pool_tokens}")
         self._waiting[request.id] = request
         return None
@@ -64,7 +60,7 @@ class Scheduler:
         for request, _ in slices:
             if request.id in self._waiting:
                 del self._waiting[request.id]
-                self._blocks.extend(request.block_table, request.peak_cached_tokens)
+                self.blocks.extend(request.block_table, request.peak_cached_tokens)
                 self._running[request.id] = request
         return slices
 
@@ -78,20 +74,20 @@ class Scheduler:
         """Forget a request that finished, failed or was cancelled, wherever it is, and take its blocks back."""
         request = self._waiting.pop(request_id, None) or self._running.pop(request_id, None)
         if request is not None:
-            self._blocks.release(request.block_table)
+            self.blocks.release(request.block_table)
 
     def integrity_errors(self) -> list[str]:
         """What is wrong between the requests and the blocks they hold; empty when nothing is."""
-        errors = self._blocks.integrity_errors(request.block_table for request in self._running.values())
+        errors = self.blocks.integrity_errors(request.block_table for request in self._running.values())
         holding = [request.id for request in self._waiting.values() if request.block_table]
         return errors + [f"request {id} waits but holds blocks" for id in holding]
 
     def _startable(self) -> list[Request]:
         """The front of the queue that free places and free blocks allow to start together."""
         startable: list[Request] = []
-        free_blocks = self._blocks.free_blocks
+        free_blocks = self.blocks.free_blocks
         for request in islice(self._waiting.values(), self._max_running - len(self._running)):
-            free_blocks -= self._blocks.blocks_for(request.peak_cached_tokens)
+            free_blocks -= self.blocks.blocks_for(request.peak_cached_tokens)
             if free_blocks < 0:
                 break
             startable.append(request)

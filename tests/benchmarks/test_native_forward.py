@@ -31,10 +31,9 @@ def model() -> Model:
 
 
 def step_benchmark(benchmark: BenchmarkFixture, model: Model, requests: int, start: int, tokens: int) -> None:
-    config = model.config
     blocks = -(-(start + tokens) // BLOCK_TOKENS)
-    kv = KvPool(config.layers, requests * blocks, BLOCK_TOKENS, config.kv_heads, config.head_dim, torch.float32, DEVICE)
-    for layer in range(config.layers):
+    kv = KvPool(model.config, requests * blocks, BLOCK_TOKENS, torch.float32, DEVICE)
+    for layer in range(model.config.layers):
         for cache in kv.layer(layer):
             cache.zero_()
     items = [

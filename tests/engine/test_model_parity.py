@@ -135,7 +135,7 @@ class Loop:
     def __post_init__(self) -> None:
         config = self.model.config
         blocks = 8 * (max(PROMPT_LENGTHS) + NEW_TOKENS) // BLOCK_TOKENS
-        self.kv = KvPool(config.layers, blocks, BLOCK_TOKENS, config.kv_heads, config.head_dim, torch.float32, CPU)
+        self.kv = KvPool(config, blocks, BLOCK_TOKENS, torch.float32, CPU)
         for layer in range(config.layers):
             for cache in self.kv.layer(layer):
                 cache.fill_(float("nan"))

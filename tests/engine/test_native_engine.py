@@ -28,6 +28,7 @@ def test_start_tells_its_phases_and_what_it_resolved(client: Any, small_model: A
     assert (described["device"], described["accelerators"], described["accelerator_ids"]) == ("cpu", 0, [])
     assert described["dtype"] == "float32"
     assert described["threads"] == 1
+    assert "startup" not in described
     assert described["policy"] == "decode_first"
     assert described["graph_mode"] == "none"
     assert described["kv_pool"] == {"blocks": 7, "block_tokens": 16, "tokens": 112, "bytes": 112 * 512}

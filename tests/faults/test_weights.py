@@ -15,6 +15,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.core.errors import EngineError, InputError
 from bench.native.kv_pool import KvPool
+from bench.native.model_config import ModelConfig
 from bench.native.models import Model, load_model
 
 CPU = torch.device("cpu")
@@ -216,6 +217,6 @@ def test_index_without_a_map(folder: Path) -> None:
     assert refused(folder).where == str(index)
 
 
-def test_a_kv_pool_larger_than_the_machine_names_both_sizes() -> None:
+def test_a_kv_pool_larger_than_the_machine_names_both_sizes(folder: Path) -> None:
     with pytest.raises(EngineError, match=r"needs [\d,]+ bytes, but [\d,]+ are free on cpu"):
-        KvPool(80, 1 << 30, 16, 8, 128, torch.float32, CPU)
+        KvPool(ModelConfig.from_folder(folder), 1 << 40, 16, torch.float32, CPU)

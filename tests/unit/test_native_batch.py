@@ -16,8 +16,8 @@ def test_rows_follow_the_items() -> None:
     assert batch.positions.tolist() == [3, 4, 5, 0]
     assert batch.slots.tolist() == [9 * 4 + 3, 2 * 4, 2 * 4 + 1, 5 * 4]
     assert batch.last_rows.tolist() == [2, 3]
-    assert batch.layout.query_lens == batch.query_lens == (3, 1)
-    assert batch.layout.context_lens == batch.context_lens == (6, 1)
+    assert batch.layout.query_lens == (3, 1)
+    assert batch.layout.context_lens == (6, 1)
 
 
 def test_block_tables_keep_only_what_a_context_needs() -> None:
