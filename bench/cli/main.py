@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from bench import __version__
 from bench.cli import compare, node, offers, run, verify
@@ -21,7 +22,6 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="bench",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings=HELP_NAMES,
     help="Measure GPU inference (tokens/s, joules per token) and price it against dated offers.",
@@ -51,19 +51,36 @@ def _bench(
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is one line on stderr."""
     try:
-        code = app(args=list(arguments), prog_name="bench", standalone_mode=False)
+        code = _run(list(arguments) or ["--help"])
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code
     except BenchError as error:
         return _tell(str(error), error.exit_code)
-    except click.ClickException as error:
-        return _tell(error.format_message(), BAD_INPUT)
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        return _tell(_usage_mistake(error), BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
         return _tell("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`bench … | head`): nothing to tell it, and Python must not try again while exiting.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(arguments: list[str]) -> int:
+    # Not `app()`: that has its own ways with Ctrl-C and with mistakes.
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("bench", arguments) as context:
+            code = command.invoke(context)
+    except typer.Exit as done:  # --help and --version
+        return done.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _usage_mistake(error: TyperException) -> str:
+    message = error.format_message().replace("Value error, ", "").removesuffix(".")
+    context = getattr(error, "ctx", None)
+    return f"{message} (allowed: what `{context.command_path if context else 'bench'} -h` shows)"
 
 
 def _tell(line: str, code: int) -> int:
@@ -72,4 +89,6 @@ def _tell(line: str, code: int) -> int:
 
 
 def main() -> None:
+    # What ends a batch job is to keep as much as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(execute(sys.argv[1:]))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="What this machine is: processors, GPUs, sensors, software.")
+app = typer.Typer(help="What this machine is: processors, GPUs, sensors, software.")
 
 
 @app.callback()

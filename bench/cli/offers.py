@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="What providers ask: list, show and check dated offers.")
+from bench.core.errors import InputError
+
+app = typer.Typer(help="What providers ask: list, show and check dated offers.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OFFER_HELP = "An offer file, a folder of them, or the id of a shipped offer."
@@ -87,4 +89,7 @@ def export_schema(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", where=out, allowed="a file") from error
