@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,42 +20,61 @@ from bench.load.driver import Driver
 from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
-from bench.workload.workload import build_workload
+from bench.workload.workload import Workload, build_workload
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with everything it needs from disk, read before any engine starts."""
+
+    case: Case
+    model: Path
+    workload: Workload
 
 
 def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) -> list[Result]:
     """Run every spec of `suite`, each as often as it asks, and return the results in that order.
 
     Raises KeyboardInterrupt when the user stops it and EngineError when an engine fails: the result of the case that
-    was running is finished with what it had, and earlier results are untouched. Raises InputError for what cannot run.
+    was running is finished with what it had, and earlier results are untouched. Raises InputError for what cannot run,
+    before anything does unless only an engine can tell.
     """
-    runs = [spec for spec in suite.specs for _ in range(spec.measure.repeats)]
+    prepared = []
+    for index, spec in enumerate(suite.specs, start=1):
+        watch.case(spec.name, index, len(suite.specs))
+        prepared.append(prepare(spec))
+    runs = [one for one in prepared for _ in range(one.case.spec.measure.repeats)]
     results = []
-    for index, spec in enumerate(runs, start=1):
-        watch.case(spec.name, index, len(runs))
-        results.append(asyncio.run(run_case(spec, out, watch=watch, command=command)))
+    for index, one in enumerate(runs, start=1):
+        watch.case(one.case.spec.name, index, len(runs))
+        results.append(asyncio.run(run_case(one, out, watch=watch, command=command)))
     return results
 
 
-async def run_case(spec: Spec, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
-    """Measure one case and write its result folder below `out`."""
-    watch.phase("preparing")
-    clock = RealClock()
+def prepare(spec: Spec) -> Prepared:
+    """Read the model's configuration and the workload of `spec`. Raises InputError where one cannot be run."""
     model = resolve(spec.model.path, "models", suffix="")
-    engine = build_engine(spec.engine, model, clock=clock)
-    workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
+    context_tokens = build_engine(spec.engine, model, clock=RealClock()).capabilities.max_context_tokens
+    workload = build_workload(spec.workload, context_tokens)
     case = Case.of(spec, model_digest=model_digest(model), workload_digest=workload.digest)
+    return Prepared(case, model, workload)
 
+
+async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
+    """Measure one case and write its result folder below `out`."""
+    case, workload = prepared.case, prepared.workload
+    spec, clock = case.spec, RealClock()
+    engine = build_engine(spec.engine, prepared.model, clock=clock)
     async with Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording:
         # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
-        prompts = partial(PromptSynthesizer, model, framing=spec.workload.length_mode == "free")
+        prompts = partial(PromptSynthesizer, prepared.model, framing=spec.workload.length_mode == "free")
+        warm_up = Driver(engine, clock, prompts(salt=f"{recording.id}/warm-up"), recording.turn, spec, warmup=True)
+        client = Driver(engine, clock, prompts(salt=recording.id), recording.turn, spec)
         watch.phase("starting the engine")
         recording.startup = await engine.start()
         watch.phase("warming up")
-        warm_up = Driver(engine, clock, prompts(salt=f"{recording.id}/warm-up"), recording.turn, spec, warmup=True)
         await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
         watch.phase("measuring")
-        client = Driver(engine, clock, prompts(salt=recording.id), recording.turn, spec)
         async with recording.measuring(client.progress):
             await client.drive(workload.sessions)
     return recording.result

@@ -92,7 +92,7 @@ class Watch(Protocol):
     """Who looks on while cases run."""
 
     def case(self, name: str, index: int, total: int) -> None:
-        """Case `index` of `total`, counted from 1, begins."""
+        """Case `index` of `total`, counted from 1, is prepared or begins."""
 
     def phase(self, text: str) -> None:
         """What the case does now: starting the engine, warming up, measuring."""
