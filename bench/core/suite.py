@@ -18,6 +18,9 @@ from bench.core.spec import Spec
 
 M = TypeVar("M", bound=BaseModel)
 _TOP_KEYS = ("suite", "description", "base", "specs", "trace")
+_A_MAPPING = "a mapping of keys to values"
+_NO_MAPPING = ("model_type", "model_attributes_type", "dict_type")
+"""Pydantic's names for something else where a mapping belongs."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +73,30 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where=line) from error
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where=place) from error
     except ValueError as error:
         # Something shaped like a date that is not one: PyYAML lets the calendar's own error through, without a mark.
-        where = f"{path}:{_line_of_false_date(text)}"
-        raise InputError(f"no such date: {error}", where=where, allowed="YYYY-MM-DD") from error
+        line = _line_of_false_date(text)
+        if line is None:
+            raise InputError(f"not YAML: {error}", where=path) from error
+        raise InputError(f"no such date: {error}", where=f"{path}:{line}", allowed="YYYY-MM-DD") from error
+    except RecursionError:
+        raise InputError("nested too deeply", where=path) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
     return _mapping(document, path, "the document")
 
 
-def _line_of_false_date(text: str) -> int:
-    """Line of the first scalar that has the form of a date and is none."""
+def _line_of_false_date(text: str) -> int | None:
+    """Line of the first scalar that has the form of a date and is none, or None where there is no such thing."""
     for number, line in enumerate(text.splitlines(), start=1):
         for year, month, day in re.findall(r"(?<!\d)(\d{4})-(\d\d?)-(\d\d?)(?!\d)", line):
             try:
                 date(int(year), int(month), int(day))
             except ValueError:
                 return number
-    return 1
+    return None
 
 
 def parse(model: type[M], data: dict[str, Any], where: str) -> M:
@@ -105,32 +112,41 @@ def _first_mistake(error: ValidationError, model: type[BaseModel], where: str) -
     first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]
-        place, owner = _walk(model, tuple(parents))
+        place, (owner, *_) = _walk(model, tuple(parents))
         return InputError(f"unknown key {_dotted(*place, key)!r}", where=where, allowed=", ".join(owner.model_fields))
-    place, _ = _walk(model, first["loc"])
+    place, owners = _walk(model, first["loc"])
     if first["type"] == "missing":
         return InputError(f"{_dotted(*place)!r} is missing", where=where)
+    if first["type"] == "union_tag_not_found":
+        kinds = (repr(kind) for owner in owners for kind in _kinds(owner))
+        return InputError(f"{_dotted(*place, 'kind')!r} is missing", where=where, allowed=", ".join(kinds))
     if first["type"] == "union_tag_invalid":
         tag, expected = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         return InputError(f"{_dotted(*place, 'kind')} = {tag!r}", where=where, allowed=expected)
     given = shorten(repr(first["input"]), 100, placeholder=" ...")
-    return InputError(f"{_dotted(*place)} = {given}", where=where, allowed=_sentence(first["msg"]))
+    allowed = _A_MAPPING if first["type"] in _NO_MAPPING else _sentence(first["msg"])
+    return InputError(f"{_dotted(*place)} = {given}", where=where, allowed=allowed)
 
 
-def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[int | str], type[BaseModel]]:
-    """`loc` as the user wrote it, without pydantic's union tags, and the model that stands there."""
+def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[int | str], list[type[BaseModel]]]:
+    """`loc` as the user wrote it, without pydantic's union tags, and the models that may stand there."""
     place: list[int | str] = []
     candidates = [model]
     for part in loc:
         owners = [c for c in candidates if part in c.model_fields]
         if owners:
             candidates = _models_in(owners[0].model_fields[str(part)].annotation) or owners
-        tagged = [c for c in candidates if part in get_args(getattr(c.model_fields.get("kind"), "annotation", None))]
+        tagged = [c for c in candidates if part in _kinds(c)]
         if tagged and not owners:
             candidates = tagged
         else:
             place.append(part)
-    return place, candidates[0]
+    return place, candidates
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What `kind` may say to mean `model`."""
+    return get_args(getattr(model.model_fields.get("kind"), "annotation", None))
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -145,6 +161,7 @@ def _dotted(*parts: int | str) -> str:
 
 def _sentence(message: str) -> str:
     """Pydantic's message as it reads after "allowed:"."""
+    message, _, _ = message.partition(", unable to parse")
     return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
 
 
@@ -168,7 +185,7 @@ def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
             raise InputError(f"{text!r}", where="--set", allowed="a.b=value")
         try:
             leaf = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"{text!r} has a value that is not YAML", where="--set", allowed="a.b=value") from error
         for key in reversed(path.split(".")):
             leaf = {key: leaf}
@@ -178,7 +195,7 @@ def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
 
 def _mapping(value: Any, path: Path, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{place} is {type(value).__name__}", where=path, allowed="a mapping of keys to values")
+        raise InputError(f"{place} is {type(value).__name__}", where=path, allowed=_A_MAPPING)
     return value
 
 

@@ -23,6 +23,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"JSON that cannot be held: {error}", where=path) from None
     if not isinstance(document, dict):
         raise InputError(f"holds {type(document).__name__}", where=path, allowed="a JSON object")
     return document

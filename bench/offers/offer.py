@@ -10,17 +10,20 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Kind = Literal["iaas", "paas", "colocation", "owned"]
 Unit = Literal["accelerator", "node"]
 Plan = Literal["on_demand", "reserved", "spot"]
 Confidence = Literal["high", "medium", "low"]
 
-Day = Annotated[date, Field(strict=True)]
+# The upper bounds are beyond every offer there can be, and within what dates and float64 can reckon with.
+Day = Annotated[date, Field(strict=True, le=date(2999, 12, 31))]
+Months = Annotated[int, Field(gt=0, le=1200)]
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Text = Annotated[str, Field(min_length=1)]
-Amount = Annotated[Decimal, Field(gt=0)]
-TokenPrice = Annotated[Decimal, Field(ge=0)]
+Amount = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 15)]
+TokenPrice = Annotated[Decimal, Field(ge=0, le=Decimal(10) ** 15)]
 Share = Annotated[Decimal, Field(gt=0, le=1)]
 
 
@@ -45,9 +48,9 @@ class Price(_Section):
 
     plan: Plan
     per_unit_hour: Amount
-    minimum_block: PositiveInt = 1
+    minimum_block: Count = 1
     """Units are billed in whole multiples of this."""
-    commitment_months: PositiveInt | None = None
+    commitment_months: Months | None = None
 
     @field_validator("commitment_months")
     @classmethod
@@ -60,7 +63,7 @@ class Price(_Section):
 class UnitCount(_Section):
     """One end of a range of unit counts: a count, or a site's power over the power of one unit."""
 
-    units: PositiveInt | None = None
+    units: Count | None = None
     site_kw: Amount | None = None
     kw_per_unit: Amount | None = None
     reason: Text
@@ -103,11 +106,11 @@ class Contract(_Section):
     """A value for units over a term; what is not prepaid is paid monthly, in arrears, for the hours served."""
 
     value: Amount
-    term_months: PositiveInt
+    term_months: Months
     prepayment_share: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
     start: Day | None = None
     """Day of the prepayment and, without a ramp, of delivery. Null when it is not known: then equal months are used."""
-    units: PositiveInt | None = None
+    units: Count | None = None
     units_between: UnitRange | None = None
     ramp: tuple[Delivery, ...] = ()
 
@@ -183,9 +186,9 @@ class Offer(_Section):
     """Key of the datasheet, such as h100_sxm; a CPU node is cpu-x86_64-2c, architecture and vCPUs of the whole node."""
     unit: Annotated[Unit | None, Field(validate_default=True)] = None
     """What an hour is bought of."""
-    count: PositiveInt = 1
+    count: Count = 1
     """Pieces of `hardware` in one unit: 8 for a node of eight accelerators sold whole."""
-    scale_up_domain: PositiveInt | None = None
+    scale_up_domain: Count | None = None
     """Accelerators that share one scale-up fabric."""
     region: Text | None = None
     residency: Text | None = None

@@ -92,7 +92,7 @@ def read_record(path: Path) -> Record:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("holds no record", where=path.parent, allowed=f"a folder with a {RECORD_FILE}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not a record: {error}", where=path, allowed="JSON as `bench run` wrote it") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else None
