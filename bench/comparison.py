@@ -77,7 +77,6 @@ def _group(records: list[Record]) -> MeasuredGroup:
     ranked = [record for record in records if record.verdict.status == "valid"] or records
     first = ranked[0]
     hardware = first.node["hardware"]
-    assert first.accuracy is not None
     return MeasuredGroup(
         label=first.id if len(records) == 1 else f"{first.case.spec.name} × {len(ranked)}",
         case=first.case.spec.name,
@@ -91,7 +90,7 @@ def _group(records: list[Record]) -> MeasuredGroup:
         total_tokens_per_s=_rate(ranked, "total_tokens_per_s"),
         joules_per_output_token=_joules(ranked),
         verdict=first.verdict.status,
-        accuracy=first.accuracy["status"],
+        accuracy=(first.accuracy or {}).get("status", "not_applicable"),
         good_share=_good_share(ranked),
         reasons=tuple(reason["code"] for reason in first.verdict.reasons),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -69,21 +70,29 @@ def joules(energy: Mapping[str, Any] | None) -> str:
 def remarks(record: Mapping[str, Any]) -> Iterable[str]:
     """What a reader of the numbers must know: scales, reasons against them, notes, and why joules are missing."""
     spec = record["case"]["spec"]
-    name, workload, requests = spec["name"], spec["workload"], record["requests"]
+    name, workload = spec["name"], spec["workload"]
     yield (
-        f"[bold]{name}[/bold]: {requests['counted']} of {requests['sent']} requests counted, "
-        f"{requests['tokens']['prompt']:,} prompt and {requests['tokens']['output']:,} output tokens; "
+        f"[bold]{name}[/bold]: {_counted(record['requests'])}; "
         f"lengths {workload['length_mode']}, token_scale {workload['token_scale']:g}, "
         f"time_scale {spec['load']['time_scale']:g}, idle gap cap {_seconds(workload['idle_gap_cap_s'])}"
     )
     for reason, turns in record["workload"]["left_out"].items():
-        yield f"{turns:,} turns of the source left out: {reason}"
+        yield f"{turns:,} turns of the source left out: {escape(reason)}"
     for reason in record["verdict"]["reasons"]:
-        yield f"[red]{reason['code']}[/red]: {reason['message']}"
+        yield f"[red]{reason['code']}[/red]: {escape(reason['message'])}"
     for note in record["verdict"]["notes"]:
-        yield f"note: {note['message']}"
+        yield f"note: {escape(note['message'])}"
     if missing := value_of(record["energy"], "missing"):
-        yield f"no joules: {missing}"
+        yield f"no joules: {escape(missing)}"
+
+
+def _counted(requests: Mapping[str, Any] | None) -> str:
+    if requests is None:
+        return "requests not counted"
+    return (
+        f"{requests['counted']} of {requests['sent']} requests counted, "
+        f"{requests['tokens']['prompt']:,} prompt and {requests['tokens']['output']:,} output tokens"
+    )
 
 
 def _seconds(value: float | None) -> str:
@@ -98,10 +107,13 @@ def print_verification(reports: Sequence[Any]) -> None:
     """One line a result, and one for each difference found."""
     out = console()
     for report in reports:
-        out.print(f"{'[green]same[/green]' if report.ok else '[bold red]differs[/bold red]'}  {report.path}")
+        out.print(
+            f"{'[green]same[/green]' if report.ok else '[bold red]differs[/bold red]'}  {escape(str(report.path))}"
+        )
         for difference in report.differences:
-            found = f"stored {difference.stored}, recomputed {difference.recomputed}"
-            out.print(f"    {difference.what}: {found}", markup=False)
+            out.print(
+                f"    {difference.what}: stored {difference.stored}, recomputed {difference.recomputed}", markup=False
+            )
 
 
 def print_node(node: Mapping[str, Any]) -> None:
