@@ -60,7 +60,7 @@ def joules(energy: Mapping[str, Any] | None) -> str:
     """Joules per output token of every scope that has them."""
     rungs = (energy or {}).get("rungs") or {}
     told = [
-        f"{headline(rung['joules_per_output_token'])} {scope}, {rung['basis']}"
+        f"{headline(rung['joules_per_output_token'])} {scope}, {rung['joules_per_output_token']['basis']}"
         for scope, rung in rungs.items()
         if rung["joules"] is not None
     ]

@@ -80,6 +80,16 @@ terms:
     assert "speed only" in shown.out
 
 
+def test_joules_from_a_declared_wattage_are_shown_as_assumed(
+    bench: Callable[..., Any], suite: Path, tmp_path: Path
+) -> None:
+    mock, power = "engine={kind: mock, ttft_ms: 2, tpot_ms: 1}", "power={scope: node, watts: 50}"
+    ran = bench("run", suite, "--out", tmp_path / "runs", "--set", mock, "--set", power)
+    assert ran.code == 0, ran.err
+    assert "node, assumed" in ran.out
+    assert "node, assumed" in bench("compare", tmp_path / "runs").out
+
+
 def test_every_row_of_a_csv_trace_is_sent(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
     trace = tmp_path / "rows.csv"
     rows = [(40 + 7 * i % 300, 3 + i % 11) for i in range(48)]
