@@ -1,0 +1,42 @@
+"""A result to damage: one run of the mock engine, copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.cli.main import execute
+
+MEASURED = {
+    "suite": "measured",
+    "specs": [
+        {
+            "name": "thinking",
+            "model": {"path": "tiny"},
+            "engine": {"kind": "mock", "ttft_ms": 1.0, "tpot_ms": 0.1},
+            "workload": {"kind": "reasoning", "sessions": 24, "token_scale": 0.02},
+            "load": {"kind": "closed", "concurrency": 4},
+            "measure": {"percentiles": [0.5], "warmup_sessions": 1},
+            "power": {"scope": "node", "watts": 50.0},
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("measured")
+    suite = folder / "measured.yaml"
+    suite.write_text(yaml.safe_dump(MEASURED))
+    assert execute(["run", str(suite), "--out", str(folder / "runs")]) in (0, 1)
+    (result,) = (folder / "runs").iterdir()
+    return result
+
+
+@pytest.fixture
+def result(measured: Path, tmp_path: Path) -> Path:
+    """A result folder of the test's own, all that lies in `tmp_path / "results"`."""
+    return shutil.copytree(measured, tmp_path / "results" / measured.name)
