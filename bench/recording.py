@@ -20,12 +20,14 @@ from bench.metrics.context import RunContext, Stop
 from bench.metrics.summary import summarise
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.health import health_rows
-from bench.node.power import PowerRecorder, open_sensors
+from bench.node.power import PowerRecorder, Sensors, open_sensors
 from bench.node.provenance import provenance
 from bench.results.result import Result
 from bench.results.store import ResultWriter
 
 _TICK_S = 0.25
+_READ_SCOPES = ("gpu", "cpu")
+"""Scopes that a reader exists for; why the others are missing is no news to who reads the numbers."""
 _NOT_CHECKED = {"status": "not_applicable", "reason": "no reference was run beside this engine"}
 
 
@@ -53,7 +55,7 @@ class Recording:
         self._engine = engine
         self._clock = clock
         self._watch = watch
-        self._sensors = open_sensors(case.spec.power)
+        self._sensors = Sensors((), {})
         self._writer = ResultWriter(
             out,
             case=case,
@@ -82,6 +84,9 @@ class Recording:
     async def measuring(self, progress: Progress) -> AsyncIterator[None]:
         """The part of the case that is measured: sensors are read, the display moves, and the time is the run's."""
         self._progress = progress
+        self._sensors = open_sensors(
+            self._case.spec.power, accelerator_ids=self._engine.describe().get("accelerator_ids")
+        )
         self._writer.append_health(health_rows(self._clock))
         async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):
             ticking = asyncio.create_task(self._tick())
@@ -125,18 +130,20 @@ class Recording:
     def _finish(self) -> None:
         tables = self._writer.tables()
         described = self._engine.describe()
-        missing = self._sensors.missing
+        power = self._sensors.describe()
         context = RunContext(
             start_ns=self._start_ns,
             end_ns=self._end_ns,
             accelerators=described.get("accelerators", 0),
             stopped=self._stopped,
             stopped_because=self._stopped_because,
-            power_missing="; ".join(missing[scope] for scope in ("gpu", "cpu") if scope in missing) or None,
+            power_missing="; ".join(power["missing"][scope] for scope in _READ_SCOPES if scope in power["missing"])
+            or None,
             not_sent=dict(self._progress.not_sent),
         )
         summary = summarise(self._case, context, turns=tables.turns, power=tables.power)
         record = self._writer.record.with_sections(
+            node={**self._writer.record.node, "power": power},
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
             engine=described,

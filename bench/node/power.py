@@ -59,6 +59,15 @@ class Sensors:
         """By device: the last reading that failed, for the record."""
         return {sensor.device: sensor.problem for sensor in self.sensors if sensor.problem is not None}
 
+    def describe(self) -> dict[str, Any]:
+        """What is read, what is not and why, and what went wrong; ready for JSON."""
+        return {
+            "sensors": self.sources,
+            "missing": self.missing,
+            "problems": self.problems,
+            "remark": self.remark,
+        }
+
     def close(self) -> None:
         if self.nvml is not None:
             self.nvml.close()

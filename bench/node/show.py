@@ -23,7 +23,7 @@ def describe_node(patterns: Mapping[str, Sequence[str]], root: Path = Path("/"),
     identity = fingerprint(root, api)
     sensors = open_sensors(root=root, api=api)
     try:
-        power = {"sensors": sensors.sources, "missing": sensors.missing}
+        power = sensors.describe()
     finally:
         sensors.close()
     health: dict[str, dict[str, float | None]] = {}
