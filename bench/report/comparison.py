@@ -11,7 +11,7 @@ from rich.table import Table
 from bench.report.console import console, joules, remarks, verdict
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
 
-_MEASURED = ("TTFT p50", "TPOT p50", "tok/s", "J/token")
+_MEASURED = ("TTFT p50", "TPOT p50", "tok/s")
 _PRICED = ("$/unit-hour", "$/M output", "$/M total")
 
 
@@ -20,7 +20,10 @@ def print_comparison(records: Sequence[Mapping[str, Any]], comparison: Mapping[s
     out = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case / offer", no_wrap=True, max_width=46)
-    for name in (*_MEASURED, *_PRICED):
+    for name in _MEASURED:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("J/token", justify="right", max_width=16)
+    for name in _PRICED:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for case in dict.fromkeys(_name(record) for record in records):
@@ -65,6 +68,7 @@ def _priced_cells(row: Mapping[str, Any]) -> list[Any]:
     return [
         f"  {row['offer']}{_term(row)}",
         *(["" for _ in _MEASURED]),
+        "",
         _per_hour(row),
         headline(row["usd_per_million_output_tokens"]),
         headline(row["usd_per_million_total_tokens"]),

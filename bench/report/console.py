@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
 
-_LEAST_WIDTH = 144
+_LEAST_WIDTH = 160
 """Columns a table is laid out for; a narrower terminal breaks its lines, which is still read more easily than cells."""
 
 
@@ -57,14 +57,14 @@ def _measured_cells(record: Mapping[str, Any]) -> list[str | Text]:
 
 
 def joules(energy: Mapping[str, Any] | None) -> str:
-    """Joules per output token of every scope that has them."""
+    """Joules per output token of every scope that has them, a line each."""
     rungs = (energy or {}).get("rungs") or {}
     told = [
         f"{headline(rung['joules_per_output_token'])} {scope}, {rung['joules_per_output_token']['basis']}"
         for scope, rung in rungs.items()
         if rung["joules"] is not None
     ]
-    return "; ".join(told) or ABSENT
+    return "\n".join(told) or ABSENT
 
 
 def remarks(record: Mapping[str, Any]) -> Iterable[str]:
