@@ -77,14 +77,16 @@ def _group(records: list[Record]) -> MeasuredGroup:
     ranked = [record for record in records if record.verdict.status == "valid"] or records
     first = ranked[0]
     hardware = first.node["hardware"]
+    accelerators = (first.run or {}).get("accelerators", 0)
+    idle = hardware["unit"] == "accelerator" and accelerators == 0
     return MeasuredGroup(
         label=first.id if len(records) == 1 else f"{first.case.spec.name} × {len(ranked)}",
         case=first.case.spec.name,
         model=Path(first.case.spec.model.path).name,
         key=comparability_key(first),
-        hardware=hardware["key"],
+        hardware=f"processors of {hardware['key']}" if idle else hardware["key"],  # no offer sells those apart
         hardware_unit=hardware["unit"],
-        used=max(1, (first.run or {}).get("accelerators", 0)),
+        used=max(1, accelerators),
         uncached_input_tokens_per_s=_rate(ranked, "uncached_input_tokens_per_s"),
         output_tokens_per_s=_rate(ranked, "output_tokens_per_s"),
         total_tokens_per_s=_rate(ranked, "total_tokens_per_s"),

@@ -1,0 +1,81 @@
+"""Records to groups: repeats, invalid ones, and a GPU node whose GPUs did not work."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.comparison import compare_results
+from bench.core.spec import Case, ClosedLoadSpec, MockEngineSpec, ModelSpec, ReasoningSpec, Spec
+from bench.economics.compare import Assumptions
+from bench.offers.catalog import load_offers
+from bench.results.record import Record
+from bench.results.result import Result
+
+RATES = ("output_tokens_per_s", "total_tokens_per_s", "uncached_input_tokens_per_s")
+
+
+def result(rate: float, *, name: str = "case", workload: str = "w", valid: bool = True, **node: Any) -> Result:
+    spec = Spec(
+        name=name,
+        model=ModelSpec(path="tiny"),
+        engine=MockEngineSpec(kind="mock"),
+        workload=ReasoningSpec(kind="reasoning", sessions=1),
+        load=ClosedLoadSpec(kind="closed", concurrency=1),
+    )
+    headline = {"value": rate, "low": rate * 0.9, "high": rate * 1.1, "level": 0.95, "method": "m", "n": 9}
+    record = Record(
+        id=f"{name}-{rate:g}",
+        case=Case.of(spec, model_digest="m", workload_digest=workload),
+        node={"hardware": {"key": "cpu-x86_64-2c", "unit": "node", "units": 1} | node},
+        provenance={},
+        workload={},
+        run={"start_ns": 0, "end_ns": 1, "accelerators": 0},
+        throughput=dict.fromkeys(RATES, headline | {"basis": "measured"}),
+        accuracy={"status": "not_applicable"},
+        verdict={
+            "status": "valid" if valid else "invalid",
+            "reasons": [] if valid else [{"code": "failures", "message": "", "evidence": {}}],
+        },
+    )
+    return Result(path=Path(record.id), record=record)
+
+
+def test_repeats_are_one_group_with_an_interval_between_runs() -> None:
+    comparison = compare_results([result(90), result(100), result(110)], load_offers(), Assumptions())
+    (group,) = comparison.groups
+    rate = group.output_tokens_per_s
+    assert rate.value == pytest.approx(math.exp(sum(map(math.log, (90, 100, 110))) / 3))
+    assert rate.low is not None
+    assert rate.high is not None
+    assert rate.low < 90 < 110 < rate.high
+    assert rate.n == 3
+
+
+def test_one_record_keeps_the_interval_within_its_run() -> None:
+    (group,) = compare_results([result(100)], (), Assumptions()).groups
+    assert (group.output_tokens_per_s.low, group.output_tokens_per_s.high) == (90, pytest.approx(110))
+
+
+def test_an_invalid_repeat_is_left_out_and_an_invalid_case_never_ranks() -> None:
+    (group,) = compare_results([result(100), result(900, valid=False)], (), Assumptions()).groups
+    assert group.output_tokens_per_s.value == 100
+    spoiled = compare_results([result(900, valid=False)], load_offers(), Assumptions())
+    assert not any(row.comparable for row in spoiled.rows)
+    assert {row.why_not for row in spoiled.rows if row.group} == {"invalid: failures"}
+
+
+def test_cases_of_different_keys_are_ranked_apart_and_unmet_offers_stand_once() -> None:
+    results = [result(100, name="a", workload="w1"), result(10, name="b", workload="w2")]
+    comparison = compare_results(results, load_offers(), Assumptions())
+    assert [decision.cases for decision in comparison.decision.by_key] == [("a",), ("b",)]
+    assert {row.case for row in comparison.rows if row.comparable} == {"a", "b"}
+    assert [row.why_not for row in comparison.rows if row.offer == "oci-gb300"] == ["hardware"]
+
+
+def test_processors_of_a_gpu_node_are_not_priced_as_its_gpus() -> None:
+    comparison = compare_results([result(100, key="h100_sxm", unit="accelerator")], load_offers(), Assumptions())
+    assert not any(row.comparable for row in comparison.rows)
