@@ -46,11 +46,16 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype, registry:
     files = WeightFiles(folder, device, dtype)
     matrix = (config.vocabulary, config.hidden)
     embedding = files.read({"model.embed_tokens.weight": matrix})
+    operations = Operations.resolve(registry, Target(device, dtype))
     read_layer = _READ_LAYER[config.family]
     weights = DecoderWeights(
         embedding=embedding,
-        layers=tuple(read_layer(files, config, index) for index in range(config.layers)),
+        layers=tuple(
+            read_layer(files, config, index).laid_out(operations.linear_weight) for index in range(config.layers)
+        ),
         final_norm=files.read({"model.norm.weight": (config.hidden,)}),
-        output=embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix}),
+        output=embedding
+        if config.tied_embeddings
+        else operations.linear_weight(files.read({"lm_head.weight": matrix})),
     )
-    return Decoder(config, weights, Operations.resolve(registry, Target(device, dtype)), files.bytes_read)
+    return Decoder(config, weights, operations, files.bytes_read)

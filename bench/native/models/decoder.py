@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from neokernels.rope_kv_write import QkNorm, rotary_factors
@@ -17,7 +18,7 @@ from bench.native.rotary import rotary_frequencies
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A weight [N, K] and, where the model has one, its bias [N]."""
+    """A weight [N, K], in the layout its operation reads, and, where the model has one, its bias [N]."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -34,6 +35,20 @@ class LayerWeights:
     mlp_norm: Tensor
     gate_up: Projection
     down: Projection
+
+    def laid_out(self, layout: Callable[[Tensor], Tensor]) -> LayerWeights:
+        """The same layer, the weight of each projection in another layout."""
+
+        def changed(projection: Projection) -> Projection:
+            return replace(projection, weight=layout(projection.weight))
+
+        return replace(
+            self,
+            qkv=changed(self.qkv),
+            attention_output=changed(self.attention_output),
+            gate_up=changed(self.gate_up),
+            down=changed(self.down),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from neokernels.embedding import embedding
-from neokernels.linear import linear
+from neokernels.linear import linear, linear_weight
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
@@ -21,6 +21,7 @@ class Operations:
 
     embedding: Callable[[Tensor, Tensor], Tensor]
     linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    linear_weight: Callable[[Tensor], Tensor]
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
     rope_kv_write: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, QkNorm | None], Tensor]
@@ -32,6 +33,7 @@ class Operations:
         return Operations(
             embedding=registry.resolve(embedding, target),
             linear=registry.resolve(linear, target),
+            linear_weight=registry.resolve(linear_weight, target),
             rms_norm=registry.resolve(rms_norm, target),
             add_rms_norm=registry.resolve(add_rms_norm, target),
             rope_kv_write=registry.resolve(rope_kv_write, target),
