@@ -35,7 +35,7 @@ def sample_reference(logits: Tensor, temperatures: Tensor, seeds: Tensor, positi
     drawn = temperatures.nonzero().squeeze(-1)
     if len(drawn):
         noise = gumbel_noise(seeds[drawn], positions[drawn], logits.shape[1])
-        tokens[drawn] = torch.add(noise, logits[drawn] / temperatures[drawn, None]).argmax(-1)
+        tokens[drawn] = noise.add_(logits[drawn] / temperatures[drawn, None]).argmax(-1)
     return tokens
 
 
@@ -49,17 +49,22 @@ def gumbel_noise(seeds: Tensor, positions: Tensor, vocabulary: int) -> Tensor:
     bits = _mix(state[:, None] + counter)
     # Half a unit keeps u above 0, where the noise would be infinite. Small u, the ones that win, keep the relative
     # precision of float32; a u that rounds to 1 only loses for certain what it had lost anyway.
-    uniform = (_shift(bits, 11).float() + 0.5) * 2.0**-53
-    return -torch.log(-torch.log1p(-uniform))
+    uniform = _shift(bits, 11).float().add_(0.5).mul_(2.0**-53)
+    return uniform.neg_().log1p_().neg_().log_().neg_()
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64, whose products wrap as the unsigned ones do."""
-    bits = (bits ^ _shift(bits, 30)) * _MIX_1
-    bits = (bits ^ _shift(bits, 27)) * _MIX_2
-    return bits ^ _shift(bits, 31)
+    """SplitMix64's finaliser on int64, whose products wrap as the unsigned ones do. Works in place.
+
+    For a vocabulary of usual size a tensor beside `bits` costs more to get from the system than to fill.
+    """
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        bits ^= _shift(bits, shift)
+        bits *= factor
+    bits ^= _shift(bits, 31)
+    return bits
 
 
 def _shift(bits: Tensor, count: int) -> Tensor:
     """Logical right shift of int64."""
-    return (bits >> count) & ((1 << (64 - count)) - 1)
+    return (bits >> count).bitwise_and_((1 << (64 - count)) - 1)
