@@ -89,6 +89,7 @@ def _tell(line: str, code: int) -> int:
 
 
 def main() -> None:
-    # What ends a batch job is to keep as much as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # What ends a batch job is to keep as much as Ctrl-C does, unless a shell had Ctrl-C ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(execute(sys.argv[1:]))

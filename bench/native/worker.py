@@ -44,8 +44,9 @@ _ROWS_EVERY_NS = NS_PER_S // 2
 
 
 def main() -> None:
-    # Ctrl-C reaches the whole process group; what is to be done about it the driver decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and the end of a batch job reach every process; what is to be done about it the driver decides.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.SIG_IGN)
     # The driver shares these cores. OpenMP threads that spin while they wait for one another would keep it off them, or
     # the very thread they wait for. OpenMP reads this when torch is imported.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
