@@ -1,0 +1,230 @@
+"""Runs that are cut off, as real processes: what was measured is kept, nothing is left running, one line says why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench as neobench
+from bench.results.result import Result, scan
+
+NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 16384}"
+MOCK = "{kind: mock, ttft_ms: 1, tpot_ms: 0.1}"
+ENDLESS = """
+specs:
+  - name: endless
+    model: {path: tiny}
+    engine: ENGINE
+    workload: {kind: reasoning, sessions: 20000, token_scale: 0.02}
+    load: {kind: closed, concurrency: 4}
+    measure: {percentiles: [0.5], warmup_sessions: 1}
+"""
+PATIENCE_S = 60.0
+"""Bound of every wait: far beyond what any of them takes."""
+COMMAND = "from bench.cli.main import main; main()"
+
+
+@dataclass(frozen=True)
+class Running:
+    """`bench run` in a session of its own, as a terminal would start it."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    @property
+    def told(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    @property
+    def result(self) -> Result:
+        (result,) = scan([self.folder / "runs"])
+        return result
+
+    def wait_until_starting(self) -> int:
+        """The process id of the engine's worker, which has just been started."""
+        wait_for(lambda: bool(workers(self.process.pid)))
+        (worker,) = workers(self.process.pid)
+        return worker
+
+    def wait_until_measured(self, turns: int = 3) -> None:
+        """Return when `turns` turns have been completed and written."""
+        wait_for(lambda: "endless: measuring" in self.told)
+        wait_for(lambda: len(completed(self.result)) >= turns)
+
+    def ends(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `bench run` on a suite that would take hours; what still runs after the test is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(engine: str, *, largest_file: int | None = None) -> Running:
+            def limit() -> None:
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+                if largest_file is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+            suite = tmp_path / "endless.yaml"
+            suite.write_text(ENDLESS.replace("ENGINE", engine))
+            process = subprocess.Popen(
+                [sys.executable, "-c", COMMAND, "run", suite, "--out", tmp_path / "runs"],
+                stdout=subprocess.DEVNULL,
+                stderr=stack.enter_context((tmp_path / "stderr").open("w")),
+                text=True,
+                start_new_session=True,
+                preexec_fn=limit,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return Running(process, tmp_path)
+
+        yield begin
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"waited {PATIENCE_S:g} s in vain")
+
+
+def workers(pid: int) -> list[int]:
+    """Engine workers among the children of process `pid`."""
+    found = [entry for entry in Path("/proc").glob("[0-9]*") if parent_of(entry) == pid]
+    return [int(entry.name) for entry in found if b"bench.native.worker" in command_line(entry)]
+
+
+def command_line(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def parent_of(entry: Path) -> int | None:
+    """The parent of a process that runs, None for one that has ended."""
+    try:
+        state, parent = (entry / "stat").read_text().rpartition(") ")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)
+
+
+def has_ended(pid: int) -> bool:
+    return parent_of(Path("/proc") / str(pid)) is None
+
+
+def completed(result: Result) -> list[dict[str, Any]]:
+    return [row for row in result.tables().turns.to_pylist() if row["status"] == "ok" and not row["warmup"]]
+
+
+def reasons(result: Result) -> list[str]:
+    return [reason["code"] for reason in result.record.verdict.reasons]
+
+
+def assert_kept(bench: Callable[..., Any], result: Result, reason: str) -> None:
+    """The result is sealed, invalid for `reason`, and every later verb can read it."""
+    assert result.finished
+    assert result.record.verdict.status == "invalid"
+    assert reason in reasons(result)
+    assert {file.suffix for file in result.path.iterdir()} == {".json", ".jsonl", ".parquet"}
+    assert bench("verify", result.path).code == 0
+    compared = bench("compare", result.path, "--json")
+    assert compared.code == 1
+    assert not any(row["comparable"] for row in compared.json["rows"])
+    assert list(neobench.load(result.path)["verdict"]) == ["invalid"]
+
+
+def assert_readable(bench: Callable[..., Any], result: Result) -> None:
+    """The result was not brought to its end, says so, and can be read as far as it goes."""
+    assert not result.finished
+    assert reasons(result) == ["interrupted"]
+    assert bench("compare", result.path).code == 1
+    assert bench("verify", result.path).code == 1
+    assert list(neobench.load(result.path)["verdict"]) == ["invalid"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_measuring(
+    start: Callable[..., Running], bench: Callable[..., Any], stop: signal.Signals
+) -> None:
+    running = start(NATIVE)
+    worker = running.wait_until_starting()
+    running.wait_until_measured()
+    before = completed(running.result)
+    os.killpg(running.process.pid, stop)
+    assert running.ends() == 130
+    assert running.told.endswith("endless: measuring\nbench: interrupted\n")
+    assert has_ended(worker)
+    assert_kept(bench, running.result, "interrupted")
+    after = completed(running.result)
+    assert after[: len(before)] == before
+    assert running.result.record.requests["completed"] == len(after)
+
+
+def test_stopped_while_the_engine_starts(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
+    running = start(NATIVE)
+    worker = running.wait_until_starting()
+    os.killpg(running.process.pid, signal.SIGINT)
+    assert running.ends() == 130
+    assert running.told == "endless: starting the engine\nbench: interrupted\n"
+    assert has_ended(worker)
+    assert_kept(bench, running.result, "interrupted")
+    assert len(running.result.tables().turns) == 0
+
+
+def test_killed(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
+    running = start(NATIVE)
+    worker = running.wait_until_starting()
+    running.wait_until_measured()
+    before = completed(running.result)
+    running.process.kill()
+    running.ends()
+    wait_for(lambda: has_ended(worker))
+    assert completed(running.result)[: len(before)] == before
+    assert_readable(bench, running.result)
+
+
+def test_the_engine_is_killed(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
+    running = start(NATIVE)
+    worker = running.wait_until_starting()
+    running.wait_until_measured()
+    os.kill(worker, signal.SIGKILL)
+    assert running.ends() == 3
+    assert running.told.endswith("endless: measuring\nbench: the engine's process was ended by SIGKILL\n")
+    assert_kept(bench, running.result, "engine_failed")
+    assert len(completed(running.result)) >= 3
+
+
+@pytest.mark.parametrize(("largest_file", "sealed"), [(8_000, False), (100_000, True)])
+def test_the_disk_is_full(
+    start: Callable[..., Running], bench: Callable[..., Any], largest_file: int, sealed: bool
+) -> None:
+    running = start(MOCK, largest_file=largest_file)
+    assert running.ends() == 2
+    *_, phase, line = running.told.splitlines()
+    assert phase == "endless: measuring"
+    assert line.startswith(f"bench: {running.result.path}")
+    assert line.endswith(": cannot be written: File too large (allowed: a folder with room)")
+    result = running.result
+    if sealed:  # what the stream refused still found room as Parquet
+        assert_kept(bench, result, "storage_failed")
+        assert len(completed(result)) > 0
+    else:
+        assert_readable(bench, result)
