@@ -18,7 +18,7 @@ class Format(StrEnum):
 
 def compare(
     results: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RESULT]...", help="Result folders, or folders of them.")
+        list[Path] | None, typer.Argument(metavar="RESULT", help="Result folders, or folders of them.")
     ] = None,
     offers: Annotated[
         list[str] | None,

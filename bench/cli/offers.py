@@ -17,7 +17,7 @@ OFFER_HELP = "An offer file, a folder of them, or the id of a shipped offer."
 
 @app.command("list")
 def list_offers(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[OFFER]...", help=OFFER_HELP)] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="OFFER", help=OFFER_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """List offers; the shipped ones when none are named.
@@ -57,7 +57,7 @@ def show(offer: Annotated[str, typer.Argument(metavar="OFFER", help=OFFER_HELP)]
 
 @app.command()
 def check(
-    paths: Annotated[list[str], typer.Argument(metavar="OFFER...", help=OFFER_HELP)], as_json: AsJson = False
+    paths: Annotated[list[str], typer.Argument(metavar="OFFER", help=OFFER_HELP)], as_json: AsJson = False
 ) -> None:
     """Check offer files: the first mistake is told with its place and what is allowed there.
 

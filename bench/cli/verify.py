@@ -9,7 +9,7 @@ import typer
 
 
 def verify(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders of them.")],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="Result folders, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Recompute every headline of a result from its tables, and check every digest. No GPU is needed.
