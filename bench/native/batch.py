@@ -52,7 +52,7 @@ class Batch:
         request = np.repeat(np.arange(len(items)), query_lens)
         positions = np.arange(ends[-1]) + (starts - ends + query_lens)[request]
         slots = tables[request, positions // block_tokens].astype(np.int64) * block_tokens + positions % block_tokens
-        token_ids = np.concatenate([np.asarray(item.token_ids, dtype=np.int64) for item in items])
+        token_ids = np.concatenate([item.token_ids for item in items], dtype=np.int64)
         return Batch(
             token_ids=torch.from_numpy(token_ids).to(device),
             positions=torch.from_numpy(positions).to(device),

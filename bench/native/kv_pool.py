@@ -37,11 +37,12 @@ class KvPool:
         if self.bytes > free:
             raise too_large
         try:
-            self._keys = torch.empty(shape, dtype=dtype, device=device)
-            self._values = torch.empty(shape, dtype=dtype, device=device)
+            keys = torch.empty(shape, dtype=dtype, device=device)
+            values = torch.empty(shape, dtype=dtype, device=device)
         except RuntimeError as error:
             raise too_large from error
+        self._layers = tuple(zip(keys.unbind(), values.unbind(), strict=True))
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Key and value cache of one layer, [blocks, block tokens, KV heads, head dim] each."""
-        return self._keys[index], self._values[index]
+        return self._layers[index]
