@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from bench.cli import compare, node, offers, run, verify
 from bench.core.errors import BenchError
 
 BAD_INPUT = 2
+MACHINE_FAILED = 3
 INTERRUPTED = 130
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -52,7 +54,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is one line on stderr."""
     try:
         code = _run(list(arguments) or ["--help"])
-        sys.stdout.flush()
+        print(end="", flush=True)  # here, where a refusal can still be told
         return code
     except BenchError as error:
         return _tell(str(error), error.exit_code)
@@ -61,9 +63,12 @@ def execute(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _tell("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader went away (`bench … | head`): nothing to tell it, and Python must not try again while exiting.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away (`bench … | head`): nothing to tell it.
+        _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        return _tell(f"{error.filename or 'what was to be printed'}: {error.strerror}", MACHINE_FAILED)
 
 
 def _run(arguments: list[str]) -> int:
@@ -83,6 +88,11 @@ def _usage_mistake(error: TyperException) -> str:
     return f"{message} (allowed: what `{context.command_path if context else 'bench'} -h` shows)"
 
 
+def _discard_output() -> None:
+    """Keep Python from trying once more to print what was refused while it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _tell(line: str, code: int) -> int:
     print(f"bench: {' '.join(line.split())}", file=sys.stderr)
     return code
@@ -92,4 +102,7 @@ def main() -> None:
     # What ends a batch job is to keep as much as Ctrl-C does, unless a shell had Ctrl-C ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character still gets the rest
     sys.exit(execute(sys.argv[1:]))
