@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.core.clock import RealClock
 from bench.core.configs import resolve
 from bench.core.digest import model_digest
+from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.records import Session
 from bench.core.spec import Case, Spec
@@ -65,7 +66,10 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
     case, workload = prepared.case, prepared.workload
     spec, clock = case.spec, RealClock()
     engine = build_engine(spec.engine, prepared.model, clock=clock)
-    async with Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording:
+    async with (
+        one_interrupt(),
+        Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording,
+    ):
         # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
         prompts = partial(PromptSynthesizer, prepared.model, framing=spec.workload.length_mode == "free")
         warm_up = Driver(engine, clock, prompts(salt=f"{recording.id}/warm-up"), recording.turn, spec, warmup=True)

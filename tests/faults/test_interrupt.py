@@ -178,6 +178,17 @@ def test_stopped_while_measuring(
     assert running.result.record.requests["completed"] == len(after)
 
 
+def test_stopped_by_someone_impatient(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
+    running = start(MOCK)
+    running.wait_until_measured()
+    for _ in range(3):
+        os.killpg(running.process.pid, signal.SIGINT)
+        time.sleep(0.005)
+    assert running.ends() == 130
+    assert running.told.endswith("endless: measuring\nbench: interrupted\n")
+    assert_kept(bench, running.result, "interrupted")
+
+
 def test_stopped_while_the_engine_starts(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
     running = start(NATIVE)
     worker = running.wait_until_starting()
