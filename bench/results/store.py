@@ -151,16 +151,16 @@ def _new_folder(out_dir: Path, case: Case) -> Path:
     """A folder that did not exist: runs of one case within one second are numbered."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{case.spec.name}-{case.id[:8]}"
     repeat = 1
-    while True:
-        folder = out_dir / (name if repeat == 1 else f"{name}-{repeat}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            repeat += 1
-        except OSError as error:
-            raise StorageError(_sentence(folder, error)) from error
-        else:
-            return folder
+    with _told(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = out_dir / (name if repeat == 1 else f"{name}-{repeat}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                repeat += 1
+            else:
+                return folder
 
 
 @contextlib.contextmanager

@@ -283,9 +283,10 @@ def test_a_record_that_is_none(refusal: Callable[..., str], result: Path, verb: 
     assert refusal(verb, "results").startswith(f"bench: results/{result.name}/record.json: {told}")
 
 
-@pytest.mark.parametrize("out", ["taken", "taken/below", "/proc/runs"])
+@pytest.mark.parametrize("out", ["taken", "taken/below", "leads-nowhere", "/proc/runs"])
 def test_a_place_that_takes_no_results(refusal: Callable[..., str], out: str) -> None:
     Path("taken").write_text("not a folder")
+    Path("leads-nowhere").symlink_to("nowhere")
     line = refusal("run", written({}), "--out", out)
     assert line.startswith(f"bench: {out}")
     assert "cannot be written: " in line
@@ -305,7 +306,7 @@ def test_a_place_that_takes_no_schema(refusal: Callable[..., str], out: str) -> 
         ("offers fly", "No such command 'fly' (allowed: what `bench offers -h` shows)"),
         ("offers", "Missing command (allowed: what `bench offers -h` shows)"),
         ("run", "Missing argument 'SUITE' (allowed: what `bench run -h` shows)"),
-        ("verify", "Missing argument 'RESULT...' (allowed: what `bench verify -h` shows)"),
+        ("verify", "Missing argument 'RESULT' (allowed: what `bench verify -h` shows)"),
         ("run smoke --fast", "No such option: --fast"),
         ("run smoke again", "Got unexpected extra argument"),
         ("run smoke --out", "Option '--out' requires an argument"),
