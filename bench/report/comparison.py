@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console, joules, remarks, verdict
@@ -66,7 +67,7 @@ def _measured_cells(record: Mapping[str, Any]) -> list[Any]:
 
 def _priced_cells(row: Mapping[str, Any]) -> list[Any]:
     return [
-        f"  {row['offer']}{_term(row)}",
+        f"  {row['offer']}{escape(_term(row))}",
         *(["" for _ in _MEASURED]),
         "",
         _per_hour(row),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
@@ -27,7 +28,13 @@ def print_offers(offers: Sequence[Mapping[str, Any]]) -> None:
         for term, price in _terms(offer):
             hardware = f"{offer['count']} x {offer['hardware']}" if offer["count"] > 1 else offer["hardware"] or ABSENT
             table.add_row(
-                offer["id"], offer["provider"], hardware, term, price, str(offer["quoted"]), offer["confidence"]
+                offer["id"],
+                escape(offer["provider"]),
+                hardware,
+                escape(term),
+                price,
+                str(offer["quoted"]),
+                offer["confidence"],
             )
     console().print(table)
 
@@ -35,7 +42,7 @@ def print_offers(offers: Sequence[Mapping[str, Any]]) -> None:
 def print_offer(offer: Mapping[str, Any]) -> None:
     """Where an offer comes from, what it asks, and what its hours cost after prepayment and discounting."""
     out = console()
-    out.print(f"[bold]{offer['id']}[/bold]: {offer['provider']}, {offer['kind']}")
+    out.print(f"[bold]{offer['id']}[/bold]: {escape(offer['provider'])}, {offer['kind']}")
     for name in _FACTS:
         if offer[name] is not None:
             out.print(f"  {name.replace('_', ' ')}: {offer[name]}", markup=False)

@@ -151,6 +151,29 @@ def test_offers_answer_the_questions_a_buyer_asks(bench: Callable[..., Any]) -> 
     assert json.loads(bench("offers", "export-schema").out)["properties"]["provider"]
 
 
+def test_an_offer_is_printed_as_it_was_written(bench: Callable[..., Any], tmp_path: Path) -> None:
+    offer = tmp_path / "odd.yaml"
+    offer.write_text(
+        """
+id: odd
+provider: Odd [/b] Cloud
+kind: paas
+quoted: 2026-11-22
+currency: USD
+source: {text: 'a [quote]', read: 2026-11-22}
+confidence: low
+terms:
+  - tokens: {model: "big [/i] model", input: 1, output: 2}
+"""
+    )
+    listed, shown = bench("offers", "list", offer), bench("offers", "show", offer)
+    assert listed.code == shown.code == 0
+    assert "Odd [/b] Cloud" in listed.out
+    assert "big [/i] model" in listed.out
+    assert "Odd [/b] Cloud" in shown.out
+    assert "a [quote]" in shown.out
+
+
 def test_the_node_tells_itself_with_reasons_for_what_it_cannot(bench: Callable[..., Any]) -> None:
     node = bench("node", "show", "--json").json
     assert node["hardware"]["units"] >= 1
