@@ -21,7 +21,7 @@ import bench as neobench
 from bench.results.result import Result, scan
 
 NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 16384}"
-MOCK = "{kind: mock, ttft_ms: 1, tpot_ms: 0.1}"
+MOCK = "{kind: mock, ttft_ms: 2, tpot_ms: 2}"
 ENDLESS = """
 specs:
   - name: endless
