@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core.errors import InputError
 from bench.core.records import Headline
 from bench.economics.compare import Assumptions, Comparison, ComparisonRow, compare
 from bench.economics.decision import Decision
@@ -68,7 +69,7 @@ def _by_case(records: Iterable[Record]) -> list[list[Record]]:
     """Records of one case on one node class together, in the order first seen."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.case.id, record.node["hardware"]["key"]), []).append(record)
+        groups.setdefault((record.case.id, _hardware(record)["key"]), []).append(record)
     return list(groups.values())
 
 
@@ -76,7 +77,7 @@ def _group(records: list[Record]) -> MeasuredGroup:
     """One group of repeats. Invalid repeats are left out unless there is nothing else."""
     ranked = [record for record in records if record.verdict.status == "valid"] or records
     first = ranked[0]
-    hardware = first.node["hardware"]
+    hardware = _hardware(first)
     accelerators = (first.run or {}).get("accelerators", 0)
     idle = hardware["unit"] == "accelerator" and accelerators == 0
     return MeasuredGroup(
@@ -96,6 +97,13 @@ def _group(records: list[Record]) -> MeasuredGroup:
         good_share=_good_share(ranked),
         reasons=tuple(reason["code"] for reason in first.verdict.reasons),
     )
+
+
+def _hardware(record: Record) -> Mapping[str, Any]:
+    hardware = record.node.get("hardware")
+    if not isinstance(hardware, dict) or not {"key", "unit"} <= hardware.keys():
+        raise InputError("`node.hardware` lacks its key or unit", where=record.id, allowed="as `bench run` wrote it")
+    return hardware
 
 
 def _rate(records: list[Record], name: str) -> Headline:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.comparison import compare_results
+from bench.core.errors import InputError
 from bench.core.spec import Case, ClosedLoadSpec, MockEngineSpec, ModelSpec, ReasoningSpec, Spec
 from bench.economics.compare import Assumptions
 from bench.offers.catalog import load_offers
@@ -79,3 +80,10 @@ def test_cases_of_different_keys_are_ranked_apart_and_unmet_offers_stand_once() 
 def test_processors_of_a_gpu_node_are_not_priced_as_its_gpus() -> None:
     comparison = compare_results([result(100, key="h100_sxm", unit="accelerator")], load_offers(), Assumptions())
     assert not any(row.comparable for row in comparison.rows)
+
+
+def test_a_record_that_does_not_say_its_hardware_is_refused() -> None:
+    damaged = result(100)
+    damaged.record.node.clear()
+    with pytest.raises(InputError, match="case-100: `node.hardware` lacks its key or unit"):
+        compare_results([damaged], (), Assumptions())
