@@ -85,5 +85,5 @@ def test_processors_of_a_gpu_node_are_not_priced_as_its_gpus() -> None:
 def test_a_record_that_does_not_say_its_hardware_is_refused() -> None:
     damaged = result(100)
     damaged.record.node.clear()
-    with pytest.raises(InputError, match="case-100: `node.hardware` lacks its key or unit"):
+    with pytest.raises(InputError, match=r"case-100: `node\.hardware` lacks its key or unit"):
         compare_results([damaged], (), Assumptions())
