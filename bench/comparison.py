@@ -108,7 +108,7 @@ def _hardware(record: Record) -> Mapping[str, Any]:
 
 def _rate(records: list[Record], name: str) -> Headline:
     stored = [_headline((record.throughput or {}).get(name)) for record in records]
-    return _combined(stored, rate=True)
+    return _combined(stored)
 
 
 def _joules(records: list[Record]) -> Headline | None:
@@ -116,16 +116,16 @@ def _joules(records: list[Record]) -> Headline | None:
     scope = next((s for s in _LADDER if all(s in of and of[s]["joules"] is not None for of in rungs)), None)
     if scope is None:
         return None
-    return _combined([_headline(of[scope]["joules_per_output_token"]) for of in rungs], rate=True)
+    return _combined([_headline(of[scope]["joules_per_output_token"]) for of in rungs])
 
 
-def _combined(headlines: list[Headline], *, rate: bool) -> Headline:
+def _combined(headlines: list[Headline]) -> Headline:
     """One record keeps its interval within the run; several have one between runs."""
     if len(headlines) == 1:
         return headlines[0]
     known = [headline for headline in headlines if headline.value is not None]
     values = [headline.value for headline in known if headline.value is not None]
-    return between_runs(values, level=headlines[0].level, rate=rate, basis=headlines[0].basis)
+    return between_runs(values, level=headlines[0].level, rate=True, basis=headlines[0].basis)
 
 
 def _good_share(records: list[Record]) -> float:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from bench.core.clock import Clock
 from bench.core.errors import EngineError, InputError, StorageError
@@ -24,10 +24,9 @@ from bench.node.power import PowerRecorder, Sensors, open_sensors
 from bench.node.provenance import provenance
 from bench.results.result import Result
 from bench.results.store import ResultWriter
+from bench.workload.workload import WorkloadSource
 
 _TICK_S = 0.25
-_READ_SCOPES = ("gpu", "cpu")
-"""Scopes that a reader exists for; why the others are missing is no news to who reads the numbers."""
 _NOT_CHECKED = {"status": "not_applicable", "reason": "no reference was run beside this engine"}
 
 
@@ -41,7 +40,7 @@ class Recording:
     def __init__(
         self,
         case: Case,
-        source: Any,
+        source: WorkloadSource,
         engine: Engine,
         out: Path,
         *,
@@ -131,20 +130,18 @@ class Recording:
     def _finish(self) -> None:
         tables = self._writer.tables()
         described = self._engine.describe()
-        power = self._sensors.describe()
         context = RunContext(
             start_ns=self._start_ns,
             end_ns=self._end_ns,
             accelerators=described.get("accelerators", 0),
             stopped=self._stopped,
             stopped_because=self._stopped_because,
-            power_missing="; ".join(power["missing"][scope] for scope in _READ_SCOPES if scope in power["missing"])
-            or None,
+            power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
         )
         summary = summarise(self._case, context, turns=tables.turns, power=tables.power)
         record = self._writer.record.with_sections(
-            node={**self._writer.record.node, "power": power},
+            node={**self._writer.record.node, "power": self._sensors.describe()},
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
             engine=described,

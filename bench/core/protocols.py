@@ -11,7 +11,7 @@ from bench.core.records import Chunk, Counters, Finish, PowerRow, Progress, Star
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do and tell. A workload that needs more is refused before anything starts."""
+    """What an engine can do and tell. Sessions beyond its context are left out of the workload and counted."""
 
     force_length: bool
     """Output length can be pinned (EOS ignored)."""

@@ -210,7 +210,6 @@ class Progress:
     """What the client has done so far, for the live display and the record; it grows while the case runs."""
 
     turns_planned: int = 0
-    turns_sent: int = 0
     turns_done: int = 0
     turns_failed: int = 0
     sessions_alive: int = 0

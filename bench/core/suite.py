@@ -25,8 +25,8 @@ _NO_MAPPING = ("model_type", "model_attributes_type", "dict_type")
 
 @dataclass(frozen=True)
 class Suite:
-    name: str
-    description: str
+    """`suite` and `description` in the file are for its readers; what runs are the specs."""
+
     specs: tuple[Spec, ...]
 
 
@@ -58,9 +58,7 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
         for override, place in zip(overrides, places, strict=True)
     )
     _refuse_duplicates(specs, path)
-    return Suite(
-        name=str(document.get("suite", path.stem)), description=str(document.get("description", "")), specs=specs
-    )
+    return Suite(specs)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -13,9 +13,5 @@ def seconds_from_ns(ns: float) -> float:
     return ns / NS_PER_S
 
 
-def ms_from_ns(ns: float) -> float:
-    return ns / NS_PER_MS
-
-
 def ns_from_seconds(seconds: float) -> int:
     return round(seconds * NS_PER_S)

@@ -163,7 +163,6 @@ class Driver:
             sampling=Sampling(temperature=self._workload.temperature, seed=self._request_seed(session, turn)),
         )
         sink = TurnSink(row, pinned=self._pinned)
-        self.progress.turns_sent += 1
         row.t_send_ns = self._clock.now_ns()
         try:
             handle = await self._engine.submit(request, sink)

@@ -59,6 +59,12 @@ class Sensors:
         """By device: the last reading that failed, for the record."""
         return {sensor.device: sensor.problem for sensor in self.sensors if sensor.problem is not None}
 
+    @property
+    def unread(self) -> str | None:
+        """Why a scope that has a reader could not be read; None where all could."""
+        reasons = (why for scope, why in self.missing.items() if scope not in _SCOPES_WITHOUT_A_READER)
+        return "; ".join(reasons) or None
+
     def describe(self) -> dict[str, Any]:
         """What is read, what is not and why, and what went wrong; ready for JSON."""
         return {
