@@ -1,6 +1,7 @@
 """What one step computes: some tokens of some requests, laid out for the model.
 
-Tokens of a request are consecutive rows; requests follow one another in the order of the items. T tokens, R requests.
+Tokens of a request are consecutive rows; requests follow one another in the order of the items. T tokens, R requests,
+L rows that get logits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from neokernels.paged_attention import PagedLayout
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -24,6 +26,66 @@ class BatchItem:
     """Position of the first of them; everything before it is in the KV cache already."""
     block_table: Sequence[int]
     """Blocks of the request in order, enough for `start + len(token_ids)` tokens. An `array('i')` is read fastest."""
+    logit_tokens: int = 1
+    """How many of the last of them get logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A step as the host lays it out: plain arrays, which can be padded, sent to another process, or copied to a device."""
+
+    token_ids: NDArray[np.int64]
+    """[T]."""
+    positions: NDArray[np.int64]
+    """[T]."""
+    cache_slots: NDArray[np.int64]
+    """[T]: where in the KV pool each token's key and value go; -1 writes nothing."""
+    logit_rows: NDArray[np.int64]
+    """[L]: the rows that get logits, ascending."""
+    query_lens: NDArray[np.int64]
+    """[R]: tokens of each request in this step."""
+    context_lens: NDArray[np.int64]
+    """[R]: tokens of each request in the cache after it."""
+    block_tables: NDArray[np.int32]
+    """[R, most blocks], rows padded with block 0."""
+    block_tokens: int
+
+    @staticmethod
+    def of(items: Sequence[BatchItem], block_tokens: int) -> HostBatch:
+        """Lay out `items`, at least one. A block table shorter than its item needs is a ValueError."""
+        query_lens = np.array([len(item.token_ids) for item in items])
+        starts = np.array([item.start for item in items])
+        context_lens = starts + query_lens
+        ends = np.cumsum(query_lens)
+        tables = _padded_tables(items, -(-context_lens // block_tokens))
+        request = np.repeat(np.arange(len(items)), query_lens)
+        positions = np.arange(ends[-1]) + (starts - ends + query_lens)[request]
+        slots = tables[request, positions // block_tokens].astype(np.int64) * block_tokens + positions % block_tokens
+        return HostBatch(
+            token_ids=np.concatenate([item.token_ids for item in items], dtype=np.int64),
+            positions=positions,
+            cache_slots=slots,
+            logit_rows=_last_rows(ends, np.array([item.logit_tokens for item in items])),
+            query_lens=query_lens,
+            context_lens=context_lens,
+            block_tables=tables,
+            block_tokens=block_tokens,
+        )
+
+    def on(self, device: torch.device) -> Batch:
+        """The same step as tensors on `device`."""
+        return Batch(
+            token_ids=torch.from_numpy(self.token_ids).to(device),
+            positions=torch.from_numpy(self.positions).to(device),
+            cache_slots=torch.from_numpy(self.cache_slots).to(device),
+            logit_rows=torch.from_numpy(self.logit_rows).to(device),
+            layout=PagedLayout(
+                query_lens=tuple(self.query_lens.tolist()),
+                context_lens=tuple(self.context_lens.tolist()),
+                block_tables=torch.from_numpy(self.block_tables).to(device),
+                block_tokens=self.block_tokens,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +96,24 @@ class Batch:
     """[T] int64."""
     positions: Tensor
     """[T] int64."""
-    slots: Tensor
+    cache_slots: Tensor
     """[T] int64: where in the KV pool each token's key and value go; -1 writes nothing."""
-    last_rows: Tensor
-    """[R] int64: the row of each request's last token, the only rows that get logits."""
+    logit_rows: Tensor
+    """[L] int64: the rows that get logits."""
     layout: PagedLayout
     """Tokens of each request in this step, and in the cache after it."""
-
-    @staticmethod
-    def build(items: Sequence[BatchItem], block_tokens: int, device: torch.device) -> Batch:
-        """Lay out `items`, at least one. A block table shorter than its item needs is a ValueError."""
-        query_lens = np.array([len(item.token_ids) for item in items])
-        starts = np.array([item.start for item in items])
-        context_lens = starts + query_lens
-        ends = np.cumsum(query_lens)
-        tables = _padded_tables(items, -(-context_lens // block_tokens))
-        request = np.repeat(np.arange(len(items)), query_lens)
-        positions = np.arange(ends[-1]) + (starts - ends + query_lens)[request]
-        slots = tables[request, positions // block_tokens].astype(np.int64) * block_tokens + positions % block_tokens
-        token_ids = np.concatenate([item.token_ids for item in items], dtype=np.int64)
-        return Batch(
-            token_ids=torch.from_numpy(token_ids).to(device),
-            positions=torch.from_numpy(positions).to(device),
-            slots=torch.from_numpy(slots).to(device),
-            last_rows=torch.from_numpy(ends - 1).to(device),
-            layout=PagedLayout(
-                query_lens=tuple(query_lens.tolist()),
-                context_lens=tuple(context_lens.tolist()),
-                block_tables=torch.from_numpy(tables).to(device),
-                block_tokens=block_tokens,
-            ),
-        )
+    live_rows: Tensor | None = None
+    """[T] bool: false where a row only fills a step up to the size of a graph; None when every row counts."""
 
 
-def _padded_tables(items: Sequence[BatchItem], blocks: np.ndarray) -> np.ndarray:
-    """[R, most blocks] int32, rows padded with block 0."""
+def _last_rows(ends: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The last `counts[r]` of the rows that end before `ends[r]`, for each request r."""
+    request = np.repeat(np.arange(len(ends)), counts)
+    place = np.arange(len(request)) - (np.cumsum(counts) - counts)[request]
+    return (ends - counts)[request] + place
+
+
+def _padded_tables(items: Sequence[BatchItem], blocks: NDArray[np.int64]) -> NDArray[np.int32]:
     tables = np.zeros((len(items), int(blocks.max())), dtype=np.int32)
     for row, item, count in zip(tables, items, blocks.tolist(), strict=True):
         if len(item.block_table) < count:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.core.records import Counters, FinishReason, StepRow
-from bench.native.batch import Batch, BatchItem
+from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import is_out_of_memory
 from bench.native.failures import Failure
 from bench.native.generation import Generation, ThinkTags
@@ -105,7 +105,7 @@ class EngineCore:
         due = self._scheduler.advance(slices)
         generations = [self._generations[slices[index].request.id] for index in due]
         try:
-            batch = Batch.build(items, self._pool.block_tokens, self._device)
+            batch = HostBatch.of(items, self._pool.block_tokens).on(self._device)
             with timer.model():
                 logits = self._model.forward(batch, self._pool)
                 chosen = self._sampler.choose(logits if len(due) == len(slices) else logits[due], generations)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from neokernels.registry import Registry
+from neokernels.registry import Registry, Target
 
 from bench.core.errors import EngineError
 from bench.native.core import EngineCore
@@ -15,7 +15,7 @@ from bench.native.device import DTYPES, accelerator_ids, free_bytes, is_out_of_m
 from bench.native.generation import ThinkTags
 from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
-from bench.native.kv_pool import KvPool, bytes_per_token
+from bench.native.kv_pool import KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models import Model, load_model
 from bench.native.policies import decode_first
@@ -44,10 +44,10 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     config = ModelConfig.from_folder(folder)
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     registry = Registry()
-    model = _load_model(folder, config, device, dtype, registry)
+    model = _load_model(folder, config, Target(device, dtype), registry)
     sampler = Sampler(registry, device)
-    blocks = _pool_blocks(config, settings, dtype, device)
-    pool = KvPool(config, blocks, settings.block_tokens, dtype, device)
+    blocks = _pool_blocks(model, settings, dtype, device)
+    pool = KvPool(model.cache_shape, blocks, settings.block_tokens, dtype, device)
     pool_tokens = pool.blocks * pool.block_tokens
     scheduler = Scheduler(
         decode_first,
@@ -80,33 +80,33 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     return LoadedEngine(core, min(config.max_positions, pool_tokens), description)
 
 
-def _load_model(
-    folder: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, registry: Registry
-) -> Model:
+def _load_model(folder: Path, config: ModelConfig, target: Target, registry: Registry) -> Model:
     stored_bytes = sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
-    weight_bytes = stored_bytes * dtype.itemsize // DTYPES[config.stored_dtype].itemsize
-    free = free_bytes(device)
+    weight_bytes = stored_bytes * target.dtype.itemsize // DTYPES[config.stored_dtype].itemsize
+    free = free_bytes(target.device)
     too_large = EngineError(
-        f"the weights of {folder} take about {weight_bytes:,} bytes, but {free:,} are free on {device}"
+        f"the weights of {folder} take about {weight_bytes:,} bytes, but {free:,} are free on {target.device}"
     )
     # Asked beforehand, because a process that takes too much of a machine's memory is killed, not told.
     if weight_bytes > free:
         raise too_large
     try:
-        return load_model(folder, device, dtype, registry)
+        return load_model(folder, target, registry)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise too_large from error
 
 
-def _pool_blocks(config: ModelConfig, settings: EngineSettings, dtype: torch.dtype, device: torch.device) -> int:
+def _pool_blocks(model: Model, settings: EngineSettings, dtype: torch.dtype, device: torch.device) -> int:
     """Blocks of the pool: as asked, or the share of what is free, but never more than `max_running` full contexts."""
     if settings.kv_cache_tokens is not None:
         return -(-settings.kv_cache_tokens // settings.block_tokens)
     share_bytes = int(free_bytes(device) * settings.kv_memory_share)
-    block_bytes = bytes_per_token(config, dtype) * settings.block_tokens
-    blocks = min(share_bytes // block_bytes, settings.max_running * -(-config.max_positions // settings.block_tokens))
+    block_bytes = model.cache_shape.bytes_per_token(dtype) * settings.block_tokens
+    blocks = min(
+        share_bytes // block_bytes, settings.max_running * -(-model.config.max_positions // settings.block_tokens)
+    )
     if blocks < 1:
         raise EngineError(
             f"no block of {block_bytes:,} bytes fits kv_memory_share = {settings.kv_memory_share} of the free "

@@ -1,52 +1,74 @@
-"""A dense projection, and the layout of its weight.
+"""A dense projection whose weight is prepared once, for whatever reads it fastest.
 
 y = x Wᵀ + b
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
-from torch.nn.functional import linear as torch_linear
+from torch.nn.functional import linear
 
 from neokernels.registry import Implementation, Operation, Target
 
 
-def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [T, K], weight [N, K], bias [N] or None; returns [T, N] in the dtype of x."""
-    return torch_linear(x, weight, bias)
+class Linear(Protocol):
+    """A projection with its weight in the layout and format its implementation reads."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weight, scales and bias: what one call must read whatever the batch."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [T, K], T may be 0; returns [T, N] in the dtype of x."""
 
 
-def linear_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same by oneDNN, which torch itself asks only for narrower dtypes. It reads weights of either layout."""
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return y
+class DenseLinear:
+    """The reference: torch's own projection over the weight as it is, which is not copied."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight [N, K]; bias [N] or None."""
+        self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
+        self._weight = weight
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(x, self._weight, self._bias)
 
 
-def linear_weight_reference(weight: Tensor) -> Tensor:
-    """The weight [N, K] of a projection in the layout that `linear` reads fastest: as it is."""
-    return weight
+class OneDnnLinear:
+    """oneDNN over a weight in its own blocked layout; torch itself asks it only for narrower dtypes."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight [N, K] on a CPU; bias [N] or None."""
+        self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
+        self._weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return y
 
 
-def linear_weight_onednn(weight: Tensor) -> Tensor:
-    """The same in oneDNN's blocked layout, which only `linear_onednn` can read."""
-    blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return blocked
+def _not_dense(target: Target) -> str | None:
+    return None if target.weight_format == "dense" else f"keeps weights dense, not in {target.weight_format}"
 
 
 def _without_onednn(target: Target) -> str | None:
     if target.device.type != "cpu" or target.dtype != torch.float32:
         return "serves float32 on a CPU only"
-    return None if hasattr(torch.ops.mkldnn, "_linear_pointwise") else "torch was built without oneDNN"
+    if target.numerics != "fast":
+        return "promises nothing of one row when others change"
+    return _not_dense(target) or (
+        None if hasattr(torch.ops.mkldnn, "_linear_pointwise") else "torch was built without oneDNN"
+    )
 
 
-linear = Operation(
+prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
-    Implementation("onednn", linear_onednn, refuses=_without_onednn),
-    Implementation("reference", linear_reference),
+    Implementation("onednn", OneDnnLinear, refuses=_without_onednn),
+    Implementation("reference", DenseLinear, refuses=_not_dense),
 )
-linear_weight = Operation(
-    "linear_weight",
-    Implementation("onednn", linear_weight_onednn, refuses=_without_onednn),
-    Implementation("reference", linear_weight_reference),
-)
+"""Weight and bias in, a `Linear` out."""

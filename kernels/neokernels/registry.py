@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import torch
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+Numerics = Literal["fast", "batch_invariant"]
+"""`batch_invariant`: a row's result is the same bits whatever other rows are computed with it."""
+WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
+"""How the weights of projections are kept: as they are, or quantised while they load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,11 @@ class Target:
 
     device: torch.device
     dtype: torch.dtype
+    """Of activations, and of weights that are kept dense."""
+    numerics: Numerics = "fast"
+    weight_format: WeightFormat = "dense"
+    kv_dtype: torch.dtype | None = None
+    """Of the KV cache; None is `dtype`."""
 
 
 def anywhere(target: Target) -> str | None:  # noqa: ARG001 - the signature of every requirement

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from neokernels.registry import Registry
+from neokernels.registry import Registry, Target
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.native.batch import Batch, BatchItem
+from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import resolve_device
 from bench.native.kv_pool import KvPool
 from bench.native.models import Model, load_model
@@ -32,13 +32,13 @@ PREFILL = 512
 def model() -> Iterator[Model]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield load_model(TINY, DEVICE, torch.float32, Registry())
+    yield load_model(TINY, Target(DEVICE, torch.float32), Registry())
     torch.set_num_threads(threads)
 
 
 def step_benchmark(benchmark: BenchmarkFixture, model: Model, requests: int, start: int, tokens: int) -> None:
     blocks = -(-(start + tokens) // BLOCK_TOKENS)
-    kv = KvPool(model.config, requests * blocks, BLOCK_TOKENS, torch.float32, DEVICE)
+    kv = KvPool(model.cache_shape, requests * blocks, BLOCK_TOKENS, torch.float32, DEVICE)
     for layer in range(model.config.layers):
         for cache in kv.layer(layer):
             cache.zero_()
@@ -48,7 +48,7 @@ def step_benchmark(benchmark: BenchmarkFixture, model: Model, requests: int, sta
     ]
 
     def step() -> list[int]:
-        chosen: list[int] = model.forward(Batch.build(items, BLOCK_TOKENS, DEVICE), kv).argmax(-1).tolist()
+        chosen: list[int] = model.forward(HostBatch.of(items, BLOCK_TOKENS).on(DEVICE), kv).argmax(-1).tolist()
         return chosen
 
     benchmark(step)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from neokernels.registry import Registry
+from neokernels.registry import Registry, Target
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -24,7 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from bench.native.batch import Batch, BatchItem
+from bench.native.batch import BatchItem, HostBatch
 from bench.native.kv_pool import KvPool
 from bench.native.models import Model, load_model
 
@@ -109,7 +109,7 @@ def oracle(folder: Path) -> PreTrainedModel:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    return load_model(folder, CPU, torch.float32, Registry())
+    return load_model(folder, Target(CPU, torch.float32), Registry())
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ class Loop:
     def __post_init__(self) -> None:
         config = self.model.config
         blocks = 8 * (max(PROMPT_LENGTHS) + NEW_TOKENS) // BLOCK_TOKENS
-        self.kv = KvPool(config, blocks, BLOCK_TOKENS, torch.float32, CPU)
+        self.kv = KvPool(self.model.cache_shape, blocks, BLOCK_TOKENS, torch.float32, CPU)
         for layer in range(config.layers):
             for cache in self.kv.layer(layer):
                 cache.fill_(float("nan"))
@@ -156,7 +156,7 @@ class Loop:
             chunk = request.tokens[request.computed : request.computed + count]
             items.append(BatchItem(chunk, request.computed, request.block_table))
             request.computed += len(chunk)
-        return self.model.forward(Batch.build(items, BLOCK_TOKENS, CPU), self.kv)
+        return self.model.forward(HostBatch.of(items, BLOCK_TOKENS).on(CPU), self.kv)
 
 
 @torch.inference_mode()

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from neokernels.registry import Registry
+from neokernels.registry import Registry, Target
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.core.errors import EngineError, InputError
-from bench.native.kv_pool import KvPool
-from bench.native.model_config import ModelConfig
+from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.models import Model, load_model
 
 CPU = torch.device("cpu")
@@ -52,7 +51,7 @@ def single(folder: Path) -> Path:
 
 
 def load(folder: Path) -> Model:
-    return load_model(folder, CPU, torch.float32, Registry())
+    return load_model(folder, Target(CPU, torch.float32), Registry())
 
 
 def refused(folder: Path) -> InputError:
@@ -219,4 +218,4 @@ def test_index_without_a_map(folder: Path) -> None:
 
 def test_a_kv_pool_larger_than_the_machine_names_both_sizes(folder: Path) -> None:
     with pytest.raises(EngineError, match=r"needs [\d,]+ bytes, but [\d,]+ are free on cpu"):
-        KvPool(ModelConfig.from_folder(folder), 1 << 40, 16, torch.float32, CPU)
+        KvPool(CacheShape(2, 1, 8, 8), 1 << 40, 16, torch.float32, CPU)

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from neokernels.embedding import embedding
-from neokernels.linear import (
-    linear,
-    linear_onednn,
-    linear_reference,
-    linear_weight,
-    linear_weight_onednn,
-    linear_weight_reference,
-)
-from neokernels.registry import Target
+from neokernels.linear import DenseLinear, OneDnnLinear
 from neokernels.silu_mul import silu_mul
-from torch import Tensor
 
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (1, 64, 48), (7, 33, 5), (0, 8, 4)])
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize(
-    ("project", "layout"),
-    [
-        (linear_reference, linear_weight_reference),
-        (linear_onednn, linear_weight_reference),
-        (linear_onednn, linear_weight_onednn),
-    ],
-    ids=["reference", "onednn", "onednn-blocked"],
-)
+@pytest.mark.parametrize("linear", [DenseLinear, OneDnnLinear])
 def test_linear(
-    rows: int,
-    inputs: int,
-    outputs: int,
-    biased: bool,
-    project: Callable[[Tensor, Tensor, Tensor | None], Tensor],
-    layout: Callable[[Tensor], Tensor],
+    rows: int, inputs: int, outputs: int, biased: bool, linear: type[DenseLinear] | type[OneDnnLinear]
 ) -> None:
     x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
     bias = torch.randn(outputs) if biased else None
     expected = torch.einsum("tk,nk->tn", x.double(), weight.double()) + (0 if bias is None else bias.double())
-    torch.testing.assert_close(project(x, layout(weight), bias).double(), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_weight_is_laid_out_for_what_reads_it(device: str, dtype: torch.dtype) -> None:
-    target = Target(torch.device(device), dtype)
-    assert linear.choose(target)[1].implementation == linear_weight.choose(target)[1].implementation
+    prepared = linear(weight, bias)
+    torch.testing.assert_close(prepared(x).double(), expected, atol=1e-5, rtol=1e-5)
+    assert prepared.nbytes == weight.nbytes + (0 if bias is None else bias.nbytes)
 
 
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (5, 24), (0, 4)])

@@ -5,31 +5,36 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.native.batch import Batch, BatchItem
+from bench.native.batch import BatchItem, HostBatch
 
 CPU = torch.device("cpu")
 
 
 def test_rows_follow_the_items() -> None:
-    batch = Batch.build([BatchItem([11, 12, 13], 3, [9, 2]), BatchItem([14], 0, [5, 6, 7])], 4, CPU)
+    batch = HostBatch.of([BatchItem([11, 12, 13], 3, [9, 2]), BatchItem([14], 0, [5, 6, 7])], 4).on(CPU)
     assert batch.token_ids.tolist() == [11, 12, 13, 14]
     assert batch.positions.tolist() == [3, 4, 5, 0]
-    assert batch.slots.tolist() == [9 * 4 + 3, 2 * 4, 2 * 4 + 1, 5 * 4]
-    assert batch.last_rows.tolist() == [2, 3]
+    assert batch.cache_slots.tolist() == [9 * 4 + 3, 2 * 4, 2 * 4 + 1, 5 * 4]
+    assert batch.logit_rows.tolist() == [2, 3]
     assert batch.layout.query_lens == (3, 1)
     assert batch.layout.context_lens == (6, 1)
 
 
 def test_block_tables_keep_only_what_a_context_needs() -> None:
-    batch = Batch.build([BatchItem([1], 8, [3, 1, 4, 1, 5]), BatchItem([1], 0, [9, 2])], 4, CPU)
+    batch = HostBatch.of([BatchItem([1], 8, [3, 1, 4, 1, 5]), BatchItem([1], 0, [9, 2])], 4).on(CPU)
     assert batch.layout.block_tables.tolist() == [[3, 1, 4], [9, 0, 0]]
 
 
 def test_slots_beyond_int32_are_exact() -> None:
     block = 2**31 - 1
-    assert Batch.build([BatchItem([1], 255, [0] * 15 + [block])], 16, CPU).slots.tolist() == [block * 16 + 15]
+    assert HostBatch.of([BatchItem([1], 255, [0] * 15 + [block])], 16).on(CPU).cache_slots.tolist() == [block * 16 + 15]
 
 
 def test_a_block_table_that_is_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 2 blocks but its table holds 1"):
-        Batch.build([BatchItem([1, 2], 3, [7])], 4, CPU)
+        HostBatch.of([BatchItem([1, 2], 3, [7])], 4).on(CPU)
+
+
+def test_some_requests_get_no_logits_and_some_get_several() -> None:
+    items = [BatchItem([1, 2, 3], 0, [0], 0), BatchItem([4, 5, 6], 0, [1], 2), BatchItem([7], 0, [2])]
+    assert HostBatch.of(items, 4).logit_rows.tolist() == [4, 5, 6]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from neokernels.registry import Registry, Target
 from torch import Tensor
 
 from bench.native.batch import Batch
-from bench.native.kv_pool import KvPool
+from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models import llama, qwen3
 from bench.native.models.decoder import Decoder, DecoderWeights
@@ -27,35 +26,38 @@ class Model(Protocol):
     def config(self) -> ModelConfig: ...
 
     @property
+    def cache_shape(self) -> CacheShape:
+        """What it keeps of each token."""
+
+    @property
     def parameter_bytes(self) -> int:
         """Bytes of all weights as they lie on the device; a shared tensor counts once."""
 
     def forward(self, batch: Batch, kv: KvPool) -> Tensor:
         """Compute the batch's tokens and write their keys and values into `kv`.
 
-        Returns the logits of each request's last token, [R, V] float32.
+        Returns the logits of the batch's `logit_rows`, [L, V] float32.
         """
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype, registry: Registry) -> Model:
-    """The model of a Hugging Face folder, on `device` in `dtype`, with its operations resolved by `registry`.
+def load_model(folder: Path, target: Target, registry: Registry) -> Decoder:
+    """The model of a Hugging Face folder where `target` says, with its operations resolved by `registry`.
 
     Raises InputError for a folder that is not a whole Llama or Qwen3 model, naming file, tensor and what was expected.
     """
     config = ModelConfig.from_folder(folder)
-    files = WeightFiles(folder, device, dtype)
+    files = WeightFiles(folder, target.device, target.dtype)
     matrix = (config.vocabulary, config.hidden)
     embedding = files.read({"model.embed_tokens.weight": matrix})
-    operations = Operations.resolve(registry, Target(device, dtype))
+    operations = Operations.resolve(registry, target)
     read_layer = _READ_LAYER[config.family]
     weights = DecoderWeights(
         embedding=embedding,
-        layers=tuple(
-            read_layer(files, config, index).laid_out(operations.linear_weight) for index in range(config.layers)
-        ),
+        layers=tuple(read_layer(files, config, index, operations) for index in range(config.layers)),
         final_norm=files.read({"model.norm.weight": (config.hidden,)}),
-        output=embedding
-        if config.tied_embeddings
-        else operations.linear_weight(files.read({"lm_head.weight": matrix})),
+        output=operations.prepare_linear(
+            embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix}), None
+        ),
     )
-    return Decoder(config, weights, operations, files.bytes_read)
+    cache_shape = CacheShape(config.layers, config.kv_heads, config.head_dim, config.head_dim)
+    return Decoder(config, weights, operations, cache_shape, files.bytes_read)

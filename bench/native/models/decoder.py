@@ -1,112 +1,110 @@
-"""A dense pre-norm decoder: what Llama and Qwen3 have in common, run over a paged KV cache."""
+"""A pre-norm decoder over a paged KV cache, in stages that a CUDA graph may hold one by one or all together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from neokernels.rope_kv_write import QkNorm, rotary_factors
+from neokernels.linear import Linear
+from neokernels.rope_kv_write import rotary_factors
 from torch import Tensor
 
 from bench.native.batch import Batch
-from bench.native.kv_pool import KvPool
+from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
+from bench.native.models.layer import Layer, Rotary
 from bench.native.models.operations import Operations
 from bench.native.rotary import rotary_frequencies
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """A weight [N, K], in the layout its operation reads, and, where the model has one, its bias [N]."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """One layer. Projections that read the same input are stacked into one."""
-
-    attention_norm: Tensor
-    qkv: Projection
-    qk_norm: QkNorm | None
-    attention_output: Projection
-    mlp_norm: Tensor
-    gate_up: Projection
-    down: Projection
-
-    def laid_out(self, layout: Callable[[Tensor], Tensor]) -> LayerWeights:
-        """The same layer, the weight of each projection in another layout."""
-
-        def changed(projection: Projection) -> Projection:
-            return replace(projection, weight=layout(projection.weight))
-
-        return replace(
-            self,
-            qkv=changed(self.qkv),
-            attention_output=changed(self.attention_output),
-            gate_up=changed(self.gate_up),
-            down=changed(self.down),
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
     embedding: Tensor
     """[V, H]."""
-    layers: tuple[LayerWeights, ...]
+    layers: Sequence[Layer]
     final_norm: Tensor
-    output: Tensor
-    """[V, H]; the embedding itself where the two are tied."""
+    output: Linear
+    """[V, H]."""
+
+
+class Flow(NamedTuple):
+    """What one stage leaves to the next."""
+
+    query: Tensor
+    """[T, heads, key dim], for the attention that follows."""
+    residual: Tensor
+    """[T, H]."""
+    rotary: Rotary
 
 
 class Decoder:
-    """A model ready to step: its weights on their device and the operations resolved for it."""
+    """A model ready to step: its weights on their device and the operations resolved for it.
+
+    A step is `begin`, then for each layer `attend` and what lies `between` it and the next, then `finish`.
+    """
 
     def __init__(
-        self, config: ModelConfig, weights: DecoderWeights, operations: Operations, parameter_bytes: int
+        self,
+        config: ModelConfig,
+        weights: DecoderWeights,
+        operations: Operations,
+        cache_shape: CacheShape,
+        parameter_bytes: int,
     ) -> None:
         self.config = config
+        self.cache_shape = cache_shape
         self.parameter_bytes = parameter_bytes
         self._weights = weights
         self._operations = operations
         self._frequencies = rotary_frequencies(config, weights.embedding.device)
 
+    @property
+    def layers(self) -> int:
+        return len(self._weights.layers)
+
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KvPool) -> Tensor:
         """One step, as `Model.forward` says."""
-        ops, weights, eps = self._operations, self._weights, self.config.rms_eps
-        residual = ops.embedding(weights.embedding, batch.token_ids)
-        rotary = rotary_factors(batch.positions, self._frequencies, residual.dtype)
-        hidden = ops.rms_norm(residual, weights.layers[0].attention_norm, eps)
-        following_norms = [layer.attention_norm for layer in weights.layers[1:]] + [weights.final_norm]
-        for index, (layer, following_norm) in enumerate(zip(weights.layers, following_norms, strict=True)):
-            hidden = self._attend(layer, hidden, rotary, batch, kv.layer(index))
-            if following_norm is weights.final_norm:
-                # Nothing reads the other rows beyond the last layer's keys and values.
-                hidden, residual = hidden[batch.last_rows], residual[batch.last_rows]
-            hidden, residual = ops.add_rms_norm(
-                self._project(hidden, layer.attention_output), residual, layer.mlp_norm, eps
-            )
-            hidden = self._project(ops.silu_mul(self._project(hidden, layer.gate_up)), layer.down)
-            hidden, residual = ops.add_rms_norm(hidden, residual, following_norm, eps)
-        return ops.linear(hidden, weights.output, None).float()
+        flow = self.begin(batch, kv)
+        for index in range(self.layers - 1):
+            flow = self.between(index, self.attend(index, flow.query, batch, kv), flow, batch, kv)
+        return self.finish(self.attend(self.layers - 1, flow.query, batch, kv), flow, batch)
 
-    def _attend(
-        self,
-        layer: LayerWeights,
-        hidden: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        batch: Batch,
-        cache: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """Attention before its output projection, [T, query heads · D]."""
-        query = self._operations.rope_kv_write(
-            self._project(hidden, layer.qkv), *rotary, batch.slots, *cache, layer.qk_norm
+    def begin(self, batch: Batch, kv: KvPool) -> Flow:
+        """From token ids to the queries of the first layer."""
+        residual = self._operations.embedding(self._weights.embedding, batch.token_ids)
+        rotary = Rotary(*rotary_factors(batch.positions, self._frequencies, residual.dtype))
+        first = self._weights.layers[0]
+        hidden = self._operations.rms_norm(residual, first.attention_norm, self.config.rms_eps)
+        return Flow(first.attention.project(hidden, rotary, batch.cache_slots, kv.layer(0)), residual, rotary)
+
+    def attend(self, index: int, query: Tensor, batch: Batch, kv: KvPool) -> Tensor:
+        """Attention of layer `index`, [T, heads, value dim]."""
+        return self._weights.layers[index].attention.attend(query, kv.layer(index), batch.layout)
+
+    def between(self, index: int, attended: Tensor, flow: Flow, batch: Batch, kv: KvPool) -> Flow:
+        """From the attention of layer `index` to the queries of the next."""
+        following = self._weights.layers[index + 1]
+        hidden, residual = self._feed_forward(index, attended, flow.residual, batch.live_rows, following.attention_norm)
+        query = following.attention.project(hidden, flow.rotary, batch.cache_slots, kv.layer(index + 1))
+        return Flow(query, residual, flow.rotary)
+
+    def finish(self, attended: Tensor, flow: Flow, batch: Batch) -> Tensor:
+        """From the last attention to the logits [L, V] float32 of the rows that get some."""
+        # Nothing reads the other rows beyond the last layer's keys and values.
+        rows = batch.logit_rows
+        live = None if batch.live_rows is None else batch.live_rows[rows]
+        hidden, _ = self._feed_forward(
+            self.layers - 1, attended[rows], flow.residual[rows], live, self._weights.final_norm
         )
-        scale = self.config.head_dim**-0.5
-        return self._operations.paged_attention(query, *cache, batch.layout, scale).flatten(1)
+        return self._weights.output(hidden).float()
 
-    def _project(self, x: Tensor, projection: Projection) -> Tensor:
-        return self._operations.linear(x, projection.weight, projection.bias)
+    def _feed_forward(
+        self, index: int, attended: Tensor, residual: Tensor, live: Tensor | None, following_norm: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The rest of layer `index` and the norm that follows it: the normalised sum and the sum."""
+        layer, add_rms_norm, eps = self._weights.layers[index], self._operations.add_rms_norm, self.config.rms_eps
+        hidden, residual = add_rms_norm(layer.attention.output(attended), residual, layer.feed_forward_norm, eps)
+        return add_rms_norm(layer.feed_forward(hidden, live), residual, following_norm, eps)

@@ -2,31 +2,66 @@
 
 from __future__ import annotations
 
+from neokernels.linear import Linear
+from neokernels.rope_kv_write import QkNorm
+
 from bench.native.model_config import ModelConfig
-from bench.native.models.decoder import LayerWeights, Projection
+from bench.native.models.attention import GroupedQueryAttention
+from bench.native.models.gated_mlp import GatedMlp
+from bench.native.models.layer import Attention, FeedForward, Layer
+from bench.native.models.operations import Operations
 from bench.native.weights import WeightFiles
 
 
-def read_layer(files: WeightFiles, config: ModelConfig, index: int) -> LayerWeights:
+def read_layer(files: WeightFiles, config: ModelConfig, index: int, operations: Operations) -> Layer:
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
+    attention = read_attention(files, config, index, operations, qk_norm=None)
+    return with_norms(files, config, index, attention, read_mlp(files, config, index, operations))
+
+
+def with_norms(
+    files: WeightFiles, config: ModelConfig, index: int, attention: Attention, feed_forward: FeedForward
+) -> Layer:
+    """Layer `index` of the parts it is given and the two norms before them."""
     layer = f"model.layers.{index}"
-    hidden, intermediate = config.hidden, config.intermediate
-    query, key_value = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
-
-    def projection(rows: dict[str, int], columns: int, bias: bool) -> Projection:
-        weight = files.read({f"{layer}.{name}.weight": (count, columns) for name, count in rows.items()})
-        if not bias:
-            return Projection(weight)
-        return Projection(weight, files.read({f"{layer}.{name}.bias": (count,) for name, count in rows.items()}))
-
-    qkv = {"self_attn.q_proj": query, "self_attn.k_proj": key_value, "self_attn.v_proj": key_value}
-    gate_up = {"mlp.gate_proj": intermediate, "mlp.up_proj": intermediate}
-    return LayerWeights(
-        attention_norm=files.read({f"{layer}.input_layernorm.weight": (hidden,)}),
-        qkv=projection(qkv, hidden, config.attention_bias),
-        qk_norm=None,
-        attention_output=projection({"self_attn.o_proj": hidden}, query, config.attention_bias),
-        mlp_norm=files.read({f"{layer}.post_attention_layernorm.weight": (hidden,)}),
-        gate_up=projection(gate_up, hidden, config.mlp_bias),
-        down=projection({"mlp.down_proj": hidden}, intermediate, config.mlp_bias),
+    return Layer(
+        attention_norm=files.read({f"{layer}.input_layernorm.weight": (config.hidden,)}),
+        attention=attention,
+        feed_forward_norm=files.read({f"{layer}.post_attention_layernorm.weight": (config.hidden,)}),
+        feed_forward=feed_forward,
     )
+
+
+def read_attention(
+    files: WeightFiles, config: ModelConfig, index: int, operations: Operations, qk_norm: QkNorm | None
+) -> GroupedQueryAttention:
+    attention = f"model.layers.{index}.self_attn"
+    query, key_value = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
+    qkv = {f"{attention}.q_proj": query, f"{attention}.k_proj": key_value, f"{attention}.v_proj": key_value}
+    out = {f"{attention}.o_proj": config.hidden}
+    return GroupedQueryAttention(
+        operations=operations,
+        qkv=read_projection(files, operations, qkv, config.hidden, config.attention_bias),
+        out=read_projection(files, operations, out, query, config.attention_bias),
+        qk_norm=qk_norm,
+        scale=config.head_dim**-0.5,
+    )
+
+
+def read_mlp(files: WeightFiles, config: ModelConfig, index: int, operations: Operations) -> GatedMlp:
+    mlp, hidden, intermediate = f"model.layers.{index}.mlp", config.hidden, config.intermediate
+    gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
+    return GatedMlp(
+        operations=operations,
+        gate_up=read_projection(files, operations, gate_up, hidden, config.mlp_bias),
+        down=read_projection(files, operations, {f"{mlp}.down_proj": hidden}, intermediate, config.mlp_bias),
+    )
+
+
+def read_projection(
+    files: WeightFiles, operations: Operations, rows: dict[str, int], columns: int, bias: bool
+) -> Linear:
+    """The named projections, each with as many rows, stacked into one that reads `columns`."""
+    weight = files.read({f"{name}.weight": (count, columns) for name, count in rows.items()})
+    biases = files.read({f"{name}.bias": (count,) for name, count in rows.items()}) if bias else None
+    return operations.prepare_linear(weight, biases)

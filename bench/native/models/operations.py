@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from neokernels.embedding import embedding
-from neokernels.linear import linear, linear_weight
+from neokernels.linear import Linear, prepare_linear
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
@@ -20,8 +20,7 @@ class Operations:
     """One implementation an operation; what each computes stands in its file in `neokernels`."""
 
     embedding: Callable[[Tensor, Tensor], Tensor]
-    linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    linear_weight: Callable[[Tensor], Tensor]
+    prepare_linear: Callable[[Tensor, Tensor | None], Linear]
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
     rope_kv_write: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, QkNorm | None], Tensor]
@@ -32,8 +31,7 @@ class Operations:
     def resolve(registry: Registry, target: Target) -> Operations:
         return Operations(
             embedding=registry.resolve(embedding, target),
-            linear=registry.resolve(linear, target),
-            linear_weight=registry.resolve(linear_weight, target),
+            prepare_linear=registry.resolve(prepare_linear, target),
             rms_norm=registry.resolve(rms_norm, target),
             add_rms_norm=registry.resolve(add_rms_norm, target),
             rope_kv_write=registry.resolve(rope_kv_write, target),

@@ -1,0 +1,34 @@
+"""Attention with grouped queries: what Llama and Qwen3 use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neokernels.linear import Linear
+from neokernels.paged_attention import PagedLayout
+from neokernels.rope_kv_write import QkNorm
+from torch import Tensor
+
+from bench.native.models.layer import KvCache, Rotary
+from bench.native.models.operations import Operations
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedQueryAttention:
+    operations: Operations
+    qkv: Linear
+    """Queries, keys and values stacked: they read the same input."""
+    out: Linear
+    qk_norm: QkNorm | None
+    scale: float
+
+    def project(self, hidden: Tensor, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
+        return self.operations.rope_kv_write(
+            self.qkv(hidden), rotary.cos, rotary.sin, cache_slots, *cache, self.qk_norm
+        )
+
+    def attend(self, query: Tensor, cache: KvCache, layout: PagedLayout) -> Tensor:
+        return self.operations.paged_attention(query, *cache, layout, self.scale)
+
+    def output(self, attended: Tensor) -> Tensor:
+        return self.out(attended.flatten(1))
