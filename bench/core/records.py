@@ -64,10 +64,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy."""
+    """How the next token is chosen. Fields mean what they mean in a suite's workload."""
 
     temperature: float = 0.0
     seed: int = 0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,19 @@ class StepRow:
     duration_ns: int
     prefill_tokens: int
     decode_tokens: int
+    """Tokens of requests whose prompt is computed, drafts included."""
     requests: int
+    context_tokens: int
+    """Tokens in the cache after the step, over its requests: what attention reads at least once."""
+    attended_tokens: int
+    """Tokens each query token sees, over all query tokens."""
+    logit_rows: int
+    drafted_tokens: int
+    accepted_tokens: int
+    """Drafted tokens the model agreed with."""
+    discarded_tokens: int
+    """Tokens of requests that had ended when the step ran."""
+    padding_tokens: int
     graph_key: str
     """The CUDA graph that ran, or `eager`."""
     device_ns: int | None

@@ -22,6 +22,11 @@ from pydantic import (
 from bench.core.digest import digest_of
 from bench.core.records import LengthMode
 
+PolicyName = Literal["static", "prefill_first", "decode_first", "latency_budget"]
+GraphMode = Literal["none", "decode_full", "full", "piecewise", "full_and_piecewise"]
+GraphSizes = Literal["pow2", "vllm", "exact"]
+Numerics = Literal["fast", "batch_invariant"]
+WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -33,6 +38,32 @@ class _Section(BaseModel):
 class ModelSpec(_Section):
     path: str
     """A Hugging Face folder, or a name under `configs/models`."""
+    weights: Literal["stored", "random"] = "stored"
+    """`random` makes weights of the configured shapes on the device and reads none: for speed alone."""
+    seed: NonNegativeInt = 0
+    """Of random weights."""
+
+
+class NgramSpec(_Section):
+    """Drafts what followed the same tokens earlier in the request's own text."""
+
+    kind: Literal["ngram"]
+    tokens: PositiveInt = 4
+    """Most tokens drafted for one step."""
+    match_tokens: PositiveInt = 3
+    """Longest run of newest tokens that is looked for; shorter ones, down to one, are tried after it."""
+
+
+class DraftModelSpec(_Section):
+    """Drafts with a smaller model of the same vocabulary."""
+
+    kind: Literal["draft_model"]
+    model: str
+    """A Hugging Face folder, or a name under `configs/models`."""
+    tokens: PositiveInt = 4
+
+
+SpeculationSpec = Annotated[NgramSpec | DraftModelSpec, Field(discriminator="kind")]
 
 
 class NativeEngineSpec(_Section):
@@ -41,17 +72,43 @@ class NativeEngineSpec(_Section):
     """`auto` takes the GPU where there is one."""
     dtype: Dtype = "auto"
     """`auto` is the dtype the weights are stored in on a GPU, float32 on a CPU."""
+    weight_format: WeightFormat = "dense"
+    """`dense` keeps the weights of projections in `dtype`; the others quantise them while they load."""
+    kv_dtype: Literal["auto", "float32", "bfloat16", "float16", "fp8"] = "auto"
+    """Of the KV cache; `auto` is `dtype`."""
+    numerics: Numerics = "fast"
+    """`batch_invariant`: what a request is answered does not depend on who shares its steps."""
     threads: PositiveInt | None = None
     """CPU threads; null is every core the process may use."""
+    tensor_parallel: PositiveInt = 1
+    """Ranks the model is cut over; each is a process, and on GPUs a device."""
     max_running: PositiveInt = 16
     """Most requests that take part in one step."""
     step_tokens: PositiveInt = 512
     """Token budget of one step, prefill and decode together."""
+    policy: PolicyName = "decode_first"
+    """Which requests a step computes; see `bench.native.policies`."""
+    tpot_target_ms: PositiveFloat = 50.0
+    """What `latency_budget` keeps a step's duration to, by cutting its token budget."""
+    admission: Literal["worst_case", "optimistic"] = "worst_case"
+    """`worst_case` reserves blocks for the longest output; `optimistic` takes them as they are needed and preempts."""
+    prefix_cache: bool = True
+    """Serve a prompt's leading blocks from earlier requests that had the same."""
     block_tokens: PositiveInt = 16
     """Tokens in one block of the paged KV cache."""
     kv_cache_tokens: PositiveInt | None = None
     """Size of the KV pool; null fills `kv_memory_share` of the memory that is free after loading."""
     kv_memory_share: Share = 0.5
+    graph_mode: GraphMode = "full_and_piecewise"
+    """What CUDA graphs hold. A mode the device or a kernel cannot do is downgraded, and the record says why."""
+    graph_sizes: GraphSizes = "vllm"
+    """Which numbers of tokens graphs are captured for; a step is padded up to the next."""
+    graph_max_tokens: PositiveInt = 512
+    """Largest captured step."""
+    overlap: bool = False
+    """Schedule the next step while one runs. A request that ends by EOS then costs one more token, thrown away."""
+    speculation: SpeculationSpec | None = None
+    """Draft tokens and verify several in one step; null does not."""
 
 
 class MockEngineSpec(_Section):
@@ -78,6 +135,17 @@ class _Workload(_Section):
     idle_gap_cap_s: NonNegativeFloat | None = 10.0
     """Longest tool or human delay kept between turns, before `time_scale`; null keeps all."""
     temperature: NonNegativeFloat = 0.0
+    """0 is greedy: the filters below then change nothing."""
+    top_k: PositiveInt | None = None
+    """Draw from the k most likely tokens; null from all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the fewest most likely tokens that together have this probability."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Draw from the tokens at least this share as likely as the likeliest."""
+    repetition_penalty: PositiveFloat = 1.0
+    """Divides positive and multiplies negative logits of tokens the prompt or the output holds already."""
+    logit_bias: dict[NonNegativeInt, float] = {}
+    """Added to the logits of these token ids."""
     seed: NonNegativeInt = 0
 
 

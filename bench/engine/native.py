@@ -65,7 +65,7 @@ class NativeEngine:
 
     def __init__(self, spec: NativeEngineSpec, model_folder: Path, *, clock: Clock) -> None:
         """Raises InputError when the folder's config cannot be read."""
-        self._settings = EngineSettings(**spec.model_dump(exclude={"kind"}))
+        self._settings = EngineSettings.of(spec.model_dump(exclude={"kind"}))
         self._model_folder = model_folder
         self._clock = clock
         self._model_context_tokens = ModelConfig.from_folder(model_folder).max_positions

@@ -96,7 +96,18 @@ class EngineCore:
         ended: list[Ended] = []
         for request_id, outcome in outcomes:
             self._conclude(request_id, outcome, tokens, ended)
-        row = timer.row(prefill_tokens=prefill_tokens, decode_tokens=decode_tokens, requests=len(slices))
+        row = timer.row(
+            prefill_tokens=prefill_tokens,
+            decode_tokens=decode_tokens,
+            requests=len(slices),
+            context_tokens=sum(request.computed for request, _ in slices),
+            attended_tokens=0,
+            logit_rows=len(outcomes),
+            drafted_tokens=0,
+            accepted_tokens=0,
+            discarded_tokens=0,
+            padding_tokens=0,
+        )
         return StepResult(tokens, ended, row)
 
     def _outcomes(self, slices: list[Slice], timer: StepTimer) -> list[tuple[int, int | Failure]]:

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from neokernels.registry import Numerics, WeightFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Fields mean what they mean in `bench.core.spec.NgramSpec` and `DraftModelSpec`."""
+
+    kind: str
+    tokens: int
+    match_tokens: int = 0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,9 +24,28 @@ class EngineSettings:
 
     device: str
     dtype: str
+    weight_format: WeightFormat
+    kv_dtype: str
+    numerics: Numerics
     threads: int | None
+    tensor_parallel: int
     max_running: int
     step_tokens: int
+    policy: str
+    tpot_target_ms: float
+    admission: str
+    prefix_cache: bool
     block_tokens: int
     kv_cache_tokens: int | None
     kv_memory_share: float
+    graph_mode: str
+    graph_sizes: str
+    graph_max_tokens: int
+    overlap: bool
+    speculation: Speculation | None
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> EngineSettings:
+        """From the engine section as plain values, without its `kind`."""
+        speculation = values["speculation"]
+        return EngineSettings(**{**values, "speculation": speculation and Speculation(**speculation)})

@@ -36,18 +36,19 @@ class StepTimer:
                 self._events[1].synchronize()
             self._model_ns = time.monotonic_ns() - began_ns
 
-    def row(self, *, prefill_tokens: int, decode_tokens: int, requests: int) -> StepRow:
-        """The step as it is logged, ending now. The host's part is all that lies outside the model and the sampler."""
+    def row(self, graph_key: str = "eager", **counts: int) -> StepRow:
+        """The step as it is logged, ending now. The host's part is all that lies outside the model and the sampler.
+
+        `counts` are the counts of a StepRow by name.
+        """
         duration_ns = time.monotonic_ns() - self._began_ns
         return StepRow(
             t_ns=self._began_ns,
             duration_ns=duration_ns,
-            prefill_tokens=prefill_tokens,
-            decode_tokens=decode_tokens,
-            requests=requests,
-            graph_key="eager",
+            graph_key=graph_key,
             device_ns=self._device_ns(),
             host_ns=duration_ns - self._model_ns,
+            **counts,
         )
 
     def _device_ns(self) -> int | None:
