@@ -11,7 +11,7 @@ import torch
 
 from bench.core.errors import InputError
 from bench.native.device import resolve_device, resolve_dtype
-from bench.native.kv_pool import bytes_per_token
+from bench.native.kv_pool import CacheShape
 from bench.native.model_config import Llama3Scaling, ModelConfig
 
 SMALLEST = {
@@ -72,9 +72,9 @@ def test_qwen3_has_no_mlp_bias(tmp_path: Path) -> None:
     assert not config.mlp_bias
 
 
-def test_bytes_per_token_counts_keys_and_values_of_all_layers(tmp_path: Path) -> None:
-    config = read(tmp_path, num_key_value_heads=2, head_dim=16)
-    assert bytes_per_token(config, torch.bfloat16) == 2 * 2 * 2 * 16 * 2
+def test_bytes_per_token_counts_keys_and_values_of_all_layers() -> None:
+    assert CacheShape(3, 2, 16, 8).bytes_per_token(torch.bfloat16) == 3 * 2 * (16 + 8) * 2
+    assert CacheShape(3, 1, 16, 8, value_in_key=True).bytes_per_token(torch.bfloat16) == 3 * 16 * 2
 
 
 def test_dtype_auto_is_float32_on_a_cpu_and_as_stored_on_a_gpu() -> None:
