@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.core.configs import resolve
 from bench.core.errors import InputError
+from bench.core.grid import expand, merge, nested
 from bench.core.spec import Spec
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,6 +34,7 @@ class Suite:
 def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | None = None) -> Suite:
     """The suite with `a.b=value` settings laid over every spec, or over the trace spec when `trace` is a file.
 
+    A setting of something that a grid varies settles it: the grid loses that axis.
     Raises InputError naming file, place and what is allowed.
     """
     path = resolve(name_or_path, "suites")
@@ -53,9 +55,11 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
         overrides = [_mapping(spec, path, f"specs[{i}]") for i, spec in enumerate(listed)]
         places = [f"specs[{i}]" for i in range(len(listed))]
     set_values = _parse_sets(sets)
+    settled = {text.partition("=")[0] for text in sets}
     specs = tuple(
-        parse(Spec, merge(merge(base, override), set_values), f"{path}: {place}")
+        parse(Spec, merge(merge(base, one), set_values), f"{path}: {place}")
         for override, place in zip(overrides, places, strict=True)
+        for one in expand(override, f"{path}: {place}", settled)
     )
     _refuse_duplicates(specs, path)
     return Suite(specs)
@@ -163,18 +167,6 @@ def _sentence(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """`override` laid over `base`. Mappings merge key by key unless their `kind` differs: then nothing is inherited."""
-    merged = dict(base)
-    for key, value in override.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
-            merged[key] = merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
 def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for text in sets:
@@ -185,9 +177,7 @@ def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
             leaf = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"{text!r} has a value that is not YAML", where="--set", allowed="a.b=value") from error
-        for key in reversed(path.split(".")):
-            leaf = {key: leaf}
-        tree = merge(tree, leaf)
+        tree = merge(tree, nested(path, leaf))
     return tree
 
 

@@ -32,7 +32,7 @@ class BatchItem:
 
 @dataclass(frozen=True, slots=True)
 class HostBatch:
-    """A step as the host lays it out: plain arrays that can be padded, sent to another process or copied to a device."""
+    """A step as the host lays it out: plain arrays that can be padded, sent elsewhere or copied to a device."""
 
     token_ids: NDArray[np.int64]
     """[T]."""
