@@ -160,7 +160,7 @@ class Driver:
             prompt_ids=prompt_ids,
             max_tokens=turn.output_tokens,
             ignore_eos=self._pinned,
-            sampling=Sampling(temperature=self._workload.temperature, seed=self._request_seed(session, turn)),
+            sampling=self._sampling(session, turn),
         )
         sink = TurnSink(row, pinned=self._pinned)
         row.t_send_ns = self._clock.now_ns()
@@ -174,6 +174,18 @@ class Driver:
         finally:
             self._account(row)
             self._log(row)
+
+    def _sampling(self, session: Session, turn: Turn) -> Sampling:
+        asked = self._workload
+        return Sampling(
+            temperature=asked.temperature,
+            seed=self._request_seed(session, turn),
+            top_k=asked.top_k,
+            top_p=asked.top_p,
+            min_p=asked.min_p,
+            repetition_penalty=asked.repetition_penalty,
+            logit_bias=tuple(asked.logit_bias.items()),
+        )
 
     def _request_seed(self, session: Session, turn: Turn) -> int:
         """A seed of the turn's own, the same in every run of the case and on every interpreter."""
