@@ -16,6 +16,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -164,6 +166,33 @@ class AgenticSpec(_Workload):
     """Turns beyond this are not drawn; null draws as many as the profile says."""
 
 
+class FixedSpec(_Workload):
+    """Single-turn sessions of one size, for a controlled shape of step."""
+
+    kind: Literal["fixed"]
+    sessions: PositiveInt
+    prompt_tokens: PositiveInt
+    output_tokens: PositiveInt
+    """Thinking and answer together."""
+    thinking_tokens: NonNegativeInt = 0
+    shared_prefix_tokens: NonNegativeInt = 0
+    """Leading prompt tokens that are the same in every session."""
+
+    @field_validator("thinking_tokens")
+    @classmethod
+    def _an_answer_follows(cls, thinking: int, info: ValidationInfo) -> int:
+        if thinking >= info.data.get("output_tokens", thinking + 1):
+            raise ValueError("fewer than output_tokens, so that an answer follows")
+        return thinking
+
+    @field_validator("shared_prefix_tokens")
+    @classmethod
+    def _a_prefix_is_a_part(cls, shared: int, info: ValidationInfo) -> int:
+        if shared > info.data.get("prompt_tokens", shared):
+            raise ValueError("at most prompt_tokens")
+        return shared
+
+
 class TraceSpec(_Workload):
     kind: Literal["trace"]
     path: str
@@ -171,7 +200,7 @@ class TraceSpec(_Workload):
     """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
 
 
-WorkloadSpec = Annotated[ReasoningSpec | AgenticSpec | TraceSpec, Field(discriminator="kind")]
+WorkloadSpec = Annotated[ReasoningSpec | AgenticSpec | FixedSpec | TraceSpec, Field(discriminator="kind")]
 
 
 class _Load(_Section):

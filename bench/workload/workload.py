@@ -10,8 +10,9 @@ from typing import Any
 from bench.core.digest import digest_of
 from bench.core.errors import InputError
 from bench.core.records import Session, Turn
-from bench.core.spec import AgenticSpec, ReasoningSpec, TraceSpec, WorkloadSpec
+from bench.core.spec import AgenticSpec, FixedSpec, ReasoningSpec, TraceSpec, WorkloadSpec
 from bench.workload.agentic import draw_agentic
+from bench.workload.fixed import fixed_sessions
 from bench.workload.reasoning import draw_reasoning
 from bench.workload.scaling import cap_delays, scale_session
 from bench.workload.stream import LeftOut, SessionStream
@@ -131,12 +132,20 @@ def _open(spec: WorkloadSpec) -> SessionStream:
             return draw_reasoning(spec)
         case AgenticSpec():
             return draw_agentic(spec)
+        case FixedSpec():
+            return fixed_sessions(spec)
         case TraceSpec():
             return open_trace(Path(spec.path).expanduser())
 
 
 def _place(spec: WorkloadSpec) -> str:
-    return spec.path if isinstance(spec, TraceSpec) else f"workload.profile = {spec.profile}"
+    match spec:
+        case TraceSpec():
+            return spec.path
+        case FixedSpec():
+            return "workload"
+        case _:
+            return f"workload.profile = {spec.profile}"
 
 
 def _input_tokens(session: Session) -> int:
