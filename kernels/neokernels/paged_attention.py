@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,20 +27,48 @@ _SHORT_CONTEXT = 256
 """Contexts up to here are padded to one another freely; one call costs more than the padding."""
 
 
+class DeviceLengths(NamedTuple):
+    """A step's lengths where a kernel reads them."""
+
+    query_starts: Tensor
+    """[R + 1] int32: first query row of each request, and where the last one ends."""
+    context_lens: Tensor
+    """[R] int32."""
+
+
 @dataclass(frozen=True)
 class PagedLayout:
     """Where the queries and contexts of R requests lie in one step; the same for every layer of the step.
 
     Request r owns `query_lens[r]` consecutive query rows, the last of its context, in the order of the requests.
+    In a CUDA graph the lengths of a replay stand in `on_device` alone; the host knows bounds for all replays: no query
+    is longer than `longest_query`, and no context than `block_tables` has room for.
     """
 
     query_lens: tuple[int, ...]
-    """Query tokens of each request, at least 1."""
+    """Query tokens of each request; 0 for one that only fills a graph."""
     context_lens: tuple[int, ...]
     """Tokens each request's last query attends to, itself included."""
     block_tables: Tensor
     """[R, most blocks] int32 block numbers; what lies beyond a request's context is never read."""
     block_tokens: int
+    fixed: DeviceLengths | None = None
+    """The buffers of a CUDA graph, filled anew for every replay."""
+
+    @property
+    def longest_query(self) -> int:
+        return max(self.query_lens)
+
+    @cached_property
+    def on_device(self) -> DeviceLengths:
+        """The lengths as tensors beside the block tables; `fixed`, or made on first use and shared by the layers."""
+        if self.fixed is not None:
+            return self.fixed
+        starts, device = tuple(accumulate(self.query_lens, initial=0)), self.block_tables.device
+        return DeviceLengths(
+            torch.tensor(starts, dtype=torch.int32, device=device),
+            torch.tensor(self.context_lens, dtype=torch.int32, device=device),
+        )
 
     @cached_property
     def tiles(self) -> tuple[_Tile, ...]:
@@ -64,7 +93,7 @@ def paged_attention_reference(
     return output
 
 
-paged_attention = Operation("paged_attention", Implementation("reference", paged_attention_reference))
+paged_attention = Operation("paged_attention", Implementation("reference", paged_attention_reference, graphs="never"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +154,7 @@ def _runs(layout: PagedLayout) -> Iterator[_Run]:
     for request, (row, query_len, context_len) in enumerate(
         zip(rows, layout.query_lens, layout.context_lens, strict=False)
     ):
-        most = query_len if query_len == context_len else _MASKED_QUERIES
+        most = max(query_len, 1) if query_len == context_len else _MASKED_QUERIES
         for first in range(0, query_len, most):
             count = min(most, query_len - first)
             yield _Run(request, row + first, count, context_len - query_len + first + count)

@@ -20,6 +20,10 @@ Numerics = Literal["fast", "batch_invariant"]
 """`batch_invariant`: a row's result is the same bits whatever other rows are computed with it."""
 WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
 """How the weights of projections are kept: as they are, or quantised while they load."""
+GraphSupport = Literal["never", "single_token", "uniform", "always"]
+"""Which steps a CUDA graph can hold an implementation for: `single_token` those of one query token a request,
+`uniform` those of equally many, `always` any. An implementation that can reads nothing of a step on the host, waits for
+no result and makes no tensor whose size depends on one; `never` is for one that does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Implementation(Generic[P, T]):
     function: Callable[P, T]
     refuses: Callable[[Target], str | None] = anywhere
     """Why it cannot run on a target; None when it can."""
+    graphs: GraphSupport = "always"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Choice:
     operation: str
     implementation: str
     reason: str
+    graphs: GraphSupport = "always"
 
 
 class Operation(Generic[P, T]):
@@ -73,7 +79,7 @@ class Operation(Generic[P, T]):
             refusal = implementation.refuses(target)
             if refusal is None:
                 reason = "; ".join(refusals) or "first choice"
-                return implementation.function, Choice(self.name, implementation.name, reason)
+                return implementation.function, Choice(self.name, implementation.name, reason, implementation.graphs)
             refusals.append(f"{implementation.name}: {refusal}")
         raise LookupError(f"{self.name} has no implementation for {target}: {'; '.join(refusals)}")
 
