@@ -20,8 +20,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_digest(folder: Path) -> str:
-    """Digest of a model: its config, its tokenizer and every weight file, whatever the folder is called."""
+def model_digest(folder: Path, random_seed: int | None = None) -> str:
+    """Digest of a model: its config, its tokenizer and every weight file, whatever the folder is called.
+
+    With `random_seed` its weights are made from that seed, and the digest names the seed in place of the files.
+    """
     named = (folder / "config.json", folder / "tokenizer.json")
-    files = [*(p for p in named if p.is_file()), *sorted(folder.glob("*.safetensors"))]
-    return digest_of({p.name: file_digest(p) for p in files})
+    weights = sorted(folder.glob("*.safetensors")) if random_seed is None else []
+    content: dict[str, Any] = {p.name: file_digest(p) for p in [*named, *weights] if p.is_file()}
+    return digest_of(content if random_seed is None else {**content, "random_seed": random_seed})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
 from bench.core.records import Segment, Turn
-from bench.workload.framing import load_framing
+from bench.workload.framing import ChatFraming, load_framing
 from bench.workload.shared_prefix import SharedPrefix
 
+_TOKENIZER = "tokenizer.json"
 _KEPT_TOKENS = 4_000_000
 """Segments kept for reuse, in tokens: 16 MB, some thirty sessions of 128k tokens."""
 
@@ -24,15 +26,20 @@ class PromptSynthesizer:
 
     Equal keys are equal tokens within one salt and unrelated under another, so a run with a salt of its own finds
     nothing of an earlier run in any cache. `framing` wraps each prompt, without changing its length, in the model's
-    chat template; a prompt too short for that, or a model without one, stays as drawn. Raises InputError where the
-    folder has no tokenizer or a template that cannot be rendered.
+    chat template; a prompt too short for that, or a model without one, stays as drawn. A folder without a tokenizer
+    is drawn from by the size of its vocabulary, and cannot be framed. Raises InputError where a framed one has none, or
+    where tokenizer, template or config cannot be read.
     """
 
-    def __init__(self, tokenizer_folder: Path, salt: str, framing: bool) -> None:
-        tokenizer = _load_tokenizer(tokenizer_folder)
-        self._vocabulary = _ordinary_tokens(tokenizer)
+    def __init__(self, model_folder: Path, salt: str, framing: bool) -> None:
         self._salt = salt
-        self._framing = load_framing(tokenizer_folder, tokenizer) if framing else None
+        self._framing: ChatFraming | None = None
+        if framing or (model_folder / _TOKENIZER).exists():
+            tokenizer = _load_tokenizer(model_folder)
+            self._vocabulary = _ordinary_tokens(tokenizer)
+            self._framing = load_framing(model_folder, tokenizer) if framing else None
+        else:
+            self._vocabulary = _every_id(model_folder / "config.json")
         self._segments: OrderedDict[Segment, NDArray[np.int32]] = OrderedDict()
         self._kept_tokens = 0
         self._sent = SharedPrefix(self._framing)
@@ -69,9 +76,9 @@ class PromptSynthesizer:
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
-    path = folder / "tokenizer.json"
+    path = folder / _TOKENIZER
     if not path.is_file():
-        raise InputError("no tokenizer.json", where=folder, allowed="a Hugging Face model folder")
+        raise InputError(f"no {_TOKENIZER}", where=folder, allowed="one, or a workload with length_mode: pinned")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # The library raises nothing narrower
@@ -81,3 +88,15 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 def _ordinary_tokens(tokenizer: Tokenizer) -> NDArray[np.int32]:
     added = tokenizer.get_added_tokens_decoder()
     return np.array(sorted(set(tokenizer.get_vocab(with_added_tokens=False).values()) - set(added)), dtype=np.int32)
+
+
+def _every_id(config: Path) -> NDArray[np.int32]:
+    """Every token of a model, special ones too: without a tokenizer nothing says which those are."""
+    allowed = "a JSON object with a positive vocab_size"
+    try:
+        size = json.loads(config.read_text(encoding="utf-8"))["vocab_size"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"tells no size of a vocabulary: {error}", where=config, allowed=allowed) from None
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise InputError(f"vocab_size = {size!r}", where=config, allowed=allowed)
+    return np.arange(size, dtype=np.int32)

@@ -124,9 +124,29 @@ def test_a_template_that_cannot_frame_is_told(tmp_path: Path, template: object, 
         PromptSynthesizer(model_folder(tmp_path, {"chat_template": template}), "salt", framing=True)
 
 
-def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no tokenizer\.json"):
+def test_without_a_tokenizer_every_id_of_the_vocabulary_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 5}')
+    prompt = PromptSynthesizer(tmp_path, "salt", framing=False).realise(turn(("a", 200)))
+    assert len(prompt) == 200
+    assert set(prompt) == set(range(5))
+
+
+def test_answers_that_end_themselves_need_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 5}')
+    with pytest.raises(InputError, match=r"no tokenizer\.json .*length_mode: pinned"):
+        PromptSynthesizer(tmp_path, "salt", framing=True)
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", "{}", '{"vocab_size": "many"}', '{"vocab_size": 0}'])
+def test_a_vocabulary_of_unknown_size_is_told(tmp_path: Path, config: str | None) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=r"config\.json: .*vocab") as caught:
         PromptSynthesizer(tmp_path, "salt", framing=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_tokenizer_is_told(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="not a tokenizer"):
         PromptSynthesizer(tmp_path, "salt", framing=False)
