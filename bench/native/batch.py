@@ -49,6 +49,8 @@ class HostBatch:
     block_tables: NDArray[np.int32]
     """[R, most blocks], rows padded with block 0."""
     block_tokens: int
+    padding_tokens: int = 0
+    """How many rows at the end only fill the step up to the size of a graph."""
 
     @staticmethod
     def of(items: Sequence[BatchItem], block_tokens: int) -> HostBatch:
@@ -72,8 +74,39 @@ class HostBatch:
             block_tokens=block_tokens,
         )
 
+    def padded(self, tokens: int, requests: int, logit_rows: int) -> HostBatch:
+        """The same step filled up to the size of a graph: `tokens`, `requests` and rows with logits.
+
+        Padding tokens are dealt evenly to the padding requests, which see nothing but as many slots of block 0. They
+        are written nowhere, no expert takes them, and whatever they hold no live row reads. Padding logits are row 0's.
+        Raises ValueError where the step is larger, or padding tokens have no request to belong to.
+        """
+        fill, more = tokens - len(self.token_ids), requests - len(self.query_lens)
+        more_rows = logit_rows - len(self.logit_rows)
+        if min(fill, more, more_rows) < 0 or (fill and not more):
+            raise ValueError(
+                f"{len(self.token_ids)} tokens of {len(self.query_lens)} requests with {len(self.logit_rows)} logit "
+                f"rows cannot fill a graph of {tokens}, {requests} and {logit_rows}"
+            )
+        lens = np.bincount(np.arange(fill) % max(more, 1), minlength=more)
+        columns = max(self.block_tables.shape[1], -(-int(lens.max(initial=0)) // self.block_tokens))
+        block_tables = np.zeros((requests, columns), dtype=np.int32)
+        block_tables[: len(self.block_tables), : self.block_tables.shape[1]] = self.block_tables
+        return HostBatch(
+            token_ids=_filled_up(self.token_ids, fill, 0),
+            positions=_filled_up(self.positions, fill, 0),
+            cache_slots=_filled_up(self.cache_slots, fill, -1),
+            logit_rows=_filled_up(self.logit_rows, more_rows, 0),
+            query_lens=np.concatenate((self.query_lens, lens)),
+            context_lens=np.concatenate((self.context_lens, lens)),
+            block_tables=block_tables,
+            block_tokens=self.block_tokens,
+            padding_tokens=self.padding_tokens + fill,
+        )
+
     def on(self, device: torch.device) -> Batch:
         """The same step as tensors on `device`."""
+        live_tokens = len(self.token_ids) - self.padding_tokens
         return Batch(
             token_ids=torch.from_numpy(self.token_ids).to(device),
             positions=torch.from_numpy(self.positions).to(device),
@@ -85,6 +118,7 @@ class HostBatch:
                 block_tables=torch.from_numpy(self.block_tables).to(device),
                 block_tokens=self.block_tokens,
             ),
+            live_rows=torch.arange(len(self.token_ids), device=device) < live_tokens if self.padding_tokens else None,
         )
 
 
@@ -111,6 +145,10 @@ def _last_rows(ends: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np
     request = np.repeat(np.arange(len(ends)), counts)
     place = np.arange(len(request)) - (np.cumsum(counts) - counts)[request]
     return (ends - counts)[request] + place
+
+
+def _filled_up(values: NDArray[np.int64], count: int, value: int) -> NDArray[np.int64]:
+    return np.concatenate((values, np.full(count, value)))
 
 
 def _padded_tables(items: Sequence[BatchItem], blocks: NDArray[np.int64]) -> NDArray[np.int32]:
