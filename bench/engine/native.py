@@ -118,8 +118,7 @@ class NativeEngine:
                 max_tokens=request.max_tokens,
                 ignore_eos=request.ignore_eos,
                 thinking_tokens=request.turn.thinking_tokens,
-                temperature=request.sampling.temperature,
-                seed=request.sampling.seed,
+                sampling=request.sampling,
             )
         )
         self._turns[turn.id] = turn
@@ -174,8 +173,8 @@ class NativeEngine:
             # Tokens of a turn that was cancelled meanwhile may still be on their way.
             if (turn := self._turns.get(id)) is not None:
                 turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids))
-        for id, reason, error in update.ended:
-            self._finish(id, reason, error)
+        for id, reason, error, cached_tokens in update.ended:
+            self._finish(id, reason, error, cached_tokens)
 
     def _on_exit(self, line: str) -> None:
         self._lost = line
@@ -195,7 +194,7 @@ class NativeEngine:
         else:
             self._starting.set_exception(outcome)
 
-    def _finish(self, id: int, reason: FinishReason, error: str | None = None) -> None:
+    def _finish(self, id: int, reason: FinishReason, error: str | None = None, cached_tokens: int = 0) -> None:
         turn = self._turns.pop(id, None)
         if turn is not None:
-            turn.sink.finish(Finish(self._clock.now_ns(), reason, cached_tokens=0, error=error))
+            turn.sink.finish(Finish(self._clock.now_ns(), reason, cached_tokens=cached_tokens, error=error))

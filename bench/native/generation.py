@@ -50,8 +50,7 @@ class Generation:
 
     def __init__(self, submit: Submit, tags: ThinkTags) -> None:
         self.request = Request(submit.id, prompt_tokens=len(submit.prompt_ids), max_tokens=submit.max_tokens)
-        self.temperature = submit.temperature
-        self.seed = submit.seed
+        self.sampling = submit.sampling
         self.ignore_eos = submit.ignore_eos
         self._thinking_tokens = submit.thinking_tokens
         self._tags = tags
@@ -70,9 +69,9 @@ class Generation:
         opening tag to the closing one, both included, is thinking.
         """
         self._token_ids.append(token_id)
-        self.request.total += 1
         if self.ignore_eos:
-            return "thinking" if self.request.generated <= self._thinking_tokens else "answer"
+            said = len(self._token_ids) - self.request.prompt_tokens
+            return "thinking" if said <= self._thinking_tokens else "answer"
         self._thinking = self._thinking or token_id == self._tags.opening
         kind: TokenKind = "thinking" if self._thinking else "answer"
         if token_id == self._tags.closing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any, NamedTuple
 
-from bench.core.records import Counters, FinishReason, StepRow, TokenKind
+from bench.core.records import Counters, FinishReason, Sampling, StepRow, TokenKind
 from bench.native.settings import EngineSettings
 
 
@@ -25,8 +25,7 @@ class Submit(NamedTuple):
     ignore_eos: bool
     thinking_tokens: int
     """With `ignore_eos`: how many of the output's tokens count as thinking. Otherwise the model's own tags tell."""
-    temperature: float
-    seed: int
+    sampling: Sampling
 
 
 class Cancel(NamedTuple):
@@ -74,6 +73,8 @@ class Ended(NamedTuple):
     id: int
     reason: FinishReason
     error: str | None
+    cached_tokens: int
+    """Prompt tokens that the prefix cache held."""
 
 
 class Update(NamedTuple):

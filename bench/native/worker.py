@@ -129,7 +129,7 @@ class _Worker:
             if isinstance(command, Submit):
                 refusal = self._core.add(command)
                 if refusal is not None:
-                    self._send_update([], [Ended(command.id, "failed", str(refusal))])
+                    self._send_update([], [Ended(command.id, "failed", str(refusal), cached_tokens=0)])
             elif isinstance(command, Cancel):
                 self._core.remove(command.id)
                 self._send_update([], [])

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bench.core.errors import EngineError
-from bench.core.records import StepRow, TokenKind
+from bench.core.records import Sampling, StepRow, TokenKind
+from bench.core.spec import NativeEngineSpec
 from bench.native.batch import Batch
 from bench.native.core import EngineCore
 from bench.native.kv_pool import KvPool
@@ -29,19 +30,17 @@ OTHER_PROMPT = tuple(range(20, 60))
 def settings(**changes: Any) -> EngineSettings:
     values: dict[str, Any] = {
         "device": "cpu",
-        "dtype": "float32",
         "threads": 1,
         "max_running": 8,
         "step_tokens": 16,
         "block_tokens": 4,
         "kv_cache_tokens": 2048,
-        "kv_memory_share": 0.5,
     }
-    return EngineSettings(**{**values, **changes})
+    return EngineSettings.of(NativeEngineSpec(**{**values, **changes}).model_dump(exclude={"kind"}))
 
 
 def submit(id: int, prompt: Sequence[int], max_tokens: int, **changes: Any) -> Submit:
-    values: dict[str, Any] = {"ignore_eos": True, "thinking_tokens": 0, "temperature": 0.0, "seed": 0}
+    values: dict[str, Any] = {"ignore_eos": True, "thinking_tokens": 0, "sampling": Sampling()}
     return Submit(id, array("i", prompt), max_tokens, **{**values, **changes})
 
 
@@ -156,14 +155,14 @@ def test_a_step_that_runs_out_of_memory_fails_its_requests_and_the_engine_goes_o
 
 def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(small_model: Any) -> None:
     core = load_engine(small_model.folder, settings()).core
-    drawn = submit(0, PROMPT, 40, temperature=1.0, seed=1 << 47)
+    drawn = submit(0, PROMPT, 40, sampling=Sampling(1.0, 1 << 47))
     alone, _ = run(core, [drawn])
-    others = [submit(i, OTHER_PROMPT[: 3 * i], 10 + 4 * i, temperature=0.3 * i, seed=i) for i in range(1, 7)]
-    shared, _ = run(core, [*others, submit(0, PROMPT, 40, temperature=1.0, seed=1 << 47)])
+    others = [submit(i, OTHER_PROMPT[: 3 * i], 10 + 4 * i, sampling=Sampling(0.3 * i, i)) for i in range(1, 7)]
+    shared, _ = run(core, [*others, submit(0, PROMPT, 40, sampling=Sampling(1.0, 1 << 47))])
     assert shared[0].token_ids == alone[0].token_ids
-    hot, _ = run(core, [submit(0, PROMPT, 40, temperature=1000.0, seed=1)])
+    hot, _ = run(core, [submit(0, PROMPT, 40, sampling=Sampling(1000.0, 1))])
     assert len(set(hot[0].token_ids)) > 30
-    reseeded, _ = run(core, [submit(0, PROMPT, 40, temperature=1.0, seed=2)])
+    reseeded, _ = run(core, [submit(0, PROMPT, 40, sampling=Sampling(1.0, 2))])
     assert reseeded[0].token_ids != alone[0].token_ids
     assert tuple(alone[0].token_ids) != small_model.greedy(PROMPT, 40)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import InputError
+from bench.core.records import Sampling
 from bench.native.generation import Generation, ThinkTags
 from bench.native.messages import Submit
 
@@ -17,7 +18,7 @@ OPENING, CLOSING, LINE_BREAK, WORD = 3, 4, 10, 50
 
 def kinds(prompt: list[int], said: list[int], tags: ThinkTags = ThinkTags(OPENING, CLOSING)) -> str:
     """One letter a token said: t for thinking, a for answer."""
-    submit = Submit(0, array("i", prompt), len(said), False, thinking_tokens=0, temperature=0.0, seed=0)
+    submit = Submit(0, array("i", prompt), len(said), False, thinking_tokens=0, sampling=Sampling())
     generation = Generation(submit, tags)
     return "".join(generation.append(token)[0] for token in said)
 
