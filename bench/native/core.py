@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.core.records import Counters, FinishReason, StepRow
+from bench.core.records import Counters, FinishReason, Sampling, StepRow
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import is_out_of_memory
 from bench.native.failures import Failure
@@ -76,7 +76,7 @@ class EngineCore:
 
     def generate_first_token(self) -> None:
         """One token that no counter sees, so that what is made on first use is made before a turn waits for it."""
-        submit = Submit(-1, array("i", [0]), 1, ignore_eos=True, thinking_tokens=0, temperature=0.0, seed=0)
+        submit = Submit(-1, array("i", [0]), 1, ignore_eos=True, thinking_tokens=0, sampling=Sampling())
         if self.add(submit) is None:
             self.step()
         self._prompt_tokens = self._output_tokens = 0
@@ -88,8 +88,8 @@ class EngineCore:
         """
         timer = StepTimer(self._device)
         slices = self._scheduler.schedule()
-        prefill_tokens = sum(tokens for request, tokens in slices if not request.decoding)
-        decode_tokens = sum(tokens for _, tokens in slices) - prefill_tokens
+        prefill_tokens = sum(tokens for request, tokens, _ in slices if not request.decoding)
+        decode_tokens = sum(tokens for _, tokens, _ in slices) - prefill_tokens
         outcomes = self._outcomes(slices, timer)
         self._prompt_tokens += prefill_tokens
         tokens: list[Tokens] = []
@@ -100,7 +100,7 @@ class EngineCore:
             prefill_tokens=prefill_tokens,
             decode_tokens=decode_tokens,
             requests=len(slices),
-            context_tokens=sum(request.computed for request, _ in slices),
+            context_tokens=sum(request.computed for request, _, _ in slices),
             attended_tokens=0,
             logit_rows=len(outcomes),
             drafted_tokens=0,
@@ -112,7 +112,7 @@ class EngineCore:
 
     def _outcomes(self, slices: list[Slice], timer: StepTimer) -> list[tuple[int, int | Failure]]:
         """Compute `slices`. Gives the next token, or why there is none, for each request that is due one."""
-        items = [BatchItem(self._generations[r.id].pending_ids(n), r.computed, r.block_table) for r, n in slices]
+        items = [BatchItem(self._generations[r.id].pending_ids(n), r.computed, r.block_table) for r, n, _ in slices]
         due = self._scheduler.advance(slices)
         generations = [self._generations[slices[index].request.id] for index in due]
         try:
@@ -125,7 +125,7 @@ class EngineCore:
                 raise
             tokens = sum(len(item.token_ids) for item in items)
             failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the memory of {self._device}")
-            return [(request.id, failure) for request, _ in slices]
+            return [(request.id, failure) for request, _, _ in slices]
         not_finite = Failure("not_a_number", "the model's logits are not finite")
         return [
             (generation.request.id, not_finite if token is None else token)
@@ -136,7 +136,7 @@ class EngineCore:
         """Book the outcome of one request, and end it if that was its last."""
         if isinstance(outcome, Failure):
             self.remove(request_id)
-            ended.append(Ended(request_id, "failed", str(outcome)))
+            ended.append(Ended(request_id, "failed", str(outcome), 0))
             return
         generation = self._generations[request_id]
         tokens.append(Tokens(request_id, generation.append(outcome), (outcome,)))
@@ -148,7 +148,7 @@ class EngineCore:
             reason = "length"
         if reason is not None:
             self.remove(request_id)
-            ended.append(Ended(request_id, reason, None))
+            ended.append(Ended(request_id, reason, None, generation.request.cached_tokens))
 
     def _unknown_token(self, submit: Submit) -> Failure | None:
         # An id outside the embedding would be an error of the whole step, and on a GPU the end of the process.

@@ -29,6 +29,7 @@ class Scheduler:
         self.blocks = blocks
         self._step_tokens = step_tokens
         self._max_running = max_running
+        self._free_rows = list(range(max_running - 1, -1, -1))
         self._max_context_tokens = max_context_tokens
         self._waiting: dict[int, Request] = {}
         self._running: dict[int, Request] = {}
@@ -57,24 +58,45 @@ class Scheduler:
     def schedule(self) -> list[Slice]:
         """What the next step computes; empty only when nothing is left to do. Requests it starts hold their blocks."""
         slices = self._policy(self._startable(), list(self._running.values()), self._step_tokens)
-        for request, _ in slices:
+        for request, _, _ in slices:
             if request.id in self._waiting:
                 del self._waiting[request.id]
                 self.blocks.extend(request.block_table, request.peak_cached_tokens)
+                request.row = self._free_rows.pop()
                 self._running[request.id] = request
         return slices
 
     def advance(self, slices: list[Slice]) -> list[int]:
-        """Count `slices` as computed and return the indices of those that make a new token due."""
-        for request, tokens in slices:
-            request.computed += tokens
-        return [index for index, (request, _) in enumerate(slices) if request.pending == 0]
+        """Count what `slices` compute, drafts aside, and promise a token to each request that has then computed all it
+        had. Returns the indices of those.
+        """
+        due: list[int] = []
+        for index, (request, tokens, drafts) in enumerate(slices):
+            request.computed += tokens - drafts
+            if request.computed == request.total:
+                request.total += 1
+                due.append(index)
+        return due
 
-    def remove(self, request_id: int) -> None:
-        """Forget a request that finished, failed or was cancelled, wherever it is, and take its blocks back."""
+    def accept(self, request: Request, accepted: int) -> None:
+        """Count `accepted` drafts of the step that `advance` counted last as computed tokens of the output."""
+        request.total += accepted
+        request.computed += accepted
+
+    def observe(self, seconds: float, prefill_tokens: int, decode_tokens: int) -> None:
+        """Tell the policy how long a step took, and what was in it."""
+
+    def remove(self, request_id: int, *, failed: bool = False) -> None:
+        """Forget a request that ended or was cancelled, wherever it is, and take its blocks back.
+
+        `failed` says that what its blocks hold is not to be trusted: nobody else is served from them.
+        """
         request = self._waiting.pop(request_id, None) or self._running.pop(request_id, None)
         if request is not None:
             self.blocks.release(request.block_table)
+            if request.row >= 0:
+                self._free_rows.append(request.row)
+                request.row = -1
 
     def integrity_errors(self) -> list[str]:
         """What is wrong between the requests and the blocks they hold; empty when nothing is."""

@@ -29,10 +29,9 @@ class Run:
     def step(self) -> list[Slice]:
         """One step: schedule, compute, give each request that is due its token."""
         slices = self.scheduler.schedule()
-        self.started += [request.id for request, _ in slices if request.computed == 0]
+        self.started += [request.id for request, _, _ in slices if request.computed == 0]
         for index in self.scheduler.advance(slices):
             request = slices[index].request
-            request.total += 1
             if request.generated == request.max_tokens:
                 self.scheduler.remove(request.id)
                 self.finished.append(request.id)
@@ -69,9 +68,9 @@ def test_every_request_finishes_within_the_budget_and_no_block_is_lost(
         work = run.scheduler.waiting + run.scheduler.running
         slices = run.step()
         assert bool(slices) == bool(work)
-        assert sum(tokens for _, tokens in slices) <= step_tokens
-        assert len({request.id for request, _ in slices}) == len(slices) <= max_running
-        for request, tokens in slices:
+        assert sum(tokens for _, tokens, _ in slices) <= step_tokens
+        assert len({request.id for request, _, _ in slices}) == len(slices) <= max_running
+        for request, tokens, _ in slices:
             assert tokens >= 1
             computed[request.id] += tokens
         assert run.scheduler.running <= max_running
@@ -103,10 +102,9 @@ def test_a_decode_is_never_left_out_for_a_prefill(arrivals: list[tuple[int, int,
     while run.scheduler.running or run.scheduler.waiting:
         decodes = [r.id for r in requests if r.block_table and r.decoding]
         slices = run.scheduler.schedule()
-        assert [request.id for request, _ in slices][: len(decodes)] == decodes[:step_tokens]
+        assert [request.id for request, _, _ in slices][: len(decodes)] == decodes[:step_tokens]
         for index in run.scheduler.advance(slices):
             request = slices[index].request
-            request.total += 1
             if request.generated == request.max_tokens:
                 run.scheduler.remove(request.id)
 
@@ -116,7 +114,7 @@ def test_a_long_prompt_is_computed_in_chunks_of_what_the_decodes_leave() -> None
     run.scheduler.add(Request(0, prompt_tokens=2, max_tokens=10))
     run.step()
     run.scheduler.add(Request(1, prompt_tokens=16, max_tokens=1))
-    chunks = [[(request.id, tokens) for request, tokens in run.step()] for _ in range(3)]
+    chunks = [[(request.id, tokens) for request, tokens, _ in run.step()] for _ in range(3)]
     assert chunks == [[(0, 1), (1, 7)], [(0, 1), (1, 7)], [(0, 1), (1, 2)]]
     assert run.finished == [1]
 
