@@ -1,5 +1,6 @@
-"""The tensors of a Hugging Face folder, read from safetensors only: one file, or shards with an index.
+"""Where a model's weights come from: here, the tensors of a Hugging Face folder.
 
+They are read from safetensors only: one file, or shards with an index.
 Whatever is wrong with them is an InputError that names the file, the tensor and what was expected. Pickled weights are
 never opened: reading one can run code.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,26 @@ from bench.native.json_file import JsonObject
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATING = ("F32", "BF16", "F16")
+
+
+class WeightSource(Protocol):
+    """Gives the tensors of a model by the names of its Hugging Face folder."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes on the device of everything read so far."""
+
+    def read(self, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+        """The named tensors, each of exactly its shape, stacked along their first dimension into one.
+
+        Raises InputError for one that cannot be had.
+        """
+
+    def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A tensor that is stored as `<name>_blocks` and `<name>_scales`, as the dense one of `shape` it stands for.
+
+        The last dimension is the one that is cut into blocks. Raises InputError for one that cannot be had.
+        """
 
 
 class WeightFiles:

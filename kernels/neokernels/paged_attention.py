@@ -3,21 +3,25 @@
 A request's context lies scattered over blocks of the cache; its block table lists them in order. Decode (one query a
 request), prefill and chunks of a prefill are the same operation with different query lengths and may share a step.
 
+A window bounds how far back a query sees. A sink is a logit of each head that takes part in the softmax and has no
+value: it lets a head attend to nothing.
+
 Sources: attention, Vaswani et al. 2017 (arXiv:1706.03762) §3.2.1; grouped queries, Ainslie et al. 2023
-(arXiv:2305.13245); paging, Kwon et al. 2023 (arXiv:2309.06180) §4.
+(arXiv:2305.13245); paging, Kwon et al. 2023 (arXiv:2309.06180) §4; windows and sinks as in the gpt-oss model card
+(arXiv:2508.10925) §2.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from neokernels.registry import Implementation, Operation
 
@@ -54,6 +58,7 @@ class PagedLayout:
     block_tokens: int
     fixed: DeviceLengths | None = None
     """The buffers of a CUDA graph, filled anew for every replay."""
+    _tiles: dict[tuple[int | None, bool], tuple[_Tile, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def longest_query(self) -> int:
@@ -70,26 +75,37 @@ class PagedLayout:
             torch.tensor(self.context_lens, dtype=torch.int32, device=device),
         )
 
-    @cached_property
-    def tiles(self) -> tuple[_Tile, ...]:
-        """The step cut into dense pieces, made on first use and shared by the layers."""
-        return tuple(_tiles(self))
+    def tiles(self, window: int | None, sinks: bool) -> tuple[_Tile, ...]:
+        """The step cut into dense pieces, made on first use and shared by the layers that attend alike."""
+        made = self._tiles.get((window, sinks))
+        if made is None:
+            made = self._tiles[window, sinks] = tuple(_tiles(self, window, sinks))
+        return made
 
 
 def paged_attention_reference(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, layout: PagedLayout, scale: float
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    layout: PagedLayout,
+    scale: float,
+    window: int | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """softmax(scale · q Kᵀ + causal) V for every query token against its own request's context.
 
     query [T, query heads, D]; caches [blocks, block tokens, KV heads, D], which hold the step's own keys and values
-    already. Query head h reads KV head h // (query heads / KV heads). Returns [T, query heads, D].
+    already; those of values may have another D. Query head h reads KV head h // (query heads / KV heads). With a
+    `window` a query sees that many tokens at most, itself included. sinks [query heads] or None. Returns
+    [T, query heads, D of the values].
     """
     keys, values = key_cache.flatten(0, 1), value_cache.flatten(0, 1)
-    if len(layout.tiles) == 1:
-        return _attend(query, keys, values, layout.tiles[0], scale)
-    output = torch.empty_like(query)
-    for tile in layout.tiles:
-        output.index_copy_(0, tile.rows, _attend(query.index_select(0, tile.rows), keys, values, tile, scale))
+    tiles = layout.tiles(window, sinks is not None)
+    if len(tiles) == 1:
+        return _attend(query, keys, values, tiles[0], scale, sinks)
+    output = query.new_empty((*query.shape[:2], values.shape[-1]))
+    for tile in tiles:
+        output.index_copy_(0, tile.rows, _attend(query.index_select(0, tile.rows), keys, values, tile, scale, sinks))
     return output
 
 
@@ -112,16 +128,25 @@ class _Tile:
     """Query i sees context tokens 0..i: a prompt from its beginning, where no mask is needed."""
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, tile: _Tile, scale: float) -> Tensor:
+def _attend(query: Tensor, keys: Tensor, values: Tensor, tile: _Tile, scale: float, sinks: Tensor | None) -> Tensor:
     """One tile. query [S·n, query heads, D]; keys and values [slots, KV heads, D]."""
+    grouped = query.shape[1] != keys.shape[1]
+    query = query.view(*tile.shape, *query.shape[1:])
+    keys = keys.index_select(0, tile.slots).view(tile.shape[0], -1, *keys.shape[1:])
+    values = values.index_select(0, tile.slots).view(tile.shape[0], -1, *values.shape[1:])
+    if sinks is not None:
+        # One more key, which a column of its own reaches with the logit of each head, and whose value is zero.
+        query = torch.cat((query, (sinks / scale).to(query.dtype)[:, None].expand(*query.shape[:-1], 1)), -1)
+        keys, values = pad(keys, (0, 1, 0, 0, 0, 1)), pad(values, (0, 0, 0, 0, 0, 1))
+        keys[:, -1, :, -1] = 1
     attended = scaled_dot_product_attention(
-        query.view(*tile.shape, *query.shape[1:]).transpose(1, 2),
-        keys.index_select(0, tile.slots).view(tile.shape[0], -1, *keys.shape[1:]).transpose(1, 2),
-        values.index_select(0, tile.slots).view(tile.shape[0], -1, *values.shape[1:]).transpose(1, 2),
+        query.transpose(1, 2),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
         attn_mask=tile.mask,
         is_causal=tile.causal,
         scale=scale,
-        enable_gqa=query.shape[1] != keys.shape[1],
+        enable_gqa=grouped,
     )
     return attended.transpose(1, 2).flatten(0, 1)
 
@@ -133,50 +158,61 @@ class _Run:
     request: int
     first_row: int
     query_len: int
+    first_seen: int
+    """Position of the first token that any of them attends to."""
     context_len: int
-    """Tokens the last of them attends to."""
+    """Tokens of the request up to the last of them."""
+
+    @property
+    def seen(self) -> int:
+        return self.context_len - self.first_seen
 
 
-def _tiles(layout: PagedLayout) -> Iterator[_Tile]:
+def _tiles(layout: PagedLayout, window: int | None, sinks: bool) -> Iterator[_Tile]:
     """Each prefill run alone, decodes with those of like length: a tile's padding stays below its data, or is short."""
     groups: dict[tuple[int, int], list[_Run]] = {}
-    for run in _runs(layout):
-        like_length = max(run.context_len, _SHORT_CONTEXT).bit_length()
+    for run in _runs(layout, window, sinks):
+        like_length = max(run.seen, _SHORT_CONTEXT).bit_length()
         key = (-1, like_length) if run.query_len == 1 else (run.request, run.first_row)
         groups.setdefault(key, []).append(run)
     for runs in groups.values():
-        yield _tile(layout, runs)
+        yield _tile(layout, runs, window, sinks)
 
 
-def _runs(layout: PagedLayout) -> Iterator[_Run]:
+def _runs(layout: PagedLayout, window: int | None, sinks: bool) -> Iterator[_Run]:
     """The requests, with long chunks cut so that no mask has more than `_MASKED_QUERIES` rows."""
     rows = accumulate(layout.query_lens, initial=0)
     for request, (row, query_len, context_len) in enumerate(
         zip(rows, layout.query_lens, layout.context_lens, strict=False)
     ):
-        most = max(query_len, 1) if query_len == context_len else _MASKED_QUERIES
+        unmasked = query_len == context_len <= (window or context_len) and not sinks
+        most = max(1, query_len) if unmasked else _MASKED_QUERIES
         for first in range(0, query_len, most):
             count = min(most, query_len - first)
-            yield _Run(request, row + first, count, context_len - query_len + first + count)
+            position = context_len - query_len + first
+            first_seen = 0 if window is None else max(0, position + 1 - window)
+            yield _Run(request, row + first, count, first_seen, position + count)
 
 
-def _tile(layout: PagedLayout, runs: list[_Run]) -> _Tile:
+def _tile(layout: PagedLayout, runs: list[_Run], window: int | None, sinks: bool) -> _Tile:
     device = layout.block_tables.device
     query_len = runs[0].query_len
     query_offsets = torch.arange(query_len, device=device)
-    request, first_row, context_len = torch.tensor(
-        [(run.request, run.first_row, run.context_len) for run in runs], device=device
+    request, first_row, first_seen, context_len = torch.tensor(
+        [(run.request, run.first_row, run.first_seen, run.context_len) for run in runs], device=device
     )[:, :, None].unbind(1)
-    longest = max(run.context_len for run in runs)
-    columns = torch.arange(longest, device=device)
+    longest = max(run.seen for run in runs)
+    columns = first_seen + torch.arange(longest, device=device)
     token = torch.minimum(columns, context_len - 1)
     block = layout.block_tables[request.squeeze(1)].gather(1, token // layout.block_tokens)
     slots = block.long() * layout.block_tokens + token % layout.block_tokens
-    causal = query_len == longest > 1
+    causal = query_len == longest > 1 and not sinks
     mask = None
-    if not causal and (query_len > 1 or any(run.context_len < longest for run in runs)):
-        last_seen = context_len - query_len + query_offsets
-        mask = (columns <= last_seen[:, :, None])[:, None]
+    if not causal and (query_len > 1 or any(run.seen < longest for run in runs)):
+        distance = (context_len - query_len + query_offsets)[:, :, None] - columns[:, None]
+        mask = (distance >= 0 if window is None else (distance >= 0) & (distance < window))[:, None]
+        if sinks:
+            mask = pad(mask, (0, 1), value=True)
     return _Tile(
         shape=(len(runs), query_len),
         rows=(first_row + query_offsets).flatten(),

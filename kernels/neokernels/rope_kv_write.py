@@ -27,13 +27,16 @@ class QkNorm(NamedTuple):
     eps: float
 
 
-def rotary_factors(positions: Tensor, frequencies: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rotary_factors(
+    positions: Tensor, frequencies: Tensor, dtype: torch.dtype, magnitude: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Factors of y = x·cos + swap(x)·sin, where swap exchanges the halves: [T, D] each, in `dtype`.
 
-    positions [T] int64, frequencies [D/2] float32. The sine of the first half is negated. Made once a step.
+    positions [T] int64, frequencies [D/2] float32. The sine of the first half is negated. YaRN multiplies both by its
+    `magnitude`. Made once a step.
     """
     angles = positions[:, None].float() * frequencies
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = angles.cos() * magnitude, angles.sin() * magnitude
     return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
 

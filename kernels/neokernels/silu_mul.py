@@ -1,22 +1,43 @@
-"""The gated activation of a SwiGLU feed-forward layer.
+"""The gated activations of SwiGLU feed-forward layers.
 
 y = silu(gate) · up,  silu(z) = z / (1 + e⁻ᶻ)
 
-Source: Shazeer 2020 (arXiv:2002.05202) eq. 5.
+and gpt-oss's, with the gate bounded above and up bounded on both sides:
+
+y = g / (1 + e^(−alpha·g)) · (u + 1),  g = min(gate, limit),  u = clamp(up, −limit, limit)
+
+Sources: Shazeer 2020 (arXiv:2002.05202) eq. 5; gpt-oss model card (arXiv:2508.10925) §2.2.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
 from neokernels.registry import Implementation, Operation
 
 
+class SwigluClamp(NamedTuple):
+    """What gpt-oss's activation has beyond plain SwiGLU."""
+
+    alpha: float
+    limit: float
+
+
 def silu_mul_reference(gate_up: Tensor) -> Tensor:
     """gate_up [T, 2·I]: the gate's I columns, then up's, as one fused projection gives them. Returns [T, I]."""
     gate, up = gate_up.chunk(2, dim=-1)
     return silu(gate).mul_(up)
+
+
+def clamped_swiglu_reference(gate_up: Tensor, clamp: SwigluClamp) -> Tensor:
+    """gate_up [T, 2·I] as for `silu_mul`; returns [T, I]."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    gate, up = gate.clamp(max=clamp.limit), up.clamp(-clamp.limit, clamp.limit)
+    return gate * torch.sigmoid(clamp.alpha * gate) * (up + 1)
 
 
 silu_mul = Operation("silu_mul", Implementation("reference", silu_mul_reference))

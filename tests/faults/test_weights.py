@@ -112,7 +112,7 @@ def test_unknown_architecture(folder: Path) -> None:
     rewrite(folder / "config.json", lambda c: c.update(architectures=["MambaForCausalLM"]))
     error = refused(folder)
     assert "MambaForCausalLM" in error.what
-    assert error.allowed == "LlamaForCausalLM, Qwen3ForCausalLM"
+    assert error.allowed == "LlamaForCausalLM, Qwen3ForCausalLM, Qwen3MoeForCausalLM, GptOssForCausalLM"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_steep_scores_do_not_overflow() -> None:
 
 def test_layers_share_the_plan() -> None:
     step = make_step(RAGGED["mixed"])
-    assert step.layout.tiles is step.layout.tiles
+    assert step.layout.tiles(None, False) is step.layout.tiles(None, False)
     first = paged_attention(step.query, step.keys, step.values, step.layout, 0.3)
     again = paged_attention(step.query, step.keys, step.values, step.layout, 0.3)
     assert first.equal(again)

@@ -12,7 +12,7 @@ import torch
 from bench.core.errors import InputError
 from bench.native.device import resolve_device, resolve_dtype
 from bench.native.kv_pool import CacheShape
-from bench.native.model_config import Llama3Scaling, ModelConfig
+from bench.native.model_config import Llama3Scaling, ModelConfig, RotaryConfig
 
 SMALLEST = {
     "architectures": ["LlamaForCausalLM"],
@@ -40,7 +40,7 @@ def read(folder: Path, **changes: Any) -> ModelConfig:
 def test_defaults_of_what_older_configs_leave_out(tmp_path: Path) -> None:
     config = read(tmp_path)
     assert (config.kv_heads, config.head_dim) == (4, 6)
-    assert (config.rope_theta, config.rope_scaling) == (10000.0, None)
+    assert config.rotary == RotaryConfig(theta=10000.0, dim=6, scaling=None)
     assert (config.tied_embeddings, config.attention_bias, config.mlp_bias) == (False, False, False)
     assert config.eos_ids == ()
     assert config.stored_dtype == "float32"
@@ -53,8 +53,7 @@ def test_defaults_of_what_older_configs_leave_out(tmp_path: Path) -> None:
 )
 def test_both_spellings_of_the_rotary_settings(tmp_path: Path, spelling: dict[str, Any]) -> None:
     config = read(tmp_path, **spelling)
-    assert config.rope_theta == 5e5
-    assert config.rope_scaling == Llama3Scaling(8.0, 1.0, 4.0, 64)
+    assert config.rotary == RotaryConfig(theta=5e5, dim=6, scaling=Llama3Scaling(8.0, 1.0, 4.0, 64))
 
 
 def test_generation_config_names_the_ends_first(tmp_path: Path) -> None:

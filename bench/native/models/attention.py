@@ -1,4 +1,4 @@
-"""Attention with grouped queries: what Llama and Qwen3 use."""
+"""Attention with grouped queries: what Llama, Qwen3 and gpt-oss use."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class GroupedQueryAttention:
     out: Linear
     qk_norm: QkNorm | None
     scale: float
+    window: int | None = None
+    """How many tokens back a query sees, itself included."""
+    sinks: Tensor | None = None
+    """[query heads]: a logit beside those of the tokens."""
 
     def project(self, hidden: Tensor, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
         return self.operations.rope_kv_write(
@@ -28,7 +32,7 @@ class GroupedQueryAttention:
         )
 
     def attend(self, query: Tensor, cache: KvCache, layout: PagedLayout) -> Tensor:
-        return self.operations.paged_attention(query, *cache, layout, self.scale)
+        return self.operations.paged_attention(query, *cache, layout, self.scale, self.window, self.sinks)
 
     def output(self, attended: Tensor) -> Tensor:
         return self.out(attended.flatten(1))

@@ -16,7 +16,7 @@ from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models.layer import Layer, Rotary
 from bench.native.models.operations import Operations
-from bench.native.rotary import rotary_frequencies
+from bench.native.rotary import rotary_frequencies, rotary_magnitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Decoder:
         self.parameter_bytes = parameter_bytes
         self._weights = weights
         self._operations = operations
-        self._frequencies = rotary_frequencies(config, weights.embedding.device)
+        self._frequencies = rotary_frequencies(config.rotary, weights.embedding.device)
+        self._magnitude = rotary_magnitude(config.rotary)
 
     @property
     def layers(self) -> int:
@@ -75,7 +76,7 @@ class Decoder:
     def begin(self, batch: Batch, kv: KvPool) -> Flow:
         """From token ids to the queries of the first layer."""
         residual = self._operations.embedding(self._weights.embedding, batch.token_ids)
-        rotary = Rotary(*rotary_factors(batch.positions, self._frequencies, residual.dtype))
+        rotary = Rotary(*rotary_factors(batch.positions, self._frequencies, residual.dtype, self._magnitude))
         first = self._weights.layers[0]
         hidden = self._operations.rms_norm(residual, first.attention_norm, self.config.rms_eps)
         return Flow(first.attention.project(hidden, rotary, batch.cache_slots, kv.layer(0)), residual, rotary)

@@ -10,30 +10,30 @@ from bench.native.models.attention import GroupedQueryAttention
 from bench.native.models.gated_mlp import GatedMlp
 from bench.native.models.layer import Attention, FeedForward, Layer
 from bench.native.models.operations import Operations
-from bench.native.weights import WeightFiles
+from bench.native.weights import WeightSource
 
 
-def read_layer(files: WeightFiles, config: ModelConfig, index: int, operations: Operations) -> Layer:
+def read_layer(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> Layer:
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
-    attention = read_attention(files, config, index, operations, qk_norm=None)
-    return with_norms(files, config, index, attention, read_mlp(files, config, index, operations))
+    attention = read_attention(source, config, index, operations, qk_norm=None)
+    return with_norms(source, config, index, attention, read_mlp(source, config, index, operations))
 
 
 def with_norms(
-    files: WeightFiles, config: ModelConfig, index: int, attention: Attention, feed_forward: FeedForward
+    source: WeightSource, config: ModelConfig, index: int, attention: Attention, feed_forward: FeedForward
 ) -> Layer:
     """Layer `index` of the parts it is given and the two norms before them."""
     layer = f"model.layers.{index}"
     return Layer(
-        attention_norm=files.read({f"{layer}.input_layernorm.weight": (config.hidden,)}),
+        attention_norm=source.read({f"{layer}.input_layernorm.weight": (config.hidden,)}),
         attention=attention,
-        feed_forward_norm=files.read({f"{layer}.post_attention_layernorm.weight": (config.hidden,)}),
+        feed_forward_norm=source.read({f"{layer}.post_attention_layernorm.weight": (config.hidden,)}),
         feed_forward=feed_forward,
     )
 
 
 def read_attention(
-    files: WeightFiles, config: ModelConfig, index: int, operations: Operations, qk_norm: QkNorm | None
+    source: WeightSource, config: ModelConfig, index: int, operations: Operations, qk_norm: QkNorm | None
 ) -> GroupedQueryAttention:
     attention = f"model.layers.{index}.self_attn"
     query, key_value = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
@@ -41,27 +41,27 @@ def read_attention(
     out = {f"{attention}.o_proj": config.hidden}
     return GroupedQueryAttention(
         operations=operations,
-        qkv=read_projection(files, operations, qkv, config.hidden, config.attention_bias),
-        out=read_projection(files, operations, out, query, config.attention_bias),
+        qkv=read_projection(source, operations, qkv, config.hidden, config.attention_bias),
+        out=read_projection(source, operations, out, query, config.attention_bias),
         qk_norm=qk_norm,
         scale=config.head_dim**-0.5,
     )
 
 
-def read_mlp(files: WeightFiles, config: ModelConfig, index: int, operations: Operations) -> GatedMlp:
+def read_mlp(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> GatedMlp:
     mlp, hidden, intermediate = f"model.layers.{index}.mlp", config.hidden, config.intermediate
     gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
     return GatedMlp(
         operations=operations,
-        gate_up=read_projection(files, operations, gate_up, hidden, config.mlp_bias),
-        down=read_projection(files, operations, {f"{mlp}.down_proj": hidden}, intermediate, config.mlp_bias),
+        gate_up=read_projection(source, operations, gate_up, hidden, config.mlp_bias),
+        down=read_projection(source, operations, {f"{mlp}.down_proj": hidden}, intermediate, config.mlp_bias),
     )
 
 
 def read_projection(
-    files: WeightFiles, operations: Operations, rows: dict[str, int], columns: int, bias: bool
+    source: WeightSource, operations: Operations, rows: dict[str, int], columns: int, bias: bool
 ) -> Linear:
     """The named projections, each with as many rows, stacked into one that reads `columns`."""
-    weight = files.read({f"{name}.weight": (count, columns) for name, count in rows.items()})
-    biases = files.read({f"{name}.bias": (count,) for name, count in rows.items()}) if bias else None
+    weight = source.read({f"{name}.weight": (count, columns) for name, count in rows.items()})
+    biases = source.read({f"{name}.bias": (count,) for name, count in rows.items()}) if bias else None
     return operations.prepare_linear(weight, biases)

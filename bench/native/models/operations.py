@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from neokernels.embedding import embedding
-from neokernels.linear import Linear, prepare_linear
+from neokernels.linear import prepare_linear
+from neokernels.moe import PrepareExperts, PrepareLinear, prepare_experts, prepare_router, route_softmax
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
@@ -17,15 +19,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Operations:
-    """One implementation an operation; what each computes stands in its file in `neokernels`."""
+    """One implementation an operation; what each computes stands in its file in `neokernels`.
+
+    What only some families use is a property: it is resolved when a layer asks for it, so that nothing stands in the
+    record that the model does not call.
+    """
 
     embedding: Callable[[Tensor, Tensor], Tensor]
-    prepare_linear: Callable[[Tensor, Tensor | None], Linear]
+    prepare_linear: PrepareLinear
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
     rope_kv_write: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, QkNorm | None], Tensor]
-    paged_attention: Callable[[Tensor, Tensor, Tensor, PagedLayout, float], Tensor]
+    paged_attention: Callable[[Tensor, Tensor, Tensor, PagedLayout, float, int | None, Tensor | None], Tensor]
     silu_mul: Callable[[Tensor], Tensor]
+    registry: Registry
+    target: Target
 
     @staticmethod
     def resolve(registry: Registry, target: Target) -> Operations:
@@ -37,4 +45,18 @@ class Operations:
             rope_kv_write=registry.resolve(rope_kv_write, target),
             paged_attention=registry.resolve(paged_attention, target),
             silu_mul=registry.resolve(silu_mul, target),
+            registry=registry,
+            target=target,
         )
+
+    @cached_property
+    def prepare_router(self) -> PrepareLinear:
+        return self.registry.resolve(prepare_router, replace(self.target, weight_format="dense"))
+
+    @cached_property
+    def route_softmax(self) -> Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]:
+        return self.registry.resolve(route_softmax, self.target)
+
+    @cached_property
+    def prepare_experts(self) -> PrepareExperts:
+        return self.registry.resolve(prepare_experts, self.target)

@@ -1,0 +1,17 @@
+"""A model's shape, read from the `config.json` of a Hugging Face folder."""
+
+from bench.native.model_config.config import ARCHITECTURES, Family, ModelConfig, StoredFormat
+from bench.native.model_config.moe import MoeConfig, Scoring
+from bench.native.model_config.rotary import Llama3Scaling, RotaryConfig, YarnScaling
+
+__all__ = [
+    "ARCHITECTURES",
+    "Family",
+    "Llama3Scaling",
+    "ModelConfig",
+    "MoeConfig",
+    "RotaryConfig",
+    "Scoring",
+    "StoredFormat",
+    "YarnScaling",
+]

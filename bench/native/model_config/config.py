@@ -1,0 +1,160 @@
+"""The shape of a decoder of any family, from the files of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.errors import InputError
+from bench.native.json_file import JsonObject
+from bench.native.model_config.moe import MoeConfig, read_gpt_oss, read_qwen3_moe
+from bench.native.model_config.rotary import RotaryConfig, read_rotary
+
+Family = Literal["llama", "qwen3", "qwen3_moe", "gpt_oss"]
+StoredFormat = Literal["dense", "mxfp4"]
+"""How projections lie in their files; `mxfp4` is the experts' alone, in blocks of four-bit values with a scale each."""
+
+ARCHITECTURES: dict[str, Family] = {
+    "LlamaForCausalLM": "llama",
+    "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "GptOssForCausalLM": "gpt_oss",
+}
+"""Families by the name a `config.json` gives its architecture."""
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+_ONLY_VALUES: dict[str, Any] = {"hidden_act": "silu", "use_sliding_window": False}
+"""Keys that would change the computation, each with the one value it is written for."""
+
+_READ_MOE: dict[Family, Callable[[JsonObject, int], MoeConfig]] = {
+    "qwen3_moe": read_qwen3_moe,
+    "gpt_oss": read_gpt_oss,
+}
+_QUANTISED: dict[Family, tuple[StoredFormat, ...]] = {"gpt_oss": ("mxfp4",)}
+"""Formats beside `dense` in which a family's weights may lie in its files."""
+_DEFAULT_THETA: dict[Family, float] = {"gpt_oss": 150000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything the engine needs to know of a decoder."""
+
+    family: Family
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    """Of the dense feed-forward layers."""
+    layers: int
+    query_heads: int
+    kv_heads: int
+    head_dim: int
+    max_positions: int
+    rms_eps: float
+    rotary: RotaryConfig
+    windows: tuple[int | None, ...]
+    """For each layer, how many of the newest tokens a query sees, itself included; None is all of them."""
+    attention_bias: bool
+    mlp_bias: bool
+    tied_embeddings: bool
+    """The output projection is the embedding matrix."""
+    moe: MoeConfig | None
+    """None where every layer's feed-forward is dense."""
+    eos_ids: tuple[int, ...]
+    """Tokens that end an answer."""
+    stored_dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+    stored_format: StoredFormat
+
+    @staticmethod
+    def from_folder(folder: Path) -> ModelConfig:
+        """Read `config.json` and `generation_config.json`, if there is one. Raises InputError naming file and key."""
+        if not folder.is_dir():
+            raise InputError("no such model folder", where=folder, allowed="a Hugging Face folder with a config.json")
+        fields = JsonObject.read(folder / "config.json")
+        family = _family(fields)
+        for key, only in _ONLY_VALUES.items():
+            if (value := fields.get(key, only)) != only:
+                raise InputError(f"{key} = {value!r}", where=fields.path, allowed=str(only))
+        query_heads, hidden = fields.integer("num_attention_heads"), fields.integer("hidden_size")
+        kv_heads = fields.integer("num_key_value_heads", query_heads)
+        if query_heads % kv_heads:
+            raise InputError(
+                f"num_key_value_heads = {kv_heads}",
+                where=fields.path,
+                allowed=f"a divisor of num_attention_heads = {query_heads}",
+            )
+        layers = fields.integer("num_hidden_layers")
+        head_dim = fields.integer("head_dim", hidden // query_heads)
+        return ModelConfig(
+            family=family,
+            vocabulary=fields.integer("vocab_size"),
+            hidden=hidden,
+            intermediate=fields.integer("intermediate_size"),
+            layers=layers,
+            query_heads=query_heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            max_positions=fields.integer("max_position_embeddings"),
+            rms_eps=fields.number("rms_norm_eps", 1e-6),
+            rotary=read_rotary(fields, head_dim, _DEFAULT_THETA.get(family, 10000.0)),
+            windows=_windows(fields, layers) if family == "gpt_oss" else (None,) * layers,
+            attention_bias=fields.flag("attention_bias", family == "gpt_oss"),
+            mlp_bias=family == "llama" and fields.flag("mlp_bias", False),
+            tied_embeddings=fields.flag("tie_word_embeddings", False),
+            moe=_READ_MOE[family](fields, layers) if family in _READ_MOE else None,
+            eos_ids=_eos_ids(folder, fields),
+            stored_dtype=_stored_dtype(fields),
+            stored_format=_stored_format(fields, family),
+        )
+
+
+def _family(fields: JsonObject) -> Family:
+    named = fields.get("architectures", [])
+    architecture = named[0] if isinstance(named, list) and named else None
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"unknown architecture {architecture!r}", where=fields.path, allowed=", ".join(ARCHITECTURES))
+    return ARCHITECTURES[architecture]
+
+
+def _windows(fields: JsonObject, layers: int) -> tuple[int | None, ...]:
+    """By `layer_types`; where a config has none, every other layer slides, the first included."""
+    kinds = fields.get("layer_types", [("sliding", "full")[index % 2] + "_attention" for index in range(layers)])
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        raise InputError(f"layer_types = {kinds!r}", where=fields.path, allowed=f"a list of {layers}")
+    if unknown := set(kinds) - {"sliding_attention", "full_attention"}:
+        raise InputError(
+            f"layer_types names {unknown.pop()!r}", where=fields.path, allowed="sliding_attention, full_attention"
+        )
+    return tuple(fields.integer("sliding_window") if kind == "sliding_attention" else None for kind in kinds)
+
+
+def _eos_ids(folder: Path, fields: JsonObject) -> tuple[int, ...]:
+    """Those of generation_config.json where it names any, else those of config.json."""
+    generation = folder / "generation_config.json"
+    source = JsonObject.read(generation) if generation.exists() else fields
+    value = source.get("eos_token_id", fields.get("eos_token_id", []))
+    ids = value if isinstance(value, list) else [value]
+    if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
+        raise InputError(f"eos_token_id = {value!r}", where=source.path, allowed="a token id or a list of them")
+    return tuple(ids)
+
+
+def _stored_dtype(fields: JsonObject) -> str:
+    name: str = fields.get("dtype", fields.get("torch_dtype", "float32"))
+    if name not in _DTYPES:
+        raise InputError(f"dtype = {name!r}", where=fields.path, allowed=", ".join(_DTYPES))
+    return name
+
+
+def _stored_format(fields: JsonObject, family: Family) -> StoredFormat:
+    if fields.get("quantization_config", None) is None:
+        return "dense"
+    method = fields.object("quantization_config").get("quant_method", None)
+    for known in _QUANTISED.get(family, ()):
+        if method == known:
+            return known
+    allowed = " or ".join(["no quantization_config", *_QUANTISED.get(family, ())])
+    raise InputError(f"quant_method = {method!r}", where=fields.path, allowed=allowed)

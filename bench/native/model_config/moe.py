@@ -1,0 +1,78 @@
+"""What a mixture of experts is made of, and how a `config.json` says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.core.errors import InputError
+from bench.native.json_file import JsonObject
+
+Scoring = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True, slots=True)
+class MoeConfig:
+    """The routed feed-forward of a decoder."""
+
+    experts: int
+    experts_per_token: int
+    expert_intermediate: int
+    scoring: Scoring
+    """How the router's logits become weights."""
+    normalise_top_k: bool
+    """The weights of a token's experts add up to 1, before `routed_scaling`."""
+    dense_layers: frozenset[int] = frozenset()
+    """Layers whose feed-forward is dense."""
+    router_bias: bool = False
+    expert_bias: bool = False
+    swiglu_limit: float | None = None
+    """Bound of the experts' gate and up, as `neokernels.silu_mul.clamped_swiglu` takes it; None is plain SwiGLU."""
+    swiglu_alpha: float = 1.0
+    """Slope of the sigmoid in a bounded one."""
+    groups: int = 1
+    """Experts lie in so many equal groups,"""
+    groups_per_token: int = 1
+    """of which a token chooses so many, and its experts among them."""
+    shared_experts: int = 0
+    """Experts every token goes to, beside those it is routed to; as one they are so many times as wide."""
+    routed_scaling: float = 1.0
+    """Multiplies what the routed experts give."""
+
+
+def read_qwen3_moe(fields: JsonObject, layers: int) -> MoeConfig:
+    """Raises InputError naming file and key."""
+    step = fields.integer("decoder_sparse_step", 1)
+    dense = fields.get("mlp_only_layers", [])
+    if not isinstance(dense, list) or not all(isinstance(index, int) for index in dense):
+        raise InputError(f"mlp_only_layers = {dense!r}", where=fields.path, allowed="a list of layer numbers")
+    return MoeConfig(
+        **_experts(fields, "num_experts"),
+        expert_intermediate=fields.integer("moe_intermediate_size"),
+        scoring="softmax",
+        normalise_top_k=fields.flag("norm_topk_prob", False),
+        dense_layers=frozenset(index for index in range(layers) if index in dense or (index + 1) % step),
+    )
+
+
+def read_gpt_oss(fields: JsonObject, layers: int) -> MoeConfig:
+    """Raises InputError naming file and key."""
+    del layers  # every one is routed
+    return MoeConfig(
+        **_experts(fields, "num_local_experts"),
+        expert_intermediate=fields.integer("intermediate_size"),
+        scoring="softmax",
+        # It takes the softmax over the chosen logits alone, which is the same.
+        normalise_top_k=True,
+        router_bias=True,
+        expert_bias=True,
+        swiglu_limit=fields.number("swiglu_limit", 7.0),
+        swiglu_alpha=fields.number("swiglu_alpha", 1.702),
+    )
+
+
+def _experts(fields: JsonObject, key: str) -> dict[str, int]:
+    experts, chosen = fields.integer(key), fields.integer("num_experts_per_tok")
+    if chosen > experts:
+        raise InputError(f"num_experts_per_tok = {chosen}", where=fields.path, allowed=f"at most {key} = {experts}")
+    return {"experts": experts, "experts_per_token": chosen}

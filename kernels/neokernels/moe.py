@@ -1,0 +1,115 @@
+"""A routed feed-forward: each row goes to the few experts its router chose, and their answers are added by weight.
+
+y_t = Σ_j w_tj · D_e(act(G_e x_t + a_e)) + w_tj · b_e,  e = id_tj
+
+with G_e the gate and up projections of expert e, D_e its down projection, a_e and b_e their biases. The softmax router
+gives p = softmax(logits); id_t are the k largest of p_t and w_t their values, divided by their sum where it normalises.
+
+Sources: Shazeer et al. 2017 (arXiv:1701.06538) §2; the order of softmax and top-k as in Qwen3 (arXiv:2505.09388) §2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from neokernels.linear import Linear, prepare_linear
+from neokernels.registry import Implementation, Operation
+from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
+
+NO_EXPERT = -1
+"""The id of an expert that a row does not go to."""
+
+PrepareLinear = Callable[[Tensor, Tensor | None], Linear]
+PrepareExperts = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, SwigluClamp | None, PrepareLinear], "Experts"]
+
+
+class Experts(Protocol):
+    """The experts of one layer, their weights in the layout and format its implementation reads."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all experts."""
+
+    @property
+    def bytes_per_expert(self) -> int:
+        """Bytes a call must read for each expert it touches."""
+
+    @property
+    def touched(self) -> Tensor:
+        """[] int64 on the device: how many experts calls have touched, each counted once a call, since the first."""
+
+    def __call__(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        """x [T, H], expert_ids [T, k] int64 with `NO_EXPERT` for none, weights [T, k]; returns [T, H].
+
+        A row that goes to no expert is zero.
+        """
+
+
+class ExpertLoop:
+    """The reference: rows sorted by expert, then one expert after another. It asks the device which were touched."""
+
+    def __init__(
+        self,
+        gate_up: Tensor,
+        down: Tensor,
+        gate_up_bias: Tensor | None,
+        down_bias: Tensor | None,
+        clamp: SwigluClamp | None,
+        prepare: PrepareLinear,
+    ) -> None:
+        """gate_up [E, 2·I, H], the gate's I rows first; down [E, H, I]; their biases [E, 2·I] and [E, H] or None.
+
+        `clamp` bounds the activation; None is plain SwiGLU. `prepare` readies a projection that goes by itself.
+        """
+        self._gate_up = _prepared(gate_up, gate_up_bias, prepare)
+        self._down = _prepared(down, down_bias, prepare)
+        self._clamp = clamp
+        self.nbytes = sum(linear.nbytes for linear in (*self._gate_up, *self._down))
+        self.bytes_per_expert = self.nbytes // len(self._down)
+        self.touched = torch.zeros((), dtype=torch.int64, device=down.device)
+
+    def __call__(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        sorted_ids, order = expert_ids.flatten().sort(stable=True)
+        rows = order // expert_ids.shape[1]
+        by_expert = torch.bincount(sorted_ids - NO_EXPERT, minlength=len(self._down) - NO_EXPERT).tolist()
+        chosen = weights.flatten()[order, None].float()
+        total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        first = by_expert[0]
+        for expert, count in enumerate(by_expert[1:]):
+            if count:
+                mine = slice(first, first + count)
+                answer = self._down[expert](self._activate(self._gate_up[expert](x[rows[mine]])))
+                total.index_add_(0, rows[mine], answer.float() * chosen[mine])
+                first += count
+        self.touched += sum(count > 0 for count in by_expert[1:])
+        return total.to(x.dtype)
+
+    def _activate(self, gate_up: Tensor) -> Tensor:
+        return silu_mul_reference(gate_up) if self._clamp is None else clamped_swiglu_reference(gate_up, self._clamp)
+
+
+def _prepared(weight: Tensor, bias: Tensor | None, prepare: PrepareLinear) -> tuple[Linear, ...]:
+    biases = [None] * len(weight) if bias is None else bias.unbind()
+    return tuple(prepare(*pair) for pair in zip(weight.unbind(), biases, strict=True))
+
+
+prepare_experts: Operation[
+    [Tensor, Tensor, Tensor | None, Tensor | None, SwigluClamp | None, PrepareLinear], Experts
+] = Operation("experts", Implementation("loop", ExpertLoop, graphs="never"))
+"""What `ExpertLoop` takes in, `Experts` out."""
+
+
+def route_softmax_reference(logits: Tensor, experts_per_token: int, normalise: bool) -> tuple[Tensor, Tensor]:
+    """logits [T, E]; returns the chosen ids [T, k] int64, the likeliest first, and their weights [T, k] float32."""
+    weights, expert_ids = logits.float().softmax(-1).topk(experts_per_token)
+    return expert_ids, weights / weights.sum(-1, keepdim=True) if normalise else weights
+
+
+route_softmax = Operation("route_softmax", Implementation("reference", route_softmax_reference))
+
+prepare_router = Operation("router", *prepare_linear.implementations)
+"""`prepare_linear` for the projection to the logits of experts, resolved dense: quantised, it would choose others."""
