@@ -54,10 +54,10 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
 
 def prepare(spec: Spec) -> Prepared:
     """Read the model's configuration and the workload of `spec`. Raises InputError where one cannot be run."""
-    model = resolve(spec.model.path, "models", suffix="")
-    context_tokens = build_engine(spec.engine, model, clock=RealClock()).capabilities.max_context_tokens
-    workload = build_workload(spec.workload, context_tokens)
-    case = Case.of(spec, model_digest=model_digest(model), workload_digest=workload.digest)
+    model, seed = resolve(spec.model.path, "models", suffix=""), spec.model.random_seed
+    engine = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed)
+    workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
+    case = Case.of(spec, model_digest=model_digest(model, seed), workload_digest=workload.digest)
     return Prepared(case, model, workload)
 
 
@@ -65,7 +65,7 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
     """Measure one case and write its result folder below `out`."""
     case, workload = prepared.case, prepared.workload
     spec, clock = case.spec, RealClock()
-    engine = build_engine(spec.engine, prepared.model, clock=clock)
+    engine = build_engine(spec.engine, prepared.model, clock=clock, random_seed=spec.model.random_seed)
     async with (
         one_interrupt(),
         Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording,

@@ -45,6 +45,11 @@ class ModelSpec(_Section):
     seed: NonNegativeInt = 0
     """Of random weights."""
 
+    @property
+    def random_seed(self) -> int | None:
+        """The seed that random weights are made from; None where stored ones are read."""
+        return self.seed if self.weights == "random" else None
+
 
 class NgramSpec(_Section):
     """Drafts what followed the same tokens earlier in the request's own text."""

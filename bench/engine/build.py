@@ -9,8 +9,11 @@ from bench.core.protocols import Engine
 from bench.core.spec import EngineSpec, MockEngineSpec, NativeEngineSpec
 
 
-def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock) -> Engine:
-    """The engine `spec` names, not yet started. Raises InputError for a model it cannot read."""
+def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, random_seed: int | None = None) -> Engine:
+    """The engine `spec` names, not yet started. Raises InputError for a model it cannot read.
+
+    With `random_seed` the model's weights are made from it and not read.
+    """
     match spec:
         case MockEngineSpec():
             from bench.engine.mock import MockEngine
@@ -19,4 +22,4 @@ def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock) -> Engin
         case NativeEngineSpec():
             from bench.engine.native import NativeEngine
 
-            return NativeEngine(spec, model_folder, clock=clock)
+            return NativeEngine(spec, model_folder, clock=clock, random_seed=random_seed)

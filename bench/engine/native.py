@@ -63,10 +63,13 @@ class _StepLog:
 class NativeEngine:
     """Speaks the Engine protocol for `bench.native` in a process of its own."""
 
-    def __init__(self, spec: NativeEngineSpec, model_folder: Path, *, clock: Clock) -> None:
-        """Raises InputError when the folder's config cannot be read."""
+    def __init__(
+        self, spec: NativeEngineSpec, model_folder: Path, *, clock: Clock, random_seed: int | None = None
+    ) -> None:
+        """With `random_seed` the weights are made from it, not read. Raises InputError for a config it cannot read."""
         self._settings = EngineSettings.of(spec.model_dump(exclude={"kind"}))
         self._model_folder = model_folder
+        self._random_seed = random_seed
         self._clock = clock
         self._model_context_tokens = ModelConfig.from_folder(model_folder).max_positions
         self._process: WorkerProcess[Command, Report] | None = None
@@ -94,7 +97,7 @@ class NativeEngine:
         began_ns = self._clock.now_ns()
         self._starting = asyncio.get_running_loop().create_future()
         self._process = WorkerProcess("bench.native.worker", self._receive, self._on_exit)
-        self._process.send(Load(str(self._model_folder), self._settings))
+        self._process.send(Load(str(self._model_folder), self._settings, self._random_seed))
         try:
             self._ready = await self._starting
         except BenchError:

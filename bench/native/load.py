@@ -33,10 +33,11 @@ class LoadedEngine:
     """What was resolved, in plain values, for the record."""
 
 
-def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
+def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None = None) -> LoadedEngine:
     """Load the model, size the KV pool by what memory is then left, and put the engine together.
 
-    Raises InputError for a folder that is not a model, EngineError when model or pool does not fit the device.
+    With `random_seed` the model's weights are made from it, and only its configuration is read. Raises InputError for a
+    folder that is not a model, EngineError when model or pool does not fit the device.
     """
     threads = settings.threads or usable_cpus()
     torch.set_num_threads(threads)
@@ -44,7 +45,7 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     config = ModelConfig.from_folder(folder)
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     registry = Registry()
-    model = _load_model(folder, config, Target(device, dtype), registry)
+    model = _load_model(folder, config, Target(device, dtype), registry, random_seed)
     sampler = Sampler(registry, device)
     blocks = _pool_blocks(model, settings, dtype, device)
     pool = KvPool(model.cache_shape, blocks, settings.block_tokens, dtype, device)
@@ -63,6 +64,7 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
         "accelerator_ids": accelerators,
         "dtype": str(dtype).removeprefix("torch."),
         "threads": threads,
+        "weights": "stored" if random_seed is None else "random",
         "parameter_bytes": model.parameter_bytes,
         "kv_pool": {
             "blocks": pool.blocks,
@@ -80,7 +82,9 @@ def load_engine(folder: Path, settings: EngineSettings) -> LoadedEngine:
     return LoadedEngine(core, min(config.max_positions, pool_tokens), description)
 
 
-def _load_model(folder: Path, config: ModelConfig, target: Target, registry: Registry) -> Model:
+def _load_model(
+    folder: Path, config: ModelConfig, target: Target, registry: Registry, random_seed: int | None
+) -> Model:
     stored_bytes = sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
     weight_bytes = stored_bytes * target.dtype.itemsize // DTYPES[config.stored_dtype].itemsize
     free = free_bytes(target.device)
@@ -91,7 +95,7 @@ def _load_model(folder: Path, config: ModelConfig, target: Target, registry: Reg
     if weight_bytes > free:
         raise too_large
     try:
-        return load_model(folder, target, registry)
+        return load_model(folder, target, registry, random_seed)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -14,6 +14,8 @@ class Load(NamedTuple):
 
     model_folder: str
     settings: EngineSettings
+    random_seed: int | None
+    """What to make the weights from; None reads the folder's."""
 
 
 class Submit(NamedTuple):

@@ -82,7 +82,7 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     gc.enable()
     began = time.monotonic()
     try:
-        engine = load_engine(Path(command.model_folder), command.settings)
+        engine = load_engine(Path(command.model_folder), command.settings, command.random_seed)
     except InputError as error:
         connection.send(InputRefused(error.what, error.where, error.allowed))
         return None

@@ -14,6 +14,7 @@ from bench.native.model_config import ModelConfig
 from bench.native.models import llama, qwen3
 from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.operations import Operations
+from bench.native.random_weights import RandomWeights
 from bench.native.weights import WeightFiles
 
 _READ_LAYER = {"llama": llama.read_layer, "qwen3": qwen3.read_layer}
@@ -40,13 +41,18 @@ class Model(Protocol):
         """
 
 
-def load_model(folder: Path, target: Target, registry: Registry) -> Decoder:
+def load_model(folder: Path, target: Target, registry: Registry, random_seed: int | None = None) -> Decoder:
     """The model of a Hugging Face folder where `target` says, with its operations resolved by `registry`.
 
-    Raises InputError for a folder that is not a whole Llama or Qwen3 model, naming file, tensor and what was expected.
+    With `random_seed` its weights are made from that, and only its configuration is read. Raises InputError for a folder
+    that is not a whole model of a known family, naming file, tensor and what was expected.
     """
     config = ModelConfig.from_folder(folder)
-    files = WeightFiles(folder, target.device, target.dtype)
+    files: WeightFiles | RandomWeights
+    if random_seed is None:
+        files = WeightFiles(folder, target.device, target.dtype)
+    else:
+        files = RandomWeights(random_seed, target.device, target.dtype)
     matrix = (config.vocabulary, config.hidden)
     embedding = files.read({"model.embed_tokens.weight": matrix})
     operations = Operations.resolve(registry, target)
