@@ -139,7 +139,7 @@ class Recording:
             power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
         )
-        summary = summarise(self._case, context, turns=tables.turns, power=tables.power)
+        summary = summarise(self._case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
         record = self._writer.record.with_sections(
             node={**self._writer.record.node, "power": self._sensors.describe()},
             run=asdict(context),

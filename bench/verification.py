@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import InputError
 from bench.metrics.context import RunContext
 from bench.metrics.summary import summarise
 from bench.results.record import Record
@@ -21,8 +20,5 @@ def verify_results(paths: Sequence[Path]) -> list[Report]:
 
 
 def _recompute(record: Record, tables: Tables) -> Mapping[str, Any]:
-    try:
-        context = RunContext(**(record.run or {}))
-    except TypeError as error:
-        raise InputError(f"`run` is not what this version wrote: {error}") from None
-    return summarise(record.case, context, turns=tables.turns, power=tables.power).sections()
+    context = RunContext.read(record.run or {})
+    return summarise(record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps).sections()

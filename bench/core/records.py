@@ -148,8 +148,9 @@ class StepRow:
     requests: int
     context_tokens: int
     """Tokens in the cache after the step, over its requests: what attention reads at least once."""
-    attended_tokens: int
-    """Tokens each query token sees, over all query tokens."""
+    kv_bytes: int
+    """Bytes of the KV cache attention had to read at least: each layer's view of each request's context once."""
+    attention_flops: int
     logit_rows: int
     drafted_tokens: int
     accepted_tokens: int
@@ -162,6 +163,9 @@ class StepRow:
     device_ns: int | None
     """Time the device was busy, where it can be measured apart from the host's."""
     host_ns: int
+    """The part of the step in which there was something to do and the device waited for the host."""
+    experts_touched: int | None = None
+    """Distinct experts that some token was sent to, over all layers; None where the engine does not count them."""
 
 
 @dataclass(frozen=True, slots=True)

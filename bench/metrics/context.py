@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Self
+
+from bench.core.errors import InputError
+from bench.core.work import Ceiling, ModelWork
 
 Stop = Literal["interrupted", "engine_failed", "storage_failed"]
 
@@ -25,3 +28,22 @@ class RunContext:
     """Why no power sensor could be read; None where one was."""
     not_sent: Mapping[str, int] = field(default_factory=dict)
     """Turns that were never sent, by reason."""
+    work: ModelWork | None = None
+    """What the engine says its steps had to do; None where it does not."""
+    ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
+    """Of one accelerator, or of the whole node without any, by where they come from: `datasheet`, `measured`."""
+    accuracy_failure: str | None = None
+    """What the accuracy check found wrong with the answers; None where it passed or was not made."""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """From the `run` section of a record. Raises InputError where this version did not write it."""
+        try:
+            work, ceilings = values.get("work"), values.get("ceilings", {})
+            rebuilt = {
+                "work": work and ModelWork(**work),
+                "ceilings": {name: Ceiling(**ceiling) for name, ceiling in ceilings.items()},
+            }
+            return cls(**{**values, **rebuilt})
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"`run` is not what this version wrote: {error}") from None

@@ -18,6 +18,7 @@ from bench.metrics.energy import Energy, energy
 from bench.metrics.goodput import good_turns, goodput
 from bench.metrics.percentiles import Distribution, Sample, distribution
 from bench.metrics.power_readings import devices_of
+from bench.metrics.roofline import StepColumns, roofline
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import NoWindow, Window, steady_window
 from bench.metrics.throughput import TokenSlices, interactivity, rates, token_slices
@@ -34,6 +35,7 @@ class Summary:
     throughput: dict[str, Any] | None
     goodput: dict[str, Any] | None
     energy: Energy
+    roofline: dict[str, Any] | None
     verdict: Verdict
 
     def sections(self) -> dict[str, Any]:
@@ -41,8 +43,8 @@ class Summary:
         return asdict(self)
 
 
-def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Summary:
-    """Sections of the record of a run of `case`, from its `turns` and `power` tables (`pyarrow.Table`).
+def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any) -> Summary:
+    """Sections of the record of a run of `case`, from its `turns`, `power` and `steps` tables (`pyarrow.Table`).
 
     Latencies are those of turns *sent* in the steady window that completed, whenever they did; rates count what
     happened in it. Deterministic: the same tables give the same numbers, intervals included.
@@ -53,7 +55,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Sum
     window = steady_window(columns, spec.load)
     if isinstance(window, NoWindow):
         counted = np.zeros(len(columns), dtype=np.bool_)
-        times, flows, good = None, None, None
+        times, flows, good, roof = None, None, None, None
         energies = Energy(missing=f"no steady window: {window.reason}")
     else:
         counted = columns.ok & window.holds(columns.send)
@@ -67,6 +69,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Sum
             "interactivity_tokens_per_s": interactivity(distributions["tpot_ms"]),
         }
         good = _goodput_section(columns, tokens, window, spec, confidence)
+        roof = _roofline_section(steps, window, context, confidence)
         energies = energy(
             devices_of(power, start_ns=context.start_ns),
             tokens,
@@ -82,6 +85,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any) -> Sum
         throughput=flows,
         goodput=good,
         energy=energies,
+        roofline=roof,
         verdict=verdict(columns, counted, window, energies, spec, context),
     )
 
@@ -131,6 +135,14 @@ def _goodput_section(
 ) -> dict[str, Any]:
     good = good_turns(turns, spec.slo, open_loop=isinstance(spec.load, PoissonLoadSpec))
     return {"slo": spec.slo.model_dump(), **goodput(turns, good, tokens, window, confidence)}
+
+
+def _roofline_section(steps: Any, window: Window, context: RunContext, confidence: Confidence) -> dict[str, Any] | None:
+    """None where the engine does not say what its steps did, or what they had to."""
+    if context.work is None or len(steps) == 0:
+        return None
+    columns = StepColumns.of(steps, context.work, window, start_ns=context.start_ns)
+    return roofline(columns, window, context.ceilings, context.accelerators, confidence)
 
 
 def _window_section(window: Window | NoWindow, context: RunContext) -> dict[str, Any]:

@@ -27,6 +27,7 @@ ReasonCode = Literal[
     "output_short",
     "cache_contamination",
     "client_late",
+    "accuracy",
 ]
 NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent"]
 
@@ -65,6 +66,7 @@ def verdict(
         _output_short(turns) if spec.workload.length_mode == "pinned" else None,
         _cache_contamination(turns),
         _client_late(turns, counted),
+        _inaccurate(context),
     ]
     reasons = tuple(reason for reason in checks if reason is not None)
     return Verdict("invalid" if reasons else "valid", reasons, tuple(_notes(energy, context)))
@@ -126,6 +128,12 @@ def _client_late(turns: TurnColumns, counted: Flags) -> Reason | None:
         return None
     message = f"the client sent {lag_ms:.1f} ms late on average"
     return Reason("client_late", message, {"mean_schedule_lag_ms": lag_ms, "mean_ttft_ms": ttft_ms})
+
+
+def _inaccurate(context: RunContext) -> Reason | None:
+    if context.accuracy_failure is None:
+        return None
+    return Reason("accuracy", f"the answers are not the model's: {context.accuracy_failure}", {})
 
 
 def _notes(energy: Energy, context: RunContext) -> Iterator[Reason]:

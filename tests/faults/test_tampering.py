@@ -150,7 +150,7 @@ def test_turns_changed_together_with_their_digests(
 
 FORGED_ROWS = {
     "turns": lambda rows: rows[0].update(session_id="another"),  # no headline depends on it
-    "steps": lambda rows: rows.append(asdict(StepRow(1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, "eager", None, 1))),
+    "steps": lambda rows: rows.append(asdict(StepRow(1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, "eager", None, 1))),
     "power": lambda rows: rows.append(asdict(PowerRow(1, "gpu", "0", 1.0, None))),
     "health": lambda rows: rows[0].update(value=1.0),
 }

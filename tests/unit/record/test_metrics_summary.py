@@ -21,7 +21,13 @@ ClosedLoop = Callable[..., list[TurnRow]]
 def summary_of(case: Case, turns: Sequence[TurnRow], power: Sequence[PowerRow] = (), **context: Any) -> Summary:
     end_ns = max((row.t_done_ns or 0 for row in turns), default=0)
     facts = {"start_ns": 0, "end_ns": end_ns, "accelerators": 0} | context
-    return summarise(case, RunContext(**facts), turns=table_of("turns", turns), power=table_of("power", power))
+    return summarise(
+        case,
+        RunContext(**facts),
+        turns=table_of("turns", turns),
+        power=table_of("power", power),
+        steps=table_of("steps", []),
+    )
 
 
 def codes(summary: Summary) -> list[str]:
@@ -32,7 +38,8 @@ def test_a_healthy_run_is_valid_and_plain(make_case: MakeCase, closed_loop: Clos
     sections = summary_of(make_case(), closed_loop()).sections()
     assert sections["verdict"]["status"] == "valid"
     assert json.loads(json.dumps(sections, allow_nan=False))["latency"]["ttft_ms"]["p50"]["value"] > 15
-    assert set(sections) == {"window", "requests", "latency", "throughput", "goodput", "energy", "verdict"}
+    computed = {"window", "requests", "latency", "throughput", "goodput", "energy", "roofline", "verdict"}
+    assert set(sections) == computed
     requests = sections["requests"]
     assert requests["sent"] == requests["completed"] == requests["counted"] + sum(requests["left_out"].values()) == 64
     assert sections["window"]["ramp_s"] + sections["window"]["steady"]["seconds"] < max(

@@ -31,7 +31,7 @@ def write(
         writer.append_turns(rows)
         tables = writer.tables()
         context = RunContext(0, max(row.t_done_ns or 0 for row in rows), 0)
-        summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power)
+        summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
         return writer.finish(writer.record.with_sections(**summary.sections(), **(sections or {})))
 
     return make

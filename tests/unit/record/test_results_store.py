@@ -22,7 +22,7 @@ from bench.results.tables import SCHEMAS, content_digest, table_of
 
 MakeCase = Callable[..., Case]
 ClosedLoop = Callable[..., list[TurnRow]]
-STEP = StepRow(5, 7, 64, 3, 4, 99, 400, 4, 2, 1, 0, 5, "eager", None, 6)
+STEP = StepRow(5, 7, 64, 3, 4, 99, 400, 8000, 4, 2, 1, 0, 5, "eager", None, 6)
 POWER = PowerRow(9, "gpu", "GPU-1", None, 12.5)
 HEALTH = HealthRow(9, "GPU-1", "sm_clock_mhz", 1980.0)
 

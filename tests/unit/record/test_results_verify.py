@@ -27,7 +27,7 @@ from bench.results.verify import Report, verify
 
 def recompute(record: Record, tables: Tables) -> Mapping[str, Any]:
     context = RunContext(**(record.run or {}))
-    return summarise(record.case, context, turns=tables.turns, power=tables.power).sections()
+    return summarise(record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps).sections()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def result(tmp_path: Path, make_case: Callable[..., Case], closed_loop: Callable
     writer.append_turns(rows)
     writer.append_power([PowerRow(t * 10**9, "gpu", "0", 100.0, None) for t in range(4)])
     tables = writer.tables()
-    summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power)
+    summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
     return writer.finish(writer.record.with_sections(run=asdict(context), **summary.sections()))
 
 
