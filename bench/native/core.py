@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from bench.core.records import Counters, FinishReason, Sampling, StepRow
@@ -101,7 +102,8 @@ class EngineCore:
             decode_tokens=decode_tokens,
             requests=len(slices),
             context_tokens=sum(request.computed for request, _, _ in slices),
-            attended_tokens=0,
+            kv_bytes=0,
+            attention_flops=0,
             logit_rows=len(outcomes),
             drafted_tokens=0,
             accepted_tokens=0,
@@ -113,23 +115,30 @@ class EngineCore:
     def _outcomes(self, slices: list[Slice], timer: StepTimer) -> list[tuple[int, int | Failure]]:
         """Compute `slices`. Gives the next token, or why there is none, for each request that is due one."""
         items = [BatchItem(self._generations[r.id].pending_ids(n), r.computed, r.block_table) for r, n, _ in slices]
+        for request in (request for request, _, _ in slices if request.computed == 0):
+            generation = self._generations[request.id]
+            self._sampler.begin(request.row, generation.sampling, generation.pending_ids(request.total))
         due = self._scheduler.advance(slices)
-        generations = [self._generations[slices[index].request.id] for index in due]
+        requests = [slices[index].request for index in due]
+        rows = self._sampler.rows(
+            np.array([request.row for request in requests], dtype=np.int64),
+            np.array([request.total - 1 for request in requests], dtype=np.int64),
+        )
         try:
             batch = HostBatch.of(items, self._pool.block_tokens).on(self._device)
             with timer.model():
                 logits = self._model.forward(batch, self._pool)
-                chosen = self._sampler.choose(logits if len(due) == len(slices) else logits[due], generations)
+                tokens = self._sampler.choose(logits if len(due) == len(slices) else logits[due], rows)
+                chosen = tokens.tolist()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            tokens = sum(len(item.token_ids) for item in items)
-            failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the memory of {self._device}")
+            size = sum(len(item.token_ids) for item in items)
+            failure = Failure("out_of_memory", f"a step of {size} tokens did not fit the memory of {self._device}")
             return [(request.id, failure) for request, _, _ in slices]
         not_finite = Failure("not_a_number", "the model's logits are not finite")
         return [
-            (generation.request.id, not_finite if token is None else token)
-            for generation, token in zip(generations, chosen, strict=True)
+            (request.id, not_finite if token < 0 else token) for request, token in zip(requests, chosen, strict=True)
         ]
 
     def _conclude(self, request_id: int, outcome: int | Failure, tokens: list[Tokens], ended: list[Ended]) -> None:
@@ -153,7 +162,8 @@ class EngineCore:
     def _unknown_token(self, submit: Submit) -> Failure | None:
         # An id outside the embedding would be an error of the whole step, and on a GPU the end of the process.
         vocabulary = self._model.config.vocabulary
-        for token_id in (min(submit.prompt_ids, default=0), max(submit.prompt_ids, default=0)):
+        biased = [token_id for token_id, _ in submit.sampling.logit_bias]
+        for token_id in (min(submit.prompt_ids, default=0), max(submit.prompt_ids, default=0), max(biased, default=0)):
             if not 0 <= token_id < vocabulary:
                 return Failure("unknown_token", f"token {token_id} in a vocabulary of {vocabulary}")
         return None

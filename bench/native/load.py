@@ -46,7 +46,9 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     registry = Registry()
     model = _load_model(folder, config, Target(device, dtype), registry, random_seed)
-    sampler = Sampler(registry, device)
+    sampler = Sampler(
+        registry, Target(device, torch.float32), max_running=settings.max_running, vocabulary=config.vocabulary
+    )
     blocks = _pool_blocks(model, settings, dtype, device)
     pool = KvPool(model.cache_shape, blocks, settings.block_tokens, dtype, device)
     pool_tokens = pool.blocks * pool.block_tokens

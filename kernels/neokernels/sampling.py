@@ -1,10 +1,10 @@
-"""The next token of each request: the most likely one, or one drawn at a temperature.
+"""The next token of each request, drawn at its temperature from the tokens its filters keep.
 
-token = argmax_v( logits_v / temperature + g_v ),  g_v = −log(−log(1 − u_v)),  u_v uniform in (0, 1)
+token = argmax_v( logits_v / temperature + g_v ),  g standard Gumbel noise
 
 draws v with probability softmax(logits / temperature)_v (the Gumbel-max trick; Maddison, Tarlow & Minka 2014,
-arXiv:1411.0030). u_v is output v + 1 of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) from a state
-that depends on seed and position alone, so what a request is given does not depend on who shares its batch.
+arXiv:1411.0030). The noise is a pure function of seed, position and v, so what a request is given does not depend on
+who shares its batch, and dropping the other tokens does not change the noise of those that are kept.
 """
 
 from __future__ import annotations
@@ -12,59 +12,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neokernels.counter_random import Purpose, gumbel_noise
+from neokernels.logit_filters import Filters, keep_min_p, keep_top_k, keep_top_p
 from neokernels.registry import Implementation, Operation
 
 
-def _signed(value: int) -> int:
-    """The int64 with the bits of a 64-bit unsigned constant."""
-    return value - (1 << 64) if value >> 63 else value
+def sample_reference(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    positions: Tensor,
+    filters: Filters = Filters(),
+    purpose: Purpose = Purpose.TOKEN,
+) -> Tensor:
+    """One token id for each row, [R] int64.
 
-
-_GAMMA = _signed(0x9E3779B97F4A7C15)
-_MIX_1 = _signed(0xBF58476D1CE4E5B9)
-_MIX_2 = _signed(0x94D049BB133111EB)
-
-
-def sample_reference(logits: Tensor, temperatures: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
-    """One token id for each request, [R] int64.
-
-    logits [R, V] float32; temperatures [R] float32, 0 is greedy; seeds [R] int64; positions [R] int64, the position of
-    the token that is drawn. Ties go to the lowest id.
+    logits [R, V] float32; temperatures [R] float32, above 0; seeds [R] int64; positions [R] int64, the position of the
+    token that is drawn; filters of the same R rows. Ties go to the lowest id.
     """
-    tokens = logits.argmax(-1)
-    drawn = temperatures.nonzero().squeeze(-1)
-    if len(drawn):
-        noise = gumbel_noise(seeds[drawn], positions[drawn], logits.shape[1])
-        tokens[drawn] = noise.add_(logits[drawn] / temperatures[drawn, None]).argmax(-1)
-    return tokens
+    logits = logits / temperatures[:, None]
+    ids = torch.arange(logits.shape[-1], device=logits.device)
+    if filters.top_k is not None:
+        logits, ids = _packed(keep_top_k(logits, filters.top_k, filters.most_k), ids)
+    if filters.top_p is not None:
+        logits, ids = _packed(keep_top_p(logits, filters.top_p), ids)
+    if filters.min_p is not None:
+        logits, ids = _packed(keep_min_p(logits, filters.min_p), ids)
+    best = gumbel_noise(seeds, positions, ids, purpose).add_(logits).argmax(-1)
+    return best if ids.dim() == 1 else ids.gather(-1, best[:, None]).squeeze(-1)
 
 
 sample = Operation("sample", Implementation("reference", sample_reference))
 
 
-def gumbel_noise(seeds: Tensor, positions: Tensor, vocabulary: int) -> Tensor:
-    """Standard Gumbel noise, [R, vocabulary] float32: a pure function of seed, position and vocabulary index."""
-    state = _mix(_mix(seeds + _GAMMA) + positions * _GAMMA)
-    counter = torch.arange(1, vocabulary + 1, device=seeds.device) * _GAMMA
-    bits = _mix(state[:, None] + counter)
-    # Half a unit keeps u above 0, where the noise would be infinite. Small u, the ones that win, keep the relative
-    # precision of float32; a u that rounds to 1 only loses for certain what it had lost anyway.
-    uniform = _shift(bits, 11).float().add_(0.5).mul_(2.0**-53)
-    return uniform.neg_().log1p_().neg_().log_().neg_()
+def _packed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The candidates of each row and their ids, both [R, C], ids ascending, where they are a small part of the row.
 
-
-def _mix(bits: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64, whose products wrap as the unsigned ones do. Works in place.
-
-    For a vocabulary of usual size a tensor beside `bits` costs more to get from the system than to fill.
+    Only on a CPU, where the noise that it saves is the larger part of sampling: anywhere else the host would have to
+    wait for the count.
     """
-    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-        bits ^= _shift(bits, shift)
-        bits *= factor
-    bits ^= _shift(bits, 31)
-    return bits
-
-
-def _shift(bits: Tensor, count: int) -> Tensor:
-    """Logical right shift of int64."""
-    return (bits >> count).bitwise_and_((1 << (64 - count)) - 1)
+    if logits.device.type != "cpu":
+        return logits, ids
+    kept = max(1, int((logits > -torch.inf).sum(-1).max()))
+    if 8 * kept > logits.shape[-1]:
+        return logits, ids
+    indices = logits.topk(kept).indices.sort(-1).values
+    return logits.gather(-1, indices), indices if ids.dim() == 1 else ids.gather(-1, indices)

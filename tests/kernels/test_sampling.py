@@ -1,14 +1,23 @@
-"""Sampling: greedy, the right distribution, and draws that depend on seed and position alone."""
+"""Sampling: the right distribution, and draws that depend on seed and position alone."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.sampling import gumbel_noise, sample
+from neokernels.counter_random import Purpose, gumbel_noise, uniform
+from neokernels.logit_filters import Filters, keep_likely
+from neokernels.sampling import sample
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
 MASK_64 = (1 << 64) - 1
+FILTERS = {
+    "none": Filters(),
+    "top_k": Filters(top_k=torch.full((40,), 7), most_k=7),
+    "top_p": Filters(top_p=torch.full((40,), 0.8)),
+    "min_p": Filters(min_p=torch.full((40,), 0.05)),
+    "all": Filters(torch.full((40,), 40), 40, torch.full((40,), 0.95), torch.full((40,), 0.02)),
+}
 
 
 def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions: list[int]) -> list[int]:
@@ -16,6 +25,13 @@ def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions:
         logits, torch.tensor(temperatures), torch.tensor(seeds), torch.tensor(positions)
     ).tolist()
     return tokens
+
+
+def of_rows(filters: Filters, rows: Tensor) -> Filters:
+    """The filters of some of the rows."""
+    columns = (filters.top_k, filters.top_p, filters.min_p)
+    top_k, top_p, min_p = (None if column is None else column[rows] for column in columns)
+    return Filters(top_k, 0 if top_k is None else int(top_k.max()), top_p, min_p)
 
 
 def splitmix64(state: int, count: int) -> list[int]:
@@ -29,25 +45,11 @@ def splitmix64(state: int, count: int) -> list[int]:
     return outputs
 
 
-def test_temperature_zero_is_greedy_with_ties_to_the_lowest_id() -> None:
-    logits = torch.tensor([[0.0, 3.0, 3.0], [9.0, -1.0, 2.0]])
-    assert draw(logits, [0.0, 0.0], [1, 2], [5, 6]) == [1, 0]
-
-
-def test_greedy_and_drawn_rows_share_a_batch() -> None:
-    logits = torch.randn(6, 50)
-    mixed = draw(logits, [0.0, 1.0, 0.0, 0.7, 2.0, 0.0], list(range(6)), [9] * 6)
-    for row in (0, 2, 5):
-        assert mixed[row] == int(logits[row].argmax())
-    alone = [draw(logits[r : r + 1], [t], [r], [9])[0] for r, t in ((1, 1.0), (3, 0.7), (4, 2.0))]
-    assert [mixed[1], mixed[3], mixed[4]] == alone
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_tokens_do_not_depend_on_company(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(9, 300, generator=generator)
-    temperatures = torch.rand(9, generator=generator).mul(2).tolist()
+    temperatures = torch.rand(9, generator=generator).mul(2).add(0.01).tolist()
     seeds = torch.randint(0, 2**62, (9,), generator=generator).tolist()
     positions = torch.randint(0, 70_000, (9,), generator=generator).tolist()
     together = draw(logits, temperatures, seeds, positions)
@@ -57,6 +59,27 @@ def test_tokens_do_not_depend_on_company(seed: int) -> None:
     )
     assert shuffled == [together[i] for i in order]
     assert [draw(logits[i : i + 1], [temperatures[i]], [seeds[i]], [positions[i]])[0] for i in range(9)] == together
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_filtered_tokens_do_not_depend_on_company(seed: int) -> None:
+    """How many candidates are packed together depends on the company; what is drawn from them must not."""
+    generator = torch.Generator().manual_seed(seed)
+    # Logits of half precision hold ties, and rows of many widths.
+    logits = (torch.randn(40, 2000, generator=generator) * torch.linspace(0.5, 8, 40)[:, None]).bfloat16().float()
+    temperatures = torch.rand(40, generator=generator).add(0.3)
+    seeds, positions = torch.arange(40), torch.randint(0, 70_000, (40,), generator=generator)
+    filters = Filters(
+        top_k=torch.randint(1, 200, (40,), generator=generator),
+        most_k=199,
+        top_p=torch.rand(40, generator=generator).mul(0.5).add(0.5),
+        min_p=torch.rand(40, generator=generator).mul(0.1),
+    )
+    for asked in (filters, Filters(top_p=filters.top_p), Filters(min_p=filters.min_p)):
+        together = sample(logits, temperatures, seeds, positions, asked)
+        for some in torch.randperm(40, generator=generator).split([1, 2, 7, 30]):
+            drawn = sample(logits[some], temperatures[some], seeds[some], positions[some], of_rows(asked, some))
+            assert drawn.equal(together[some])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
@@ -71,28 +94,59 @@ def test_draws_follow_the_softmax(temperature: float) -> None:
     assert chisquare(torch.bincount(tokens, minlength=5).numpy(), expected.numpy()).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+def test_draws_follow_the_softmax_of_what_the_filters_keep(asked: Filters) -> None:
+    """Of 400 tokens few enough are kept that they are packed, and each seed draws for itself."""
+    logits = torch.randn(400, generator=torch.Generator().manual_seed(5)) * 3
+    count = 20_000
+    filters = of_rows(asked, torch.zeros(count, dtype=torch.int64))
+    tokens = sample(
+        logits.expand(count, -1), torch.full((count,), 0.9), torch.arange(count), torch.full((count,), 11), filters
+    )
+    kept = keep_likely((logits / 0.9)[None], of_rows(asked, torch.tensor([0])))[0].double().softmax(-1)
+    counts = torch.bincount(tokens, minlength=400).double()
+    assert counts[kept == 0].sum() == 0
+    often = kept * count > 5  # fewer are expected than the test's approximation bears
+    rest = torch.stack([counts[~often].sum(), kept[~often].sum() * count])
+    if rest[1] > 5:
+        observed, expected = torch.cat([counts[often], rest[:1]]), torch.cat([kept[often] * count, rest[1:]])
+    else:
+        observed, expected = counts[often], kept[often] / kept[often].sum() * counts[often].sum()
+    assert chisquare(observed.numpy(), expected.numpy()).pvalue > 1e-4
+
+
 def test_noise_is_standard_gumbel_across_vocabulary_seeds_and_positions() -> None:
-    one = torch.zeros(4000, dtype=torch.int64)
+    zero, many = torch.zeros(4000, dtype=torch.int64), torch.arange(4000)
     for noise in (
-        gumbel_noise(one[:1], one[:1], 4000).flatten(),
-        gumbel_noise(torch.arange(4000), one, 1).flatten(),
-        gumbel_noise(one, torch.arange(4000), 1).flatten(),
+        gumbel_noise(zero[:1], zero[:1], many).flatten(),
+        gumbel_noise(many, zero, zero[:1]).flatten(),
+        gumbel_noise(zero, many, zero[:1]).flatten(),
     ):
         assert kstest(noise.double().numpy(), "gumbel_r").pvalue > 1e-4
 
 
 def test_noise_is_splitmix64() -> None:
     seed, position, vocabulary = 2**63 - 5, 65_535, 6
-    row_seed = splitmix64(seed, 1)[0]
-    state = splitmix64(row_seed + (position - 1) * 0x9E3779B97F4A7C15 & MASK_64, 1)[0]
-    uniform = torch.tensor([((bits >> 11) + 0.5) * 2.0**-53 for bits in splitmix64(state, vocabulary)]).double()
-    noise = gumbel_noise(torch.tensor([seed]), torch.tensor([position]), vocabulary)
-    torch.testing.assert_close(noise[0].double(), -torch.log(-torch.log1p(-uniform)), atol=1e-4, rtol=1e-4)
+    for purpose in Purpose:
+        row_seed = splitmix64(seed, 1 + purpose)[purpose]
+        state = splitmix64(row_seed + (position - 1) * 0x9E3779B97F4A7C15 & MASK_64, 1)[0]
+        expected = torch.tensor([((bits >> 11) + 0.5) * 2.0**-53 for bits in splitmix64(state, vocabulary)]).double()
+        arguments = (torch.tensor([seed]), torch.tensor([position]), torch.arange(vocabulary), purpose)
+        torch.testing.assert_close(uniform(*arguments)[0].double(), expected, atol=1e-7, rtol=1e-5)
+        gumbel = -torch.log(-torch.log1p(-expected))
+        torch.testing.assert_close(gumbel_noise(*arguments)[0].double(), gumbel, atol=1e-4, rtol=1e-4)
 
 
-def test_next_positions_and_seeds_draw_anew() -> None:
-    noise = gumbel_noise(torch.tensor([1, 1, 2]), torch.tensor([7, 8, 7]), 1000)
-    assert not noise[0].equal(noise[1])
-    assert not noise[0].equal(noise[2])
-    assert abs(float(torch.corrcoef(noise)[0, 1])) < 0.15
-    assert abs(float(torch.corrcoef(noise)[0, 2])) < 0.15
+def test_next_positions_seeds_and_purposes_draw_anew() -> None:
+    tokens = torch.arange(1000)
+    noise = gumbel_noise(torch.tensor([1, 1, 2]), torch.tensor([7, 8, 7]), tokens)
+    guess = gumbel_noise(torch.tensor([1]), torch.tensor([7]), tokens, Purpose.DRAFT)
+    for other in (noise[1], noise[2], guess[0]):
+        assert abs(float(torch.corrcoef(torch.stack([noise[0], other]))[0, 1])) < 0.15
+
+
+def test_the_noise_of_a_token_is_the_same_among_few_candidates() -> None:
+    seeds, positions = torch.tensor([3, 4]), torch.tensor([9, 9])
+    whole = gumbel_noise(seeds, positions, torch.arange(100))
+    some = torch.tensor([[5, 17, 99], [0, 1, 50]])
+    assert gumbel_noise(seeds, positions, some).equal(whole.gather(-1, some))
