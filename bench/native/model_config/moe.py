@@ -47,7 +47,8 @@ def read_qwen3_moe(fields: JsonObject, layers: int) -> MoeConfig:
     if not isinstance(dense, list) or not all(isinstance(index, int) for index in dense):
         raise InputError(f"mlp_only_layers = {dense!r}", where=fields.path, allowed="a list of layer numbers")
     return MoeConfig(
-        **_experts(fields, "num_experts"),
+        # Qwen's own files say num_experts, those that transformers 5 saves num_local_experts.
+        **_experts(fields, "num_experts" if fields.get("num_experts", None) is not None else "num_local_experts"),
         expert_intermediate=fields.integer("moe_intermediate_size"),
         scoring="softmax",
         normalise_top_k=fields.flag("norm_topk_prob", False),

@@ -11,13 +11,18 @@ from torch import Tensor
 from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models import llama, qwen3
+from bench.native.models import gpt_oss, llama, qwen3, qwen3_moe
 from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.operations import Operations
 from bench.native.random_weights import RandomWeights
-from bench.native.weights import WeightFiles
+from bench.native.weights import WeightFiles, WeightSource
 
-_READ_LAYER = {"llama": llama.read_layer, "qwen3": qwen3.read_layer}
+_READ_LAYER = {
+    "llama": llama.read_layer,
+    "qwen3": qwen3.read_layer,
+    "qwen3_moe": qwen3_moe.read_layer,
+    "gpt_oss": gpt_oss.read_layer,
+}
 
 
 class Model(Protocol):
@@ -44,15 +49,11 @@ class Model(Protocol):
 def load_model(folder: Path, target: Target, registry: Registry, random_seed: int | None = None) -> Decoder:
     """The model of a Hugging Face folder where `target` says, with its operations resolved by `registry`.
 
-    With `random_seed` its weights are made from that, and only its configuration is read. Raises InputError for a folder
-    that is not a whole model of a known family, naming file, tensor and what was expected.
+    With `random_seed` its weights are made from that, and only its configuration is read. Raises InputError for a
+    folder that is not a whole model of a known family, naming file, tensor and what was expected.
     """
     config = ModelConfig.from_folder(folder)
-    files: WeightFiles | RandomWeights
-    if random_seed is None:
-        files = WeightFiles(folder, target.device, target.dtype)
-    else:
-        files = RandomWeights(random_seed, target.device, target.dtype)
+    files = _weights(folder, target, random_seed)
     matrix = (config.vocabulary, config.hidden)
     embedding = files.read({"model.embed_tokens.weight": matrix})
     operations = Operations.resolve(registry, target)
@@ -67,3 +68,9 @@ def load_model(folder: Path, target: Target, registry: Registry, random_seed: in
     )
     cache_shape = CacheShape(config.layers, config.kv_heads, config.head_dim, config.head_dim)
     return Decoder(config, weights, operations, cache_shape, files.bytes_read)
+
+
+def _weights(folder: Path, target: Target, random_seed: int | None) -> WeightSource:
+    if random_seed is None:
+        return WeightFiles(folder, target.device, target.dtype)
+    return RandomWeights(random_seed, target.device, target.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neokernels.linear import Linear
 from neokernels.rope_kv_write import QkNorm
+from torch import Tensor
 
 from bench.native.model_config import ModelConfig
 from bench.native.models.attention import GroupedQueryAttention
@@ -33,7 +34,12 @@ def with_norms(
 
 
 def read_attention(
-    source: WeightSource, config: ModelConfig, index: int, operations: Operations, qk_norm: QkNorm | None
+    source: WeightSource,
+    config: ModelConfig,
+    index: int,
+    operations: Operations,
+    qk_norm: QkNorm | None,
+    sinks: Tensor | None = None,
 ) -> GroupedQueryAttention:
     attention = f"model.layers.{index}.self_attn"
     query, key_value = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
@@ -45,6 +51,8 @@ def read_attention(
         out=read_projection(source, operations, out, query, config.attention_bias),
         qk_norm=qk_norm,
         scale=config.head_dim**-0.5,
+        window=config.windows[index],
+        sinks=sinks,
     )
 
 

@@ -1,115 +1,27 @@
 """The native model against transformers in fp32: the same logits and greedy tokens, however a step is composed.
 
-Three small random models cover what the two families differ in; the committed tiny model is the fourth. The loop here
-is the least that can drive a model: it gives every request its own blocks, out of order, and steps what it is told to.
+The loop here is the least that can drive a model: it gives every request its own blocks, out of order, and steps what
+it is told to.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import torch
-from neokernels.registry import Registry, Target
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import PreTrainedModel
 
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.kv_pool import KvPool
-from bench.native.models import Model, load_model
+from bench.native.models import Model
 
 CPU = torch.device("cpu")
-TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"
 BLOCK_TOKENS = 4
 NEW_TOKENS = 64
 PROMPT_LENGTHS = (1, 3, 4, 17, 40, 61, 90, 128)
-SHAPE = {
-    "vocab_size": 512,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "initializer_range": 0.3,
-}
-
-
-def llama_scaled() -> LlamaForCausalLM:
-    """Llama 3.1's rotary scaling, with bounds so short that the prompts reach past them; biases everywhere."""
-    return LlamaForCausalLM(
-        LlamaConfig(
-            **SHAPE,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            attention_bias=True,
-            mlp_bias=True,
-            rope_parameters={
-                "rope_type": "llama3",
-                "rope_theta": 10000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 32,
-            },
-        )
-    )
-
-
-def llama_grouped() -> LlamaForCausalLM:
-    return LlamaForCausalLM(
-        LlamaConfig(**SHAPE, num_attention_heads=8, num_key_value_heads=2, head_dim=24, tie_word_embeddings=False)
-    )
-
-
-def qwen3_tied() -> Qwen3ForCausalLM:
-    return Qwen3ForCausalLM(
-        Qwen3Config(**SHAPE, num_attention_heads=6, num_key_value_heads=3, head_dim=16, tie_word_embeddings=True)
-    )
-
-
-def randomise_vectors(model: PreTrainedModel) -> None:
-    """Norm weights start as ones and biases as zeros; a mix-up of either would not be seen."""
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 1:
-            parameter.data = torch.randn_like(parameter) * 0.2 + (0 if name.endswith("bias") else 1)
-
-
-RANDOM_MODELS: dict[str, Callable[[], PreTrainedModel]] = {
-    "llama-scaled": llama_scaled,
-    "llama-grouped": llama_grouped,
-    "qwen3-tied": qwen3_tied,
-}
-
-
-@pytest.fixture(scope="module", params=[*RANDOM_MODELS, "tiny"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "tiny":
-        return TINY
-    torch.manual_seed(7)
-    model = RANDOM_MODELS[request.param]()
-    randomise_vectors(model)
-    path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path, max_shard_size="100KB")
-    assert len(list(path.glob("*.safetensors"))) > 1
-    return path
-
-
-@pytest.fixture(scope="module")
-def oracle(folder: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return load_model(folder, Target(CPU, torch.float32), Registry())
 
 
 @pytest.fixture(scope="module")
