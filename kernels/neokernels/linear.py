@@ -1,17 +1,30 @@
-"""A dense projection whose weight is prepared once, for whatever reads it fastest.
+"""A projection whose weight is prepared once, for whatever reads it fastest, in the format it is kept in.
 
 y = x Wᵀ + b
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from neokernels.registry import Implementation, Operation, Target
+from neokernels.formats import mxfp4, nvfp4
+from neokernels.linear_quantised import (
+    Fp8Linear,
+    Int8Linear,
+    Multiply,
+    PackedInt8Linear,
+    ScaledFp8Linear,
+    WeightOnlyLinear,
+    without_packed_int8,
+    without_scaled_product,
+)
+from neokernels.registry import Implementation, Operation, Refuses, Target, WeightFormat, any_of, promises_nothing
+from neokernels.row_tiles import linear_in_tiles
 
 
 class Linear(Protocol):
@@ -28,14 +41,15 @@ class Linear(Protocol):
 class DenseLinear:
     """The reference: torch's own projection over the weight as it is, which is not copied."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, multiply: Multiply = linear) -> None:
         """weight [N, K]; bias [N] or None."""
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self._weight = weight
         self._bias = bias
+        self._multiply = multiply
 
     def __call__(self, x: Tensor) -> Tensor:
-        return linear(x, self._weight, self._bias)
+        return self._multiply(x, self._weight, self._bias)
 
 
 class OneDnnLinear:
@@ -52,23 +66,40 @@ class OneDnnLinear:
         return y
 
 
-def _not_dense(target: Target) -> str | None:
-    return None if target.weight_format == "dense" else f"keeps weights dense, not in {target.weight_format}"
+def keeps(weight_format: WeightFormat) -> Refuses:
+    """The requirement of an implementation that keeps weights in one format."""
+
+    def refuses(target: Target) -> str | None:
+        if target.weight_format == weight_format:
+            return None
+        return f"keeps weights in {weight_format}, not in {target.weight_format}"
+
+    return refuses
 
 
 def _without_onednn(target: Target) -> str | None:
     if target.device.type != "cpu" or target.dtype != torch.float32:
         return "serves float32 on a CPU only"
-    if target.numerics != "fast":
-        return "promises nothing of one row when others change"
-    return _not_dense(target) or (
-        None if hasattr(torch.ops.mkldnn, "_linear_pointwise") else "torch was built without oneDNN"
-    )
+    return None if hasattr(torch.ops.mkldnn, "_linear_pointwise") else "torch was built without oneDNN"
 
+
+_Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
+_Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
 prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
-    Implementation("onednn", OneDnnLinear, refuses=_without_onednn),
-    Implementation("reference", DenseLinear, refuses=_not_dense),
+    Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn)),
+    Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
+    Implementation("fixed_tiles", partial(DenseLinear, multiply=linear_in_tiles), keeps("dense")),
+    Implementation("int8_packed", PackedInt8Linear, any_of(keeps("int8"), promises_nothing, without_packed_int8)),
+    Implementation("int8_reference", Int8Linear, any_of(keeps("int8"), promises_nothing)),
+    Implementation("int8_fixed_tiles", partial(Int8Linear, multiply=linear_in_tiles), keeps("int8")),
+    Implementation("fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product)),
+    Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
+    Implementation("fp8_fixed_tiles", partial(Fp8Linear, multiply=linear_in_tiles), keeps("fp8")),
+    Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
+    Implementation("mxfp4_fixed_tiles", partial(_Mxfp4Linear, multiply=linear_in_tiles), keeps("mxfp4")),
+    Implementation("nvfp4_reference", _Nvfp4Linear, any_of(keeps("nvfp4"), promises_nothing)),
+    Implementation("nvfp4_fixed_tiles", partial(_Nvfp4Linear, multiply=linear_in_tiles), keeps("nvfp4")),
 )
 """Weight and bias in, a `Linear` out."""

@@ -39,9 +39,27 @@ class Target:
     """Of the KV cache; None is `dtype`."""
 
 
+Refuses = Callable[[Target], str | None]
+"""Why an implementation cannot run on a target; None when it can."""
+
+
 def anywhere(target: Target) -> str | None:  # noqa: ARG001 - the signature of every requirement
     """The requirement of an implementation that needs nothing."""
     return None
+
+
+def promises_nothing(target: Target) -> str | None:
+    """The requirement of an implementation whose bits for one row may change with the others."""
+    return None if target.numerics == "fast" else "promises nothing of one row when others change"
+
+
+def any_of(*requirements: Refuses) -> Refuses:
+    """Refuses where any of `requirements` does, for the reason of the first."""
+
+    def refuses(target: Target) -> str | None:
+        return next((reason for reason in (requirement(target) for requirement in requirements) if reason), None)
+
+    return refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +68,7 @@ class Implementation(Generic[P, T]):
 
     name: str
     function: Callable[P, T]
-    refuses: Callable[[Target], str | None] = anywhere
-    """Why it cannot run on a target; None when it can."""
+    refuses: Refuses = anywhere
     graphs: GraphSupport = "always"
 
 

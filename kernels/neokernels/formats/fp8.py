@@ -1,0 +1,57 @@
+"""Rows of 8-bit floating point (e4m3) with one scale each: output channels of a weight, tokens of an activation.
+
+s = max_k |x_k| / 448,  q_k = e4m3(x_k / s),  x_k ≈ s · q_k
+
+448 is the largest e4m3. Rounding is to nearest, ties to even: |x − s·q| is at most 2⁻⁴·|x| where |x| is at least s·2⁻⁶,
+and s·2⁻¹⁰ below. A row of zeros has scale 1; a row that holds NaN or an infinity is NaN throughout. Source:
+Micikevicius et al. 2022 (arXiv:2209.05433) §3, whose e4m3 has no infinity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neokernels.formats.magnitude import SMALLEST_SCALE, largest_magnitude
+
+E4M3 = torch.float8_e4m3fn
+LARGEST = 448.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fp8Rows:
+    values: Tensor
+    """[..., N, K] float8_e4m3fn."""
+    scales: Tensor
+    """[..., N, 1] float32."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.scales.nbytes
+
+
+def quantise(weight: Tensor) -> Fp8Rows:
+    """weight [..., N, K] of any floating dtype. Raises NotFiniteError."""
+    return _scaled(weight, largest_magnitude(weight))
+
+
+def quantise_activations(x: Tensor) -> Fp8Rows:
+    """x [T, K]: as `quantise`, but a row that is not finite becomes NaN, so that only its request fails."""
+    return _scaled(x, x.abs().amax(-1, keepdim=True).float())
+
+
+def dequantise(rows: Fp8Rows, dtype: torch.dtype) -> Tensor:
+    """[..., N, K] in `dtype`."""
+    return (rows.values.float() * rows.scales).to(dtype)
+
+
+def saturated(x: Tensor) -> Tensor:
+    """x as e4m3 with scale 1: beyond ±448 it is ±448; NaN stays NaN."""
+    return x.clamp(-LARGEST, LARGEST).to(E4M3)
+
+
+def _scaled(x: Tensor, largest: Tensor) -> Fp8Rows:
+    scales = torch.where(largest == 0, 1.0, (largest / LARGEST).clamp_min(SMALLEST_SCALE))
+    return Fp8Rows(saturated(x / scales), scales)
