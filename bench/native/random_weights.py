@@ -3,9 +3,9 @@
 Matrices are normal with variance 1/columns, norms are one and other vectors zero, so that each layer hands on what it
 gets at about the size it got it: no activation overflows, however deep the model.
 
-The numbers repeat a tile. A step moves and multiplies the same bytes whatever they say, and fresh numbers would take a
-CPU minutes where the tile takes seconds; its length is prime, so no two rows of a matrix are alike. What does depend on
-the numbers is not a trained model's: experts are chosen about evenly, and drafts are accepted almost never.
+The numbers repeat a tile. A step moves and multiplies the same bytes whatever they say, and a CPU copies the tile tens
+of times faster than it draws fresh numbers. The tile's length is prime, so no two rows of a matrix are alike. What does
+depend on the numbers is not a trained model's: which experts are chosen, and how many drafted tokens are right.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class RandomWeights:
                 self._fill(part, name)
         self.bytes_read += stacked.nbytes
         return stacked
+
+    def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A tensor of `shape`, dense as all the others."""
+        return self.read({name: shape})
 
     def _fill(self, part: Tensor, name: str) -> None:
         """Copy the scaled tile over `part` as often as it fits, beginning at a place of the name's own."""
