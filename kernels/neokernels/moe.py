@@ -11,20 +11,32 @@ Sources: Shazeer et al. 2017 (arXiv:1701.06538) §2; the order of softmax and to
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from neokernels.linear import Linear, prepare_linear
 from neokernels.registry import Implementation, Operation
-from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
+from neokernels.silu_mul import SwigluClamp
 
 NO_EXPERT = -1
 """The id of an expert that a row does not go to."""
 
 PrepareLinear = Callable[[Tensor, Tensor | None], Linear]
-PrepareExperts = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, SwigluClamp | None, PrepareLinear], "Experts"]
+
+
+class ExpertWeights(NamedTuple):
+    """All experts of a layer, stacked."""
+
+    gate_up: Tensor
+    """[E, 2·I, H], the gate's I rows first."""
+    down: Tensor
+    """[E, H, I]."""
+    gate_up_bias: Tensor | None = None
+    """[E, 2·I]."""
+    down_bias: Tensor | None = None
+    """[E, H]."""
 
 
 class Experts(Protocol):
@@ -54,23 +66,21 @@ class ExpertLoop:
 
     def __init__(
         self,
-        gate_up: Tensor,
-        down: Tensor,
-        gate_up_bias: Tensor | None,
-        down_bias: Tensor | None,
-        clamp: SwigluClamp | None,
+        weights: ExpertWeights,
+        clamp: SwigluClamp | None,  # noqa: ARG002 - of those that compute all in one
+        activate: Callable[[Tensor], Tensor],
         prepare: PrepareLinear,
     ) -> None:
-        """gate_up [E, 2·I, H], the gate's I rows first; down [E, H, I]; their biases [E, 2·I] and [E, H] or None.
+        """`activate` is the gated activation with its clamp, and `prepare` readies one projection of one expert.
 
-        `clamp` bounds the activation; None is plain SwiGLU. `prepare` readies a projection that goes by itself.
+        An implementation that computes all in one takes the `clamp` and neither of the two.
         """
-        self._gate_up = _prepared(gate_up, gate_up_bias, prepare)
-        self._down = _prepared(down, down_bias, prepare)
-        self._clamp = clamp
+        self._gate_up = _prepared(weights.gate_up, weights.gate_up_bias, prepare)
+        self._down = _prepared(weights.down, weights.down_bias, prepare)
+        self._activate = activate
         self.nbytes = sum(linear.nbytes for linear in (*self._gate_up, *self._down))
         self.bytes_per_expert = self.nbytes // len(self._down)
-        self.touched = torch.zeros((), dtype=torch.int64, device=down.device)
+        self.touched = torch.zeros((), dtype=torch.int64, device=weights.down.device)
 
     def __call__(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         sorted_ids, order = expert_ids.flatten().sort(stable=True)
@@ -88,18 +98,15 @@ class ExpertLoop:
         self.touched += sum(count > 0 for count in by_expert[1:])
         return total.to(x.dtype)
 
-    def _activate(self, gate_up: Tensor) -> Tensor:
-        return silu_mul_reference(gate_up) if self._clamp is None else clamped_swiglu_reference(gate_up, self._clamp)
-
 
 def _prepared(weight: Tensor, bias: Tensor | None, prepare: PrepareLinear) -> tuple[Linear, ...]:
     biases = [None] * len(weight) if bias is None else bias.unbind()
     return tuple(prepare(*pair) for pair in zip(weight.unbind(), biases, strict=True))
 
 
-prepare_experts: Operation[
-    [Tensor, Tensor, Tensor | None, Tensor | None, SwigluClamp | None, PrepareLinear], Experts
-] = Operation("experts", Implementation("loop", ExpertLoop, graphs="never"))
+prepare_experts: Operation[[ExpertWeights, SwigluClamp | None, Callable[[Tensor], Tensor], PrepareLinear], Experts] = (
+    Operation("experts", Implementation("loop", ExpertLoop, graphs="never"))
+)
 """What `ExpertLoop` takes in, `Experts` out."""
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from neokernels.cpu import library, rows
 from neokernels.registry import Implementation, Operation
 
 
@@ -40,4 +41,9 @@ def clamped_swiglu_reference(gate_up: Tensor, clamp: SwigluClamp) -> Tensor:
     return gate * torch.sigmoid(clamp.alpha * gate) * (up + 1)
 
 
-silu_mul = Operation("silu_mul", Implementation("reference", silu_mul_reference))
+silu_mul = Operation(
+    "silu_mul",
+    Implementation("cpu", rows.silu_mul, library.refuses),
+    Implementation("reference", silu_mul_reference),
+)
+clamped_swiglu = Operation("clamped_swiglu", Implementation("reference", clamped_swiglu_reference))

@@ -7,7 +7,7 @@ dense and transposed the way transformers saves them.
 from __future__ import annotations
 
 import torch
-from neokernels.moe import Experts
+from neokernels.moe import Experts, ExpertWeights
 from neokernels.silu_mul import SwigluClamp
 from torch import Tensor
 
@@ -36,14 +36,14 @@ def _read_experts(
     source: WeightSource, config: ModelConfig, moe: MoeConfig, name: str, operations: Operations
 ) -> Experts:
     experts, hidden, intermediate = moe.experts, config.hidden, moe.expert_intermediate
-    return operations.prepare_experts(
+    weights = ExpertWeights(
         _gate_first(_read_stack(source, config, f"{name}.gate_up_proj", (experts, 2 * intermediate, hidden))),
         _read_stack(source, config, f"{name}.down_proj", (experts, hidden, intermediate)).contiguous(),
         _gate_first(source.read({f"{name}.gate_up_proj_bias": (experts, 2 * intermediate)})),
         source.read({f"{name}.down_proj_bias": (experts, hidden)}),
-        None if moe.swiglu_limit is None else SwigluClamp(moe.swiglu_alpha, moe.swiglu_limit),
-        operations.prepare_linear,
     )
+    clamp = None if moe.swiglu_limit is None else SwigluClamp(moe.swiglu_alpha, moe.swiglu_limit)
+    return operations.prepare_experts(weights, clamp)
 
 
 def _read_stack(source: WeightSource, config: ModelConfig, name: str, shape: tuple[int, int, int]) -> Tensor:

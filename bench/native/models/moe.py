@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from neokernels.linear import Linear
-from neokernels.moe import NO_EXPERT, Experts
+from neokernels.moe import NO_EXPERT, Experts, ExpertWeights
 from torch import Tensor
 
 from bench.native.model_config import ModelConfig, MoeConfig
@@ -72,11 +72,7 @@ def read_experts(
         }
     )
     down = source.read({f"{expert}.down_proj.weight": (hidden, intermediate) for expert in one_by_one})
-    return operations.prepare_experts(
-        gate_up.view(moe.experts, 2 * intermediate, hidden),
-        down.view(moe.experts, hidden, intermediate),
-        None,
-        None,
-        None,
-        operations.prepare_linear,
+    weights = ExpertWeights(
+        gate_up.view(moe.experts, 2 * intermediate, hidden), down.view(moe.experts, hidden, intermediate)
     )
+    return operations.prepare_experts(weights, clamp=None)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from neokernels.embedding import embedding
 from neokernels.linear import prepare_linear
-from neokernels.moe import PrepareExperts, PrepareLinear, prepare_experts, prepare_router, route_softmax
+from neokernels.moe import Experts, ExpertWeights, PrepareLinear, prepare_experts, prepare_router, route_softmax
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
 from neokernels.rope_kv_write import QkNorm, rope_kv_write
-from neokernels.silu_mul import silu_mul
+from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
 from torch import Tensor
 
 
@@ -21,7 +21,7 @@ from torch import Tensor
 class Operations:
     """One implementation an operation; what each computes stands in its file in `neokernels`.
 
-    What only some families use is a property: it is resolved when a layer asks for it, so that nothing stands in the
+    What only some families use is resolved when a layer asks for it, while it is read, so that nothing stands in the
     record that the model does not call.
     """
 
@@ -57,6 +57,9 @@ class Operations:
     def route_softmax(self) -> Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]:
         return self.registry.resolve(route_softmax, self.target)
 
-    @cached_property
-    def prepare_experts(self) -> PrepareExperts:
-        return self.registry.resolve(prepare_experts, self.target)
+    def prepare_experts(self, weights: ExpertWeights, clamp: SwigluClamp | None) -> Experts:
+        """The experts of a layer; their activation is SwiGLU, bounded by `clamp` unless it is None."""
+        prepare, activate = self.registry.resolve(prepare_experts, self.target), self.silu_mul
+        if clamp is not None:
+            activate = partial(self.registry.resolve(clamped_swiglu, self.target), clamp=clamp)
+        return prepare(weights, clamp, activate, self.prepare_linear)
