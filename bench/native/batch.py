@@ -35,7 +35,7 @@ class HostBatch:
     """A step as the host lays it out: plain arrays that can be padded, sent elsewhere or copied to a device."""
 
     token_ids: NDArray[np.int64]
-    """[T]."""
+    """[T]. Below 0 it is −1 − row: the newest token of the request at that row, which only the device knows yet."""
     positions: NDArray[np.int64]
     """[T]."""
     cache_slots: NDArray[np.int64]
@@ -104,21 +104,25 @@ class HostBatch:
             padding_tokens=self.padding_tokens + fill,
         )
 
-    def on(self, device: torch.device) -> Batch:
-        """The same step as tensors on `device`."""
-        live_tokens = len(self.token_ids) - self.padding_tokens
+    def on(self, device: torch.device, newest: Tensor | None = None) -> Batch:
+        """The same step as tensors on `device`. newest [rows] int64: the newest token of each request, by its row."""
+        cache_slots = _on_device(self.cache_slots, device)
         return Batch(
-            token_ids=torch.from_numpy(self.token_ids).to(device),
-            positions=torch.from_numpy(self.positions).to(device),
-            cache_slots=torch.from_numpy(self.cache_slots).to(device),
-            logit_rows=torch.from_numpy(self.logit_rows).to(device),
-            layout=PagedLayout(
-                query_lens=tuple(self.query_lens.tolist()),
-                context_lens=tuple(self.context_lens.tolist()),
-                block_tables=torch.from_numpy(self.block_tables).to(device),
-                block_tokens=self.block_tokens,
-            ),
-            live_rows=torch.arange(len(self.token_ids), device=device) < live_tokens if self.padding_tokens else None,
+            token_ids=known_tokens(_on_device(self.token_ids, device), newest),
+            positions=_on_device(self.positions, device),
+            cache_slots=cache_slots,
+            logit_rows=_on_device(self.logit_rows, device),
+            layout=self.layout_on(device),
+            live_rows=cache_slots >= 0 if self.padding_tokens else None,
+        )
+
+    def layout_on(self, device: torch.device) -> PagedLayout:
+        """Where its queries and contexts lie, with tensors on `device`."""
+        return PagedLayout(
+            query_lens=tuple(self.query_lens.tolist()),
+            context_lens=tuple(self.context_lens.tolist()),
+            block_tables=_on_device(self.block_tables, device),
+            block_tokens=self.block_tokens,
         )
 
 
@@ -138,6 +142,17 @@ class Batch:
     """Tokens of each request in this step, and in the cache after it."""
     live_rows: Tensor | None = None
     """[T] bool: false where a row only fills a step up to the size of a graph; None when every row counts."""
+
+
+def known_tokens(token_ids: Tensor, newest: Tensor | None) -> Tensor:
+    """`token_ids` [T] with those that only the device knows filled in."""
+    return token_ids if newest is None else torch.where(token_ids < 0, newest[-1 - token_ids], token_ids)
+
+
+def _on_device(values: NDArray[np.int64] | NDArray[np.int32], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(values)
+    # Out of pinned memory the device takes its copy when its turn comes, and the host does not wait for it.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _last_rows(ends: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

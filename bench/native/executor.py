@@ -83,7 +83,8 @@ class _InLine:
 class _Thread:
     def __init__(self) -> None:
         self._timeline = _Timeline()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        # How many threads torch may use is asked for thread by thread.
+        self._thread = ThreadPoolExecutor(1, "device", torch.set_num_threads, (torch.get_num_threads(),))
 
     def launch(self, work: Work, work_since_ns: int) -> Pending:
         return self._thread.submit(self._timeline.run, work, work_since_ns)

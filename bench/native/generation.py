@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +54,20 @@ class Generation:
         self._thinking_tokens = submit.thinking_tokens
         self._tags = tags
         self._thinking = tags.left_open_by(submit.prompt_ids)
-        self._token_ids = submit.prompt_ids
+        self._placed: tuple[int, int] | None = None
+        self.token_ids = submit.prompt_ids
+        """The prompt and all that is known of the output."""
 
-    def pending_ids(self, tokens: int) -> array[int]:
-        """The next `tokens` tokens to compute."""
-        start = self.request.computed
-        return self._token_ids[start : start + tokens]
+    @property
+    def output_tokens(self) -> int:
+        """Tokens of the output that are known."""
+        return len(self.token_ids) - self.request.prompt_tokens
+
+    def placed_anew(self) -> bool:
+        """Whether the request has started, or started again after a preemption, since this was last asked."""
+        placed = (self.request.row, self.request.preemptions)
+        anew, self._placed = placed != self._placed, placed
+        return anew
 
     def append(self, token_id: int) -> TokenKind:
         """Take the next token of the output and say what it is.
@@ -68,10 +75,9 @@ class Generation:
         When EOS is ignored the model's tags mean nothing and the declared count decides; otherwise everything from the
         opening tag to the closing one, both included, is thinking.
         """
-        self._token_ids.append(token_id)
+        self.token_ids.append(token_id)
         if self.ignore_eos:
-            said = len(self._token_ids) - self.request.prompt_tokens
-            return "thinking" if said <= self._thinking_tokens else "answer"
+            return "thinking" if self.output_tokens <= self._thinking_tokens else "answer"
         self._thinking = self._thinking or token_id == self._tags.opening
         kind: TokenKind = "thinking" if self._thinking else "answer"
         if token_id == self._tags.closing:

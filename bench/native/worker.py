@@ -113,7 +113,8 @@ class _Worker:
         while self._apply_commands():
             result = self._core.step()
             self._send_update(result.tokens, result.ended)
-            self._rows.append(result.row)
+            if result.row is not None:
+                self._rows.append(result.row)
             if time.monotonic_ns() - self._rows_sent_ns >= _ROWS_EVERY_NS:
                 self._send_rows()
         self._send_rows()
