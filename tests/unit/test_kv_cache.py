@@ -53,12 +53,3 @@ def test_every_block_is_free_or_owned_once_whatever_is_asked(
     for table in tables:
         allocator.release(table)
     assert allocator.free_blocks == blocks
-
-
-def test_the_integrity_check_sees_a_block_with_two_owners_and_a_lost_one() -> None:
-    allocator = BlockAllocator(blocks=3, block_tokens=1)
-    table = array("i")
-    allocator.extend(table, 1)
-    assert allocator.integrity_errors([table, table]) == ["block 0 has 2 owners"]
-    assert allocator.integrity_errors([]) == ["block 0 is lost"]
-    assert allocator.integrity_errors([array("i", [0, 7])]) == ["block 7 is outside the pool"]

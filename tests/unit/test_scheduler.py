@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.native.kv_cache import BlockAllocator
-from bench.native.policies import Policy, decode_first
+from bench.native.policies import DecodeFirst, Policy
 from bench.native.request import Request, Slice
 from bench.native.scheduler import Scheduler
 
@@ -40,7 +40,7 @@ class Run:
 
 def make(
     *,
-    policy: Policy = decode_first,
+    policy: Policy | None = None,
     blocks: int = 16,
     block_tokens: int = 4,
     step_tokens: int = 8,
@@ -49,16 +49,21 @@ def make(
 ) -> Run:
     allocator = BlockAllocator(blocks, block_tokens)
     return Run(
-        Scheduler(policy, allocator, step_tokens=step_tokens, max_running=max_running, max_context_tokens=context)
+        Scheduler(
+            policy or DecodeFirst(),
+            allocator,
+            step_tokens=step_tokens,
+            max_running=max_running,
+            max_context_tokens=context,
+        )
     )
 
 
-@pytest.mark.parametrize("policy", [decode_first])
 @given(ARRIVALS, STEP_TOKENS, st.integers(1, 6), st.integers(13, 30))
 def test_every_request_finishes_within_the_budget_and_no_block_is_lost(
-    policy: Policy, arrivals: list[tuple[int, int, int]], step_tokens: int, max_running: int, blocks: int
+    arrivals: list[tuple[int, int, int]], step_tokens: int, max_running: int, blocks: int
 ) -> None:
-    run = make(policy=policy, step_tokens=step_tokens, max_running=max_running, blocks=blocks)
+    run = make(step_tokens=step_tokens, max_running=max_running, blocks=blocks)
     requests = [Request(i, prompt, output) for i, (_, prompt, output) in enumerate(arrivals)]
     computed = dict.fromkeys(range(len(requests)), 0)
     for step in range(21 + sum(prompt + output for _, prompt, output in arrivals)):
