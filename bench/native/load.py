@@ -12,6 +12,7 @@ from neokernels.registry import Registry, Target
 from bench.core.errors import EngineError
 from bench.native.core import EngineCore
 from bench.native.device import DTYPES, accelerator_ids, free_bytes, is_out_of_memory, resolve_device, resolve_dtype
+from bench.native.executor import executor_for
 from bench.native.generation import ThinkTags
 from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
@@ -19,9 +20,11 @@ from bench.native.kv_pool import KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models import Model, load_model
 from bench.native.policies import make_policy
+from bench.native.runner import EagerRunner
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
+from bench.native.work import AttentionWork
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,19 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         "graph_mode": "none",
         "kernels": [asdict(choice) for choice in registry.choices],
     }
-    core = EngineCore(model, pool, scheduler, sampler, ThinkTags.from_folder(folder), device)
+    core = EngineCore(
+        runner=EagerRunner(model, pool, device),
+        scheduler=scheduler,
+        sampler=sampler,
+        executor=executor_for(device, overlap=settings.overlap),
+        attention_work=AttentionWork.of(config, model.cache_shape, dtype),
+        tags=ThinkTags.from_folder(folder),
+        vocabulary=config.vocabulary,
+        eos_ids=config.eos_ids,
+        overlap=settings.overlap,
+        max_running=settings.max_running,
+        device=device,
+    )
     return LoadedEngine(core, min(config.max_positions, pool_tokens), description)
 
 
