@@ -3,8 +3,8 @@
 X = 2^(⌊log₂ max |w|⌋ − 2),  p_i = e2m1(w_i / X),  w_i ≈ X · p_i
 
 2 is the exponent of the largest e2m1 (6 = 1.5 · 2²); what a block's largest exceeds 6X by is cut off. X is kept as
-e8m0: its exponent + 127. Source: OCP Microscaling Formats (MX) Specification v1.0 (2023) §5.3.3, §5.4.1 and §6.3. A block
-of zeros, which the specification leaves open, has the smallest X.
+e8m0: its exponent + 127. A block of zeros, which the specification leaves open, has the smallest X. Source: OCP
+Microscaling Formats (MX) Specification v1.0 (2023) §5.3.3, §5.4.1 and §6.3.
 """
 
 from __future__ import annotations

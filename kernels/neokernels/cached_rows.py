@@ -1,0 +1,29 @@
+"""Rows of a paged cache, written from what a step computed and read back for attention, whatever dtype it keeps.
+
+A float8 cache has scale 1: keys and values beyond ±448 are kept as ±448. That is what serving engines do by default
+where a checkpoint brings no scales; keys and values of trained models lie well inside.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neokernels.formats import fp8
+
+
+def write_rows(cache: Tensor, slots: Tensor, rows: Tensor) -> None:
+    """Put rows [S, heads, D] at slots [S] int64, none negative, of cache [blocks, block tokens, heads, D]."""
+    if cache.dtype == fp8.E4M3:
+        rows = fp8.saturated(rows).view(torch.uint8)
+        cache = cache.view(torch.uint8)  # which every operation on indices takes
+    cache.flatten(0, 1).index_copy_(0, slots, rows.to(cache.dtype))
+
+
+def read_rows(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
+    """[S, heads, D] in `dtype`: what lies at slots [S] int64 of cache [blocks, block tokens, heads, D]."""
+    if cache.dtype == fp8.E4M3:
+        rows = cache.view(torch.uint8).flatten(0, 1).index_select(0, slots).view(fp8.E4M3)
+    else:
+        rows = cache.flatten(0, 1).index_select(0, slots)
+    return rows.to(dtype)
