@@ -56,8 +56,8 @@ class PagedLayout:
     block_tables: Tensor
     """[R, most blocks] int32 block numbers; what lies beyond a request's context is never read."""
     block_tokens: int
-    fixed: DeviceLengths | None = None
-    """The buffers of a CUDA graph, filled anew for every replay."""
+    device_lengths: DeviceLengths | None = None
+    """The same on the device already: in a CUDA graph the buffers that every replay fills anew."""
     _tiles: dict[tuple[int | None, bool], tuple[_Tile, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -66,9 +66,9 @@ class PagedLayout:
 
     @cached_property
     def on_device(self) -> DeviceLengths:
-        """The lengths as tensors beside the block tables; `fixed`, or made on first use and shared by the layers."""
-        if self.fixed is not None:
-            return self.fixed
+        """The lengths as tensors beside the block tables, made on first use where they were not given."""
+        if self.device_lengths is not None:
+            return self.device_lengths
         starts, device = tuple(accumulate(self.query_lens, initial=0)), self.block_tables.device
         return DeviceLengths(
             torch.tensor(starts, dtype=torch.int32, device=device),
