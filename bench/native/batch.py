@@ -146,7 +146,9 @@ class Batch:
 
 def known_tokens(token_ids: Tensor, newest: Tensor | None) -> Tensor:
     """`token_ids` [T] with those that only the device knows filled in."""
-    return token_ids if newest is None else torch.where(token_ids < 0, newest[-1 - token_ids], token_ids)
+    if newest is None:
+        return token_ids
+    return torch.where(token_ids < 0, newest[(-1 - token_ids).clamp(min=0)], token_ids)
 
 
 def _on_device(values: NDArray[np.int64] | NDArray[np.int32], device: torch.device) -> Tensor:

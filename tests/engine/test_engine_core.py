@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,28 @@ from bench.native.messages import Submit
 from bench.native.models.decoder import Decoder
 from bench.native.settings import EngineSettings
 
+MakeSettings = Callable[..., EngineSettings]
 PROMPT = (5, 9, 200, 41, 77)
 OTHER_PROMPT = tuple(range(20, 60))
 
 
-def settings(**changes: Any) -> EngineSettings:
-    values: dict[str, Any] = {
-        "device": "cpu",
-        "threads": 1,
-        "max_running": 8,
-        "step_tokens": 16,
-        "block_tokens": 4,
-        "kv_cache_tokens": 2048,
-    }
-    return EngineSettings.of(NativeEngineSpec(**{**values, **changes}).model_dump(exclude={"kind"}))
+@pytest.fixture(params=[False, True], ids=["in-turn", "overlapped"])
+def settings(request: pytest.FixtureRequest) -> Callable[..., EngineSettings]:
+    """Every test holds whether or not steps overlap."""
+
+    def make(**changes: Any) -> EngineSettings:
+        values = {
+            "device": "cpu",
+            "threads": 1,
+            "max_running": 8,
+            "step_tokens": 16,
+            "block_tokens": 4,
+            "kv_cache_tokens": 2048,
+            "overlap": request.param,
+        }
+        return EngineSettings.of(NativeEngineSpec(**{**values, **changes}).model_dump(exclude={"kind"}))
+
+    return make
 
 
 def submit(id: int, prompt: Sequence[int], max_tokens: int, **changes: Any) -> Submit:
@@ -64,7 +72,8 @@ def run(core: EngineCore, submits: Sequence[Submit]) -> tuple[dict[int, Outcome]
             outcomes[one.id] = Outcome(reason="failed", error=str(refusal))
     while core.has_work:
         result = core.step()
-        rows.append(result.row)
+        if result.row is not None:
+            rows.append(result.row)
         for tokens in result.tokens:
             outcomes[tokens.id].token_ids += tokens.token_ids
             outcomes[tokens.id].kinds += [tokens.kind] * len(tokens.token_ids)
@@ -74,7 +83,9 @@ def run(core: EngineCore, submits: Sequence[Submit]) -> tuple[dict[int, Outcome]
     return outcomes, rows
 
 
-def test_an_answer_ends_at_eos_and_eos_is_its_last_token(small_model: Any, tmp_path: Path) -> None:
+def test_an_answer_ends_at_eos_and_eos_is_its_last_token(
+    small_model: Any, tmp_path: Path, settings: MakeSettings
+) -> None:
     whole = small_model.greedy(PROMPT, 12)
     ending = small_model.ending(tmp_path / "model", eos=whole[4])
     core = load_engine(ending.folder, settings()).core
@@ -84,7 +95,9 @@ def test_an_answer_ends_at_eos_and_eos_is_its_last_token(small_model: Any, tmp_p
     assert (tuple(outcomes[1].token_ids), outcomes[1].reason) == (whole, "length")
 
 
-def test_thinking_is_from_tag_to_tag_when_free_and_as_declared_when_pinned(small_model: Any, tmp_path: Path) -> None:
+def test_thinking_is_from_tag_to_tag_when_free_and_as_declared_when_pinned(
+    small_model: Any, tmp_path: Path, settings: MakeSettings
+) -> None:
     whole = small_model.greedy(PROMPT, 12)
     once = [index for index, token in enumerate(whole) if whole.count(token) == 1]
     opening, closing = once[1], once[-2]
@@ -96,7 +109,7 @@ def test_thinking_is_from_tag_to_tag_when_free_and_as_declared_when_pinned(small
     assert outcomes[1].kinds == ["thinking"] * 7 + ["answer"] * 5
 
 
-def test_logits_that_are_not_numbers_fail_their_request_alone(small_model: Any) -> None:
+def test_logits_that_are_not_numbers_fail_their_request_alone(small_model: Any, settings: MakeSettings) -> None:
     core = load_engine(small_model.folder, settings()).core
     poisoned = (*PROMPT, small_model.poison)
     outcomes, _ = run(core, [submit(0, PROMPT, 10), submit(1, poisoned, 10), submit(2, OTHER_PROMPT, 10)])
@@ -109,7 +122,7 @@ def test_logits_that_are_not_numbers_fail_their_request_alone(small_model: Any) 
     assert tuple(again[4].token_ids) == small_model.greedy(PROMPT, 10)
 
 
-def test_what_cannot_be_served_is_refused_by_kind(small_model: Any) -> None:
+def test_what_cannot_be_served_is_refused_by_kind(small_model: Any, settings: MakeSettings) -> None:
     core = load_engine(small_model.folder, settings(kv_cache_tokens=64)).core
     context = small_model.context_tokens
     submits = [
@@ -135,7 +148,7 @@ def test_what_cannot_be_served_is_refused_by_kind(small_model: Any) -> None:
 
 
 def test_a_step_that_runs_out_of_memory_fails_its_requests_and_the_engine_goes_on(
-    small_model: Any, monkeypatch: pytest.MonkeyPatch
+    small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
 ) -> None:
     core = load_engine(small_model.folder, settings(step_tokens=64)).core
     forward = Decoder.forward
@@ -153,7 +166,9 @@ def test_a_step_that_runs_out_of_memory_fails_its_requests_and_the_engine_goes_o
     assert tuple(outcomes[2].token_ids) == small_model.greedy(OTHER_PROMPT, 3)
 
 
-def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(small_model: Any) -> None:
+def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(
+    small_model: Any, settings: MakeSettings
+) -> None:
     core = load_engine(small_model.folder, settings()).core
     drawn = submit(0, PROMPT, 40, sampling=Sampling(1.0, 1 << 47))
     alone, _ = run(core, [drawn])
@@ -167,7 +182,7 @@ def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(sma
     assert tuple(alone[0].token_ids) != small_model.greedy(PROMPT, 40)
 
 
-def test_step_rows_account_for_every_token(small_model: Any) -> None:
+def test_step_rows_account_for_every_token(small_model: Any, settings: MakeSettings) -> None:
     core = load_engine(small_model.folder, settings()).core
     core.generate_first_token()
     _, rows = run(core, [submit(0, PROMPT, 6), submit(1, OTHER_PROMPT, 4)])
@@ -181,7 +196,7 @@ def test_step_rows_account_for_every_token(small_model: Any) -> None:
     assert {row.graph_key for row in rows} == {"eager"}
 
 
-def test_the_pool_is_sized_by_what_was_asked_or_by_what_can_be_used(small_model: Any) -> None:
+def test_the_pool_is_sized_by_what_was_asked_or_by_what_can_be_used(small_model: Any, settings: MakeSettings) -> None:
     asked = load_engine(small_model.folder, settings(kv_cache_tokens=30))
     assert asked.description["kv_pool"]["tokens"] == 32
     assert asked.max_context_tokens == 32
@@ -190,12 +205,14 @@ def test_the_pool_is_sized_by_what_was_asked_or_by_what_can_be_used(small_model:
     assert useful.max_context_tokens == small_model.context_tokens
 
 
-def test_weights_that_do_not_fit_are_told_with_both_sizes(small_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_do_not_fit_are_told_with_both_sizes(
+    small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
+) -> None:
     monkeypatch.setattr("bench.native.load.free_bytes", lambda device: 1000)
     with pytest.raises(EngineError, match=r"take about [\d,]+ bytes, but 1,000 are free on cpu"):
         load_engine(small_model.folder, settings())
 
 
-def test_a_pool_that_does_not_fit_is_told_with_both_sizes(small_model: Any) -> None:
+def test_a_pool_that_does_not_fit_is_told_with_both_sizes(small_model: Any, settings: MakeSettings) -> None:
     with pytest.raises(EngineError, match=r"needs [\d,]+ bytes, but [\d,]+ are free on cpu"):
         load_engine(small_model.folder, settings(kv_cache_tokens=1 << 42))
