@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from neokernels.formats import mxfp4
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from bench.native.json_file import JsonObject
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATING = ("F32", "BF16", "F16")
+_BYTES = ("U8",)
 
 
 class WeightSource(Protocol):
@@ -67,11 +69,31 @@ class WeightFiles:
         lengths = [shape[0] for shape in shapes.values()]
         stacked = torch.empty((sum(lengths), *inner), dtype=self._dtype, device=self._device)
         for part, (name, shape) in zip(torch.split(stacked, lengths), shapes.items(), strict=True):
-            part.copy_(self._stored(name, shape))
+            part.copy_(self._stored(name, shape, _FLOATING))
         self.bytes_read += stacked.nbytes
         return stacked
 
-    def _stored(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """As `WeightSource` says: `<name>_blocks` [..., blocks, bytes] and `<name>_scales` [..., blocks], uint8 each.
+
+        The tensor is made one row of its first dimension at a time.
+        """
+        *outer, columns = shape
+        if columns % mxfp4.BLOCK:
+            raise InputError(
+                f"tensor {name!r} has {columns} columns", where=self._listing, allowed=f"whole blocks of {mxfp4.BLOCK}"
+            )
+        blocks = columns // mxfp4.BLOCK
+        codes = self._stored(f"{name}_blocks", (*outer, blocks, mxfp4.BLOCK // 2), _BYTES)
+        scales = self._stored(f"{name}_scales", (*outer, blocks), _BYTES).view(torch.float8_e8m0fnu)
+        dense = torch.empty(shape, dtype=self._dtype, device=self._device)
+        for row, row_codes, row_scales in zip(dense, codes.flatten(-2), scales, strict=True):
+            weight = mxfp4.Mxfp4Weight(row_codes.to(self._device), row_scales.to(self._device), columns)
+            row.copy_(mxfp4.dequantise(weight, self._dtype))
+        self.bytes_read += dense.nbytes
+        return dense
+
+    def _stored(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> Tensor:
         """The tensor as it lies in its file."""
         expected = f"shape {list(shape)}"
         if name not in self._file_of:
@@ -80,10 +102,8 @@ class WeightFiles:
         found = self._handles[file].get_slice(name)
         if tuple(found.get_shape()) != shape:
             raise InputError(f"tensor {name!r} has shape {found.get_shape()}", where=file, allowed=expected)
-        if found.get_dtype() not in _FLOATING:
-            raise InputError(
-                f"tensor {name!r} is stored as {found.get_dtype()}", where=file, allowed=", ".join(_FLOATING)
-            )
+        if found.get_dtype() not in dtypes:
+            raise InputError(f"tensor {name!r} is stored as {found.get_dtype()}", where=file, allowed=", ".join(dtypes))
         stored: Tensor = self._handles[file].get_tensor(name)
         return stored
 

@@ -6,6 +6,7 @@ bound of a window and of a rotary scaling.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 from neokernels.registry import Registry, Target
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Mxfp4Config,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -137,6 +140,23 @@ def gpt_oss_sliding() -> PreTrainedModel:
     return gpt_oss(sliding_window=5, layer_types=["sliding_attention"] * 3, attention_bias=False, rope_parameters=yarn)
 
 
+def store_mxfp4(folder: Path) -> None:
+    """Put random codes and scales, of the layout OpenAI released, in the place of a gpt-oss folder's experts."""
+    rewrite = {
+        "quant_method": "mxfp4",
+        "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router"],
+    }
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": rewrite}))
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        blocks = (experts, outputs, inputs // 32)
+        tensors[f"{name}_blocks"] = torch.randint(0, 256, (*blocks, 16), dtype=torch.uint8)
+        tensors[f"{name}_scales"] = torch.randint(120, 124, blocks, dtype=torch.uint8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "llama-scaled": llama_scaled,
     "llama-grouped": llama_grouped,
@@ -145,6 +165,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3-moe-sparse": qwen3_moe_sparse,
     "gpt-oss-alternating": gpt_oss_alternating,
     "gpt-oss-sliding": gpt_oss_sliding,
+    "gpt-oss-mxfp4": gpt_oss,
 }
 
 
@@ -163,14 +184,20 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model = FAMILIES[request.param]()
     randomise_vectors(model)
     path = tmp_path_factory.mktemp(request.param)
-    model.save_pretrained(path, max_shard_size="100KB")
-    assert len(list(path.glob("*.safetensors"))) > 1
+    if request.param == "gpt-oss-mxfp4":
+        model.save_pretrained(path)
+        store_mxfp4(path)
+    else:
+        model.save_pretrained(path, max_shard_size="100KB")
+        assert len(list(path.glob("*.safetensors"))) > 1
     return path
 
 
 @pytest.fixture(scope="module")
 def oracle(folder: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    stored_mxfp4 = "quantization_config" in json.loads((folder / "config.json").read_text())
+    quantised = {"quantization_config": Mxfp4Config(dequantize=True)} if stored_mxfp4 else {}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **quantised).eval()
 
 
 @pytest.fixture(scope="module")
