@@ -78,6 +78,7 @@ class NativeEngine:
         self._ids = itertools.count()
         self._turns: dict[int, _Turn] = {}
         self._counters = Counters()
+        self._did: dict[str, Any] = {}
         self._lost: str | None = None
         self._stopping = False
         self.step_log = _StepLog()
@@ -140,8 +141,8 @@ class NativeEngine:
         return self._counters
 
     def describe(self) -> dict[str, Any]:
-        """What was resolved at start; empty before."""
-        return {"kind": "native", **self._ready.description} if self._ready else {}
+        """What was resolved at start, and what came of it; empty before."""
+        return {"kind": "native", **self._ready.description, "did": self._did} if self._ready else {}
 
     async def stop(self) -> StepLog:
         """Let the step in progress end, then the process; turns still open finish as cancelled."""
@@ -160,8 +161,9 @@ class NativeEngine:
         match report:
             case Update():
                 self._deliver(report)
-            case Rows(rows):
+            case Rows(rows, did):
                 self.step_log.extend(rows)
+                self._did = did
             case Ready():
                 self._resolve_start(report)
             case InputRefused(what, where, allowed):

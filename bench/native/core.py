@@ -6,10 +6,11 @@ request counts a token as soon as the step that makes it is launched, and learns
 
 from __future__ import annotations
 
+import os
 import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from bench.native.executor import Executor, Pending
 from bench.native.failures import Failure
 from bench.native.generation import Generation, ThinkTags
 from bench.native.messages import Ended, Submit, Tokens
+from bench.native.prefix_cache import extend_hashes
 from bench.native.request import Slice
 from bench.native.runner import Runner
 from bench.native.sampler import Sampler
@@ -68,6 +70,7 @@ class EngineCore:
         tags: ThinkTags,
         vocabulary: int,
         eos_ids: Sequence[int],
+        prefix_cache: bool,
         overlap: bool,
         max_running: int,
         device: torch.device,
@@ -80,6 +83,8 @@ class EngineCore:
         self._tags = tags
         self._vocabulary = vocabulary
         self._eos_ids = frozenset(eos_ids)
+        # Drawn anew by every engine: what one run left is unknown to the next.
+        self._prefix_salt = os.urandom(16) if prefix_cache else None
         self._overlap = overlap
         self._newest = torch.zeros(max_running, dtype=torch.int64, device=device)
         """The newest token of each request, by its row: the next step may need it before the host knows it."""
@@ -102,11 +107,12 @@ class EngineCore:
             output_tokens=self._output_tokens,
             kv_blocks_used=self._scheduler.blocks.used_blocks,
             kv_blocks_total=self._scheduler.blocks.blocks,
+            preemptions=self._scheduler.stats().preemptions,
         )
 
     def statistics(self) -> dict[str, Any]:
         """What the axes of the configuration did so far, warm-up included, in plain values."""
-        return {"discarded_tokens": self._discarded_tokens}
+        return {"scheduler": asdict(self._scheduler.stats()), "discarded_tokens": self._discarded_tokens}
 
     def add(self, submit: Submit) -> Failure | None:
         """Take a request, or say why it can never be served."""
@@ -116,6 +122,7 @@ class EngineCore:
             if not self.has_work:
                 self._work_since_ns = time.monotonic_ns()
             self._generations[submit.id] = generation
+            self._hash_blocks(generation)
         return refusal
 
     def remove(self, request_id: int, *, failed: bool = False) -> None:
@@ -240,7 +247,14 @@ class EngineCore:
                 self.remove(request_id)
                 ended.append(Ended(request_id, reason, None, generation.request.cached_tokens))
                 return len(said) - place - 1
+        self._hash_blocks(generation)
         return 0
+
+    def _hash_blocks(self, generation: Generation) -> None:
+        """Name the blocks that the known tokens of a request have filled since, for the prefix cache to find."""
+        if self._prefix_salt is not None:
+            block_tokens = self._runner.block_tokens
+            extend_hashes(generation.request.block_hashes, generation.token_ids, block_tokens, self._prefix_salt)
 
     def _fail(self, request_id: int, failure: Failure, ended: list[Ended]) -> None:
         """End a request that was not dropped meanwhile."""

@@ -80,7 +80,7 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         },
         "policy": settings.policy,
         "admission": settings.admission,
-        "prefix_cache": "none",
+        "prefix_cache": settings.prefix_cache,
         "graph_mode": "none",
         "kernels": [asdict(choice) for choice in registry.choices],
     }
@@ -93,6 +93,7 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         tags=ThinkTags.from_folder(folder),
         vocabulary=config.vocabulary,
         eos_ids=config.eos_ids,
+        prefix_cache=settings.prefix_cache,
         overlap=settings.overlap,
         max_running=settings.max_running,
         device=device,

@@ -90,6 +90,8 @@ class Update(NamedTuple):
 
 class Rows(NamedTuple):
     rows: list[StepRow]
+    did: dict[str, Any]
+    """What the axes of the configuration did since the start, in plain values."""
 
 
 Report = Ready | InputRefused | EngineFailed | Update | Rows

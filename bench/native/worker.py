@@ -141,7 +141,7 @@ class _Worker:
 
     def _send_rows(self) -> None:
         if self._rows:
-            self._connection.send(Rows(self._rows))
+            self._connection.send(Rows(self._rows, self._core.statistics()))
         self._rows = []
         self._rows_sent_ns = time.monotonic_ns()
 
