@@ -86,7 +86,9 @@ class LatencyBudget(Policy):
         if seconds > self._target_s:
             self._allowance = max(1.0, min(self._allowance, prefill_tokens * max(self._target_s / seconds, 0.5)))
         else:
-            self._allowance = max(self._allowance, prefill_tokens * min(self._target_s / max(seconds, 1e-9), 2.0))
+            # Rounded up, or an allowance of one token would never grow.
+            grown = math.ceil(prefill_tokens * min(self._target_s / max(seconds, 1e-9), 2.0))
+            self._allowance = max(self._allowance, grown)
 
 
 def make_policy(name: str, *, tpot_target_ms: float) -> Policy:

@@ -53,3 +53,38 @@ def test_every_block_is_free_or_owned_once_whatever_is_asked(
     for table in tables:
         allocator.release(table)
     assert allocator.free_blocks == blocks
+
+
+def test_the_integrity_check_sees_a_block_with_two_owners_and_a_lost_one() -> None:
+    allocator = BlockAllocator(blocks=3, block_tokens=1)
+    table = array("i")
+    allocator.extend(table, 1)
+    assert allocator.integrity_errors([table]) == []
+    assert allocator.integrity_errors([table, table]) == ["block 0 is in 2 tables but counts 1"]
+    assert allocator.integrity_errors([]) == ["block 0 is in 0 tables but counts 1"]
+    assert "block 7 is outside the pool" in allocator.integrity_errors([table, array("i", [7])])
+    shared = array("i")
+    allocator.extend(shared, 1)
+    shared_errors = allocator.integrity_errors([table, shared, array("i", shared)])
+    assert shared_errors == ["block 1 is in 2 tables but counts 1"]
+
+
+def test_admission_shares_what_is_known_and_leaves_what_is_to_be_spared() -> None:
+    allocator = BlockAllocator(blocks=4, block_tokens=4)
+    hashes = [b"first", b"second"]
+    first, second, third = array("i"), array("i"), array("i")
+    assert allocator.admit(first, 9, hashes, most_shared=2, spare=1) == 0
+    for index, block_hash in enumerate(hashes):
+        allocator.register(first, index, block_hash)
+    assert allocator.admit(second, 9, hashes, most_shared=2, spare=1) is None
+    assert allocator.admit(second, 9, hashes, most_shared=1, spare=0) is None
+    assert len(second) == 0
+    assert allocator.admit(second, 9, hashes, most_shared=2, spare=0) == 2
+    assert second[:2] == first[:2]
+    assert allocator.integrity_errors([first, second]) == []
+    allocator.release(first)
+    allocator.release(second)
+    # Idle blocks that would be shared are not free as well.
+    assert allocator.admit(third, 16, hashes, most_shared=2, spare=1) is None
+    assert allocator.admit(third, 16, hashes, most_shared=2, spare=0) == 2
+    assert allocator.integrity_errors([third]) == []
