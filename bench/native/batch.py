@@ -41,7 +41,7 @@ class HostBatch:
     cache_slots: NDArray[np.int64]
     """[T]: where in the KV pool each token's key and value go; -1 writes nothing."""
     logit_rows: NDArray[np.int64]
-    """[L]: the rows that get logits, ascending."""
+    """[L]: the rows that get logits, ascending; then -1 for each that only fills a graph."""
     query_lens: NDArray[np.int64]
     """[R]: tokens of each request in this step."""
     context_lens: NDArray[np.int64]
@@ -78,7 +78,8 @@ class HostBatch:
         """The same step filled up to the size of a graph: `tokens`, `requests` and rows with logits.
 
         Padding tokens are dealt evenly to the padding requests, which see nothing but as many slots of block 0. They
-        are written nowhere, no expert takes them, and whatever they hold no live row reads. Padding logits are row 0's.
+        are written nowhere, no expert takes them, and whatever they hold no live row reads. Padding rows with logits
+        are -1: the last row, whatever it is, which no expert takes again.
         Raises ValueError where the step is larger, or padding tokens have no request to belong to.
         """
         fill, more = tokens - len(self.token_ids), requests - len(self.query_lens)
@@ -96,7 +97,7 @@ class HostBatch:
             token_ids=_filled_up(self.token_ids, fill, 0),
             positions=_filled_up(self.positions, fill, 0),
             cache_slots=_filled_up(self.cache_slots, fill, -1),
-            logit_rows=_filled_up(self.logit_rows, more_rows, 0),
+            logit_rows=_filled_up(self.logit_rows, more_rows, -1),
             query_lens=np.concatenate((self.query_lens, lens)),
             context_lens=np.concatenate((self.context_lens, lens)),
             block_tables=block_tables,
@@ -137,7 +138,7 @@ class Batch:
     cache_slots: Tensor
     """[T] int64: where in the KV pool each token's key and value go; -1 writes nothing."""
     logit_rows: Tensor
-    """[L] int64: the rows that get logits."""
+    """[L] int64: the rows that get logits; -1 where one only fills a step up to the size of a graph."""
     layout: PagedLayout
     """Tokens of each request in this step, and in the cache after it."""
     live_rows: Tensor | None = None

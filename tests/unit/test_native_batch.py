@@ -46,7 +46,7 @@ def test_padding_fills_a_step_up_and_touches_nothing() -> None:
     assert padded.token_ids.tolist() == [1, 2, 3, 4, 0, 0, 0, 0, 0]
     assert padded.positions.tolist() == [5, 6, 7, 0, 0, 0, 0, 0, 0]
     assert padded.cache_slots.tolist() == [*step.cache_slots.tolist(), -1, -1, -1, -1, -1]
-    assert padded.logit_rows.tolist() == [1, 2, 3, 0, 0, 0]
+    assert padded.logit_rows.tolist() == [1, 2, 3, -1, -1, -1]
     assert padded.query_lens.tolist() == [3, 1, 2, 2, 1]
     assert padded.context_lens.tolist() == [8, 1, 2, 2, 1]
     assert padded.block_tables.tolist() == [[9, 2], [5, 0], [0, 0], [0, 0], [0, 0]]

@@ -15,6 +15,7 @@ from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models.layer import Layer, Rotary
+from bench.native.models.moe import MixtureOfExperts
 from bench.native.models.operations import Operations
 from bench.native.rotary import rotary_frequencies, rotary_magnitude
 
@@ -60,10 +61,18 @@ class Decoder:
         self._operations = operations
         self._frequencies = rotary_frequencies(config.rotary, weights.embedding.device)
         self._magnitude = rotary_magnitude(config.rotary)
+        self.experts = tuple(
+            layer.feed_forward.experts for layer in weights.layers if isinstance(layer.feed_forward, MixtureOfExperts)
+        )
+        """Of each routed layer."""
 
     @property
     def layers(self) -> int:
         return len(self._weights.layers)
+
+    def experts_touched(self) -> Tensor | None:
+        """As `Model.experts_touched` says."""
+        return torch.stack([experts.touched for experts in self.experts]).sum() if self.experts else None
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KvPool) -> Tensor:
@@ -96,7 +105,7 @@ class Decoder:
         """From the last attention to the logits [L, V] float32 of the rows that get some."""
         # Nothing reads the other rows beyond the last layer's keys and values.
         rows = batch.logit_rows
-        live = None if batch.live_rows is None else batch.live_rows[rows]
+        live = None if batch.live_rows is None else batch.live_rows[rows] & (rows >= 0)
         hidden, _ = self._feed_forward(
             self.layers - 1, attended[rows], flow.residual[rows], live, self._weights.final_norm
         )

@@ -60,15 +60,22 @@ class Loop:
         self.requests.append(request)
         return request
 
-    def step(self, counts: dict[int, int]) -> Tensor:
-        """Compute the next `counts[i]` tokens of request i; logits [R, V] in that order."""
+    def step(self, counts: dict[int, int], padding: int = 0) -> Tensor:
+        """Compute the next `counts[i]` tokens of request i; logits [R, V] in that order.
+
+        `padding` is how many tokens, requests and rows with logits only fill the step.
+        """
         items = []
         for index, count in counts.items():
             request = self.requests[index]
             chunk = request.tokens[request.computed : request.computed + count]
             items.append(BatchItem(chunk, request.computed, request.block_table))
             request.computed += len(chunk)
-        return self.model.forward(HostBatch.of(items, BLOCK_TOKENS).on(CPU), self.kv)
+        batch = HostBatch.of(items, BLOCK_TOKENS)
+        sizes = (len(batch.token_ids), len(batch.query_lens), len(batch.logit_rows))
+        if padding:
+            batch = batch.padded(*(size + padding for size in sizes))
+        return self.model.forward(batch.on(CPU), self.kv)[: len(items)]
 
 
 @torch.inference_mode()
@@ -85,6 +92,10 @@ def expected_tokens(oracle: PreTrainedModel, prompt: list[int]) -> list[int]:
         step = oracle(torch.tensor([tokens[-1:]]), past_key_values=step.past_key_values, use_cache=True)
         tokens.append(int(step.logits[0, -1].argmax()))
     return tokens
+
+
+def experts_touched(model: Model) -> int:
+    return int(model.experts_touched() or 0)
 
 
 def assert_close(logits: Tensor, expected: Tensor) -> None:
@@ -151,5 +162,32 @@ def test_same_greedy_tokens_in_a_mixed_batch(model: Model, oracle: PreTrainedMod
         assert request.tokens[len(prompt) :] == expected_tokens(oracle, prompt)
 
 
+def test_rows_that_fill_a_step(model: Model, prompts: list[list[int]]) -> None:
+    """They change no logit, and are sent to no expert."""
+    logits, touched = [], []
+    for padding in (0, 3):
+        before = experts_touched(model)
+        loop = Loop(model)
+        for prompt in prompts[3:5]:
+            loop.add(prompt)
+        loop.step({0: 16, 1: 9}, padding)
+        logits.append(loop.step({0: 1, 1: 31}, padding))
+        touched.append(experts_touched(model) - before)
+    assert_close(logits[1], logits[0])
+    assert touched[0] == touched[1]
+
+
+def test_one_token_touches_its_experts_in_every_routed_layer(model: Model) -> None:
+    moe = model.config.moe
+    expected = 0 if moe is None else moe.experts_per_token * (model.config.layers - len(moe.dense_layers))
+    loop = Loop(model)
+    loop.add([7])
+    before = experts_touched(model)
+    loop.step({0: 1})
+    assert experts_touched(model) - before == expected
+    assert (model.experts_touched() is None) == (moe is None)
+
+
 def test_parameter_bytes_count_a_tied_matrix_once(model: Model, oracle: PreTrainedModel) -> None:
-    assert model.parameter_bytes == sum(parameter.nbytes for parameter in oracle.parameters())
+    kept = {tensor.data_ptr(): tensor.nbytes for tensor in oracle.state_dict().values()}
+    assert model.parameter_bytes == sum(kept.values())

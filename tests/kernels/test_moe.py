@@ -1,0 +1,138 @@
+"""Routing and experts against their formulas in float64, row by row."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from neokernels.linear import DenseLinear
+from neokernels.moe import NO_EXPERT, ExpertLoop, Experts, ExpertWeights, route_softmax
+from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
+from torch import Tensor
+
+EXPERTS, HIDDEN, INTERMEDIATE = 5, 12, 7
+CLAMP = SwigluClamp(alpha=1.7, limit=1.2)
+
+
+@pytest.fixture(params=[True, False], ids=["biased", "unbiased"])
+def weights(request: pytest.FixtureRequest) -> ExpertWeights:
+    gate_up, down = torch.randn(EXPERTS, 2 * INTERMEDIATE, HIDDEN), torch.randn(EXPERTS, HIDDEN, INTERMEDIATE)
+    if not request.param:
+        return ExpertWeights(gate_up, down)
+    return ExpertWeights(gate_up, down, torch.randn(EXPERTS, 2 * INTERMEDIATE), torch.randn(EXPERTS, HIDDEN))
+
+
+def prepare(weights: ExpertWeights, clamp: SwigluClamp | None = None) -> Experts:
+    activate = silu_mul if clamp is None else partial(clamped_swiglu, clamp=clamp)
+    return ExpertLoop(weights, clamp, activate, DenseLinear)
+
+
+def gated(gate_up: Tensor, clamp: SwigluClamp | None) -> Tensor:
+    gate, up = gate_up[:INTERMEDIATE], gate_up[INTERMEDIATE:]
+    if clamp is None:
+        return gate / (1 + torch.exp(-gate)) * up
+    gate, up = gate.minimum(torch.tensor(clamp.limit)), up.clamp(-clamp.limit, clamp.limit)
+    return gate / (1 + torch.exp(-clamp.alpha * gate)) * (up + 1)
+
+
+def formula(weights: ExpertWeights, x: Tensor, ids: Tensor, shares: Tensor, clamp: SwigluClamp | None) -> Tensor:
+    gate_up, down, gate_up_bias, down_bias = (None if part is None else part.double() for part in weights)
+    assert gate_up is not None
+    assert down is not None
+    expected = torch.zeros(x.shape, dtype=torch.float64)
+    for row, vector in enumerate(x.double()):
+        for expert, share in zip(ids[row].tolist(), shares[row].tolist(), strict=True):
+            if expert != NO_EXPERT:
+                inner = gate_up[expert] @ vector + (0 if gate_up_bias is None else gate_up_bias[expert])
+                answer = down[expert] @ gated(inner, clamp) + (0 if down_bias is None else down_bias[expert])
+                expected[row] += share * answer
+    return expected
+
+
+def choose(rows: int, per_row: int) -> Tensor:
+    return torch.stack([torch.randperm(EXPERTS)[:per_row] for _ in range(rows)])
+
+
+@pytest.mark.parametrize("clamp", [None, CLAMP], ids=["plain", "clamped"])
+@pytest.mark.parametrize(("rows", "per_row"), [(1, 1), (1, 3), (6, 2), (40, 5)])
+def test_each_row_gets_its_experts_by_weight(
+    weights: ExpertWeights, rows: int, per_row: int, clamp: SwigluClamp | None
+) -> None:
+    x, ids, shares = torch.randn(rows, HIDDEN), choose(rows, per_row), torch.rand(rows, per_row)
+    result = prepare(weights, clamp)(x, ids, shares)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result.double(), formula(weights, x, ids, shares, clamp), atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_without_experts_is_zero_and_touches_none(weights: ExpertWeights) -> None:
+    experts = prepare(weights)
+    x, ids, shares = torch.randn(4, HIDDEN), choose(4, 2), torch.rand(4, 2)
+    x[2] = torch.nan
+    ids[2] = NO_EXPERT
+    ids[0, 1] = NO_EXPERT
+    result = experts(x, ids, shares)
+    assert result[2].equal(torch.zeros(HIDDEN))
+    live = [0, 1, 3]
+    torch.testing.assert_close(
+        result[live].double(), formula(weights, x[live], ids[live], shares[live], None), atol=1e-4, rtol=1e-4
+    )
+    assert int(experts.touched) == len(set(ids.flatten().tolist()) - {NO_EXPERT})
+
+
+def test_rows_that_all_go_nowhere(weights: ExpertWeights) -> None:
+    experts = prepare(weights)
+    assert experts(torch.randn(3, HIDDEN), torch.full((3, 2), NO_EXPERT), torch.rand(3, 2)).equal(
+        torch.zeros(3, HIDDEN)
+    )
+    assert experts(torch.empty(0, HIDDEN), torch.empty(0, 2, dtype=torch.int64), torch.empty(0, 2)).shape == (0, HIDDEN)
+    assert int(experts.touched) == 0
+
+
+def test_touched_counts_an_expert_once_a_call(weights: ExpertWeights) -> None:
+    experts = prepare(weights)
+    for rows, ids in ((3, [[0, 4], [4, 0], [0, 1]]), (1, [[4, 2]])):
+        experts(torch.randn(rows, HIDDEN), torch.tensor(ids), torch.rand(rows, 2))
+    assert int(experts.touched) == 3 + 2
+
+
+def test_bytes(weights: ExpertWeights) -> None:
+    experts = prepare(weights)
+    assert experts.nbytes == sum(part.nbytes for part in weights if part is not None)
+    assert experts.bytes_per_expert * EXPERTS == experts.nbytes
+
+
+def test_narrow_rows_are_added_up_wide() -> None:
+    """256 in bfloat16 swallows each 1 that is added to it; their sum in float32 does not."""
+    one = torch.zeros(3, 2, 1, dtype=torch.bfloat16)
+    experts = ExpertLoop(
+        ExpertWeights(one, torch.zeros(3, 1, 1, dtype=torch.bfloat16), None, torch.ones(3, 1, dtype=torch.bfloat16)),
+        None,
+        silu_mul,
+        DenseLinear,
+    )
+    result = experts(
+        torch.ones(1, 1, dtype=torch.bfloat16), torch.tensor([[0, 1, 2]]), torch.tensor([[256.0, 1.0, 1.0]])
+    )
+    assert result.dtype == torch.bfloat16
+    assert result.item() == 258
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("per_row", [1, 3])
+def test_softmax_routing(per_row: int, normalise: bool) -> None:
+    logits = torch.randn(6, EXPERTS) * 3
+    ids, shares = route_softmax(logits, per_row, normalise)
+    assert ids.dtype == torch.int64
+    assert shares.dtype == torch.float32
+    for row, chosen, share in zip(logits.double(), ids.tolist(), shares, strict=True):
+        assert chosen == sorted(range(EXPERTS), key=lambda expert: -float(row[expert]))[:per_row]
+        expected = torch.exp(row[chosen]) / (torch.exp(row[chosen]).sum() if normalise else torch.exp(row).sum())
+        torch.testing.assert_close(share.double(), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_clamped_swiglu_far_from_zero() -> None:
+    """The gate has no lower bound, where its sigmoid is 0; the upper bound and both of up's hold."""
+    result = clamped_swiglu(torch.tensor([[-1000.0, 1000.0, 1000.0, 5.0, 5.0, -1000.0]]), SwigluClamp(1.702, 7.0))
+    seven = 7.0 / (1 + torch.exp(torch.tensor(-1.702 * 7.0)).item())
+    assert result[0].tolist() == pytest.approx([0.0, seven * 6, seven * -6])
