@@ -21,6 +21,8 @@ Multiply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 _FEW_ROWS = 8
 """Up to here torch multiplies packed integers faster than it first widens them."""
+_PACKED_STEP = 64
+"""Inputs are multiples of this where torch multiplies packed integers: it reads past the end of others."""
 _SCALED_PRODUCT_STEP = 16
 """Widths of torch's scaled product are multiples of this."""
 
@@ -79,9 +81,9 @@ class PackedInt8Linear(Int8Linear):
     """`Int8Linear` that for few rows reads the integers as they lie."""
 
     def _product(self, x: Tensor) -> Tensor:
-        if len(x) > _FEW_ROWS:
-            return super()._product(x)
         codes = self._weight.codes
+        if not 0 < len(x) <= _FEW_ROWS or codes.shape[1] % _PACKED_STEP:
+            return super()._product(x)
         # Scales of its own would have to be in the dtype of x, where they lose bits.
         return torch._weight_int8pack_mm(x, codes, torch.ones(len(codes), dtype=x.dtype))
 
