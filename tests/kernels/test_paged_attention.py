@@ -1,9 +1,9 @@
-"""Paged attention against a loop over tokens and heads in float64, on caches poisoned outside what was written."""
+"""Paged attention against a loop over requests and heads in float64, on caches poisoned outside what was written."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -67,35 +67,62 @@ def make_step(
     return Step(query, keys, values, layout, contexts)
 
 
-def formula(step: Step, scale: float) -> Tensor:
-    expected = torch.empty(step.query.shape, dtype=torch.float64)
+def formula(step: Step, scale: float, window: int | None = None, sinks: Tensor | None = None) -> Tensor:
+    queries, sink = step.query.double(), torch.zeros(step.query.shape[1]) if sinks is None else sinks.double().exp()
+    expected = torch.empty((*step.query.shape[:2], step.values.shape[-1]), dtype=torch.float64)
     group = step.query.shape[1] // step.keys.shape[2]
     row = 0
     for query_len, context_len, (key, value) in zip(
         step.layout.query_lens, step.layout.context_lens, step.contexts, strict=True
     ):
-        for position in range(context_len - query_len, context_len):
-            for head in range(step.query.shape[1]):
-                seen = key.double()[: position + 1, head // group]
-                weights = torch.exp(scale * (seen @ step.query[row, head].double()))
-                expected[row, head] = weights @ value.double()[: position + 1, head // group] / weights.sum()
-            row += 1
+        rows = slice(row, row + query_len)
+        distance = torch.arange(context_len - query_len, context_len)[:, None] - torch.arange(context_len)
+        seen = (distance >= 0) & (distance < (window or context_len))
+        for head in range(step.query.shape[1]):
+            weights = torch.exp(scale * (queries[rows, head] @ key.double()[:, head // group].T)) * seen
+            total = weights.sum(-1, keepdim=True) + sink[head]
+            expected[rows, head] = weights @ value.double()[:, head // group] / total
+        row += query_len
     return expected
 
 
-def assert_formula(step: Step, dtype: torch.dtype = torch.float32, scale: float = 0.3) -> None:
-    result = paged_attention(step.query, step.keys, step.values, step.layout, scale)
-    assert result.shape == step.query.shape
+def assert_formula(
+    step: Step,
+    dtype: torch.dtype = torch.float32,
+    scale: float = 0.3,
+    window: int | None = None,
+    sinks: Tensor | None = None,
+) -> None:
+    result = paged_attention(step.query, step.keys, step.values, step.layout, scale, window, sinks)
+    expected = formula(step, scale, window, sinks)
+    assert result.shape == expected.shape
     assert result.dtype == dtype
-    torch.testing.assert_close(
-        result.double(), formula(step, scale), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype], equal_nan=False
-    )
+    torch.testing.assert_close(result.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype], equal_nan=False)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("lens", RAGGED.values(), ids=RAGGED.keys())
 def test_ragged_steps(lens: list[tuple[int, int]], dtype: torch.dtype) -> None:
     assert_formula(make_step(lens, dtype=dtype), dtype)
+
+
+@pytest.mark.parametrize("window", [1, 2, 16, 64, 5000])
+@pytest.mark.parametrize("lens", RAGGED.values(), ids=RAGGED.keys())
+def test_windows(lens: list[tuple[int, int]], window: int) -> None:
+    assert_formula(make_step(lens), window=window)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("window", [None, 3, 16])
+@pytest.mark.parametrize("lens", RAGGED.values(), ids=RAGGED.keys())
+def test_sinks(lens: list[tuple[int, int]], window: int | None, dtype: torch.dtype) -> None:
+    step = make_step(lens, query_heads=6, kv_heads=3, dtype=dtype)
+    assert_formula(step, dtype, window=window, sinks=torch.tensor([-30.0, -1.0, 0.0, 1.0, 4.0, 30.0]).to(dtype))
+
+
+def test_values_of_another_width() -> None:
+    step = make_step(RAGGED["mixed"])
+    assert_formula(replace(step, values=step.values[..., :3], contexts=[(k, v[..., :3]) for k, v in step.contexts]))
 
 
 @pytest.mark.parametrize(("query_heads", "kv_heads"), [(1, 1), (6, 6), (6, 3), (7, 1)])
