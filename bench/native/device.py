@@ -30,6 +30,13 @@ def resolve_dtype(name: str, stored: str, device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else DTYPES[stored]
 
 
+def resolve_kv_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the KV cache: `dtype` for `auto`, e4m3 for `fp8`."""
+    if name == "auto":
+        return dtype
+    return torch.float8_e4m3fn if name == "fp8" else DTYPES[name]
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that can still be taken on `device`."""
     if device.type == "cuda":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.core.records import TokenKind
+from bench.native.failures import Failure
 from bench.native.json_file import read_json_object
 from bench.native.messages import Submit
 from bench.native.request import Request
@@ -83,3 +84,13 @@ class Generation:
         if token_id == self._tags.closing:
             self._thinking = False
         return kind
+
+
+def unknown_token(submit: Submit, vocabulary: int) -> Failure | None:
+    """Why a request that names a token outside the vocabulary cannot be served; None where it names none."""
+    # Such an id would be an error of the whole step, and on a GPU the end of the process.
+    biased = [token_id for token_id, _ in submit.sampling.logit_bias]
+    for token_id in (min(submit.prompt_ids, default=0), max(submit.prompt_ids, default=0), max(biased, default=0)):
+        if not 0 <= token_id < vocabulary:
+            return Failure("unknown_token", f"token {token_id} in a vocabulary of {vocabulary}")
+    return None

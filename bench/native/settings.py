@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from neokernels.registry import Numerics, WeightFormat
+if TYPE_CHECKING:  # the driver's process gets by without torch, and the engine's without pydantic
+    from neokernels.registry import Numerics, WeightFormat
+
+    from bench.core.spec import GraphMode, GraphSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class EngineSettings:
     block_tokens: int
     kv_cache_tokens: int | None
     kv_memory_share: float
-    graph_mode: str
-    graph_sizes: str
+    graph_mode: GraphMode
+    graph_sizes: GraphSizes
     graph_max_tokens: int
     overlap: bool
     speculation: Speculation | None

@@ -30,7 +30,7 @@ def test_start_tells_its_phases_and_what_it_resolved(client: Any, small_model: A
     assert described["threads"] == 1
     assert "startup" not in described
     assert described["policy"] == "decode_first"
-    assert described["graph_mode"] == "none"
+    assert described["kv_dtype"] == "float32"
     assert described["kv_pool"] == {"blocks": 7, "block_tokens": 16, "tokens": 112, "bytes": 112 * 512}
     assert described["parameter_bytes"] == sum(p.nbytes for p in small_model.oracle.parameters())
     assert {"paged_attention", "sample"} <= {kernel["operation"] for kernel in described["kernels"]}

@@ -68,6 +68,7 @@ class StepRunner:
         """`choices`: what the registry resolved for the model. `backend`: None is the device's own, if it has one."""
         if backend is None and device.type == "cuda":
             backend = CudaGraphs(device)
+        self.block_tokens = pool.block_tokens
         self._model = model
         self._pool = pool
         self._device = device
