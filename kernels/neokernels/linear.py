@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from neokernels.cpu import library
+from neokernels.cpu.dense import PanelLinear
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.linear_quantised import (
     Fp8Linear,
@@ -88,6 +90,7 @@ _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
 prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
+    Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses)),
     Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn)),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
     Implementation("fixed_tiles", partial(DenseLinear, multiply=linear_in_tiles), keeps("dense")),

@@ -1,0 +1,119 @@
+"""The C kernels of this folder, compiled on first use for the machine they run on.
+
+They are plain C with a C ABI: no header of torch or Python is needed, and a build takes seconds. What was built is kept
+beside the sources, or in the user's cache where that folder cannot be written, under a digest of everything it depends
+on: sources, flags, compiler and CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neokernels.registry import Target
+
+_FOLDER = Path(__file__).parent
+_FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
+_BUILD_SECONDS = 300
+
+
+class BuildError(Exception):
+    """The kernels cannot be had here; the message says why in one line."""
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The kernels, built if they were not. Raises BuildError."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise BuildError("there is no C compiler, cc, on the path")
+    sources = sorted(_FOLDER.glob("*.[ch]"))
+    name = f"{_digest(sources, Path(compiler))}.so"
+    refusal = "no folder can be written"
+    for folder in (_FOLDER / "built", Path.home() / ".cache" / "neokernels"):
+        file = folder / name
+        try:
+            if not file.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _build(compiler, sources, file)
+            return ctypes.CDLL(str(file))
+        except OSError as error:
+            refusal = str(error).partition("\n")[0]
+    raise BuildError(f"the kernels could not be kept or loaded: {refusal}")
+
+
+def kernel(name: str, *argument_types: Any) -> Callable[..., None]:
+    """A function of the library, which takes what it is declared to take. Raises BuildError."""
+    function = library()[name]
+    function.argtypes, function.restype = argument_types, None
+    return function
+
+
+@cache
+def unavailable() -> str | None:
+    """Why there are no kernels here; None when there are."""
+    try:
+        library()
+    except BuildError as error:
+        return str(error)
+    return None
+
+
+def refuses(target: Target) -> str | None:
+    """The requirement of every kernel here: a CPU, float32 or bfloat16, and a library that could be built."""
+    if target.device.type != "cpu":
+        return "serves a CPU only"
+    if target.dtype not in (torch.float32, torch.bfloat16):
+        return "serves float32 and bfloat16 only"
+    return unavailable()
+
+
+def refuses_cache(target: Target) -> str | None:
+    """The requirement of those that touch the KV cache: its dtype is that of what is computed."""
+    if target.kv_dtype not in (None, target.dtype):
+        return "serves a cache in the dtype of the activations only"
+    return refuses(target)
+
+
+def _build(compiler: str, sources: list[Path], file: Path) -> None:
+    """Compile into a file of its own first: another process may be building the same."""
+    handle, made = tempfile.mkstemp(dir=file.parent, suffix=".so")
+    os.close(handle)
+    command = [compiler, *_FLAGS, "-o", made, *(str(source) for source in sources if source.suffix == ".c"), "-lm"]
+    try:
+        built = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_BUILD_SECONDS)
+        if built.returncode:
+            complaint = next((line for line in built.stderr.splitlines() if "error" in line), "no reason given")
+            raise BuildError(f"{compiler} failed: {complaint.strip()}")
+        os.chmod(made, 0o755)
+        os.replace(made, file)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{compiler} took more than {_BUILD_SECONDS} s") from None
+    finally:
+        Path(made).unlink(missing_ok=True)
+
+
+def _digest(sources: list[Path], compiler: Path) -> str:
+    stat = compiler.resolve().stat()
+    digest = hashlib.sha256(f"{_FLAGS} {compiler.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    digest.update(_cpu().encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _cpu() -> str:
+    """What `-march=native` depends on: model and features of the first CPU."""
+    described = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    lasting = ("model", "flags", "features", "cpu part", "cpu implementer", "cpu variant")
+    return "\n".join(line for line in described.splitlines() if line.lower().startswith(lasting))
