@@ -51,11 +51,12 @@ class RotaryConfig:
 def read_rotary(fields: JsonObject, dim: int, default_theta: float) -> RotaryConfig:
     """The rotary settings of a whole `config.json`. Raises InputError naming file and key."""
     rope = fields.object("rope_parameters" if fields.get("rope_parameters", None) is not None else "rope_scaling")
-    if (share := rope.get("partial_rotary_factor", 1)) != 1:
+    if (share := rope.get("partial_rotary_factor", fields.get("partial_rotary_factor", 1))) != 1:
         raise InputError(f"partial_rotary_factor = {share!r}", where=fields.path, allowed="1")
-    return RotaryConfig(
-        theta=rope.number("rope_theta", fields.get("rope_theta", default_theta)), dim=dim, scaling=_scaling(rope)
-    )
+    theta = rope.number("rope_theta", fields.get("rope_theta", default_theta))
+    if theta <= 1:
+        raise InputError(f"rope_theta = {theta}", where=fields.path, allowed="more than 1")
+    return RotaryConfig(theta=theta, dim=dim, scaling=_scaling(rope))
 
 
 def attention_temperature(factor: float, weight: float = 1.0) -> float:
