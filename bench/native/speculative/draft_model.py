@@ -20,7 +20,7 @@ from bench.native.batch import BatchItem, HostBatch
 from bench.native.kv_pool import KvPool
 from bench.native.models import Model
 from bench.native.request import Request, Slice
-from bench.native.sampler import Sampler
+from bench.native.sampler import Said, Sampler
 from bench.native.sampling_rows import SamplingRows
 from bench.native.speculative.speculator import Drafts, most_drafts
 
@@ -83,7 +83,7 @@ class DraftModelSpeculator:
             rows = self._rows([feed.request for feed in drafting], place)
             rejected = rejected or bool(rows.drawn and not self._coupled)
             # A draft model that breaks down guesses at random; its guesses are judged like any other.
-            logits = self._sampler.adjust(logits.nan_to_num_(0.0), rows)
+            logits = self._sampler.adjust(logits.nan_to_num_(0.0), rows, self._said(drafting, tokens, rows))
             if rejected:
                 probabilities.append(self._sampler.probabilities(logits, rows))
             chosen = self._sampler.draw(logits, rows, Purpose.DRAFT if rejected else Purpose.TOKEN)
@@ -113,6 +113,14 @@ class DraftModelSpeculator:
             np.array([request.row for request in requests], dtype=np.int64),
             np.array([request.total + place for request in requests], dtype=np.int64),
         )
+
+    def _said(self, drafting: Sequence[Slice], tokens: dict[int, list[int]], rows: SamplingRows) -> Said | None:
+        """What was drafted for each row already: where repetition is penalised, that counts too."""
+        if rows.penalised is None:
+            return None
+        pairs = [(row, token) for row, feed in enumerate(drafting) for token in tokens[feed.request.row]]
+        where, said = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        return self._sampler.there(where.copy()), self._sampler.there(said.copy())
 
     def _forward(self, items: Sequence[BatchItem]) -> Tensor:
         batch = HostBatch.of(items, self._pool.block_tokens).on(self._device)

@@ -133,5 +133,5 @@ def _said(
         for place in range(1, len(tokens) + 1)
         for token in tokens[:place]
     ]
-    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return table[:, 0].copy(), table[:, 1].copy()
+    where, said = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return where.copy(), said.copy()
