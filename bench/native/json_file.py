@@ -50,10 +50,11 @@ class JsonObject:
             raise InputError(f"{key!r} is missing", where=self.path)
         return default
 
-    def integer(self, key: str, default: Any = _REQUIRED) -> int:
+    def integer(self, key: str, default: Any = _REQUIRED, *, least: int = 1) -> int:
         value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{key} = {value!r}", where=self.path, allowed="a positive integer")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            allowed = "a positive integer" if least == 1 else f"an integer from {least}"
+            raise InputError(f"{key} = {value!r}", where=self.path, allowed=allowed)
         return value
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from math import prod
 
 import torch
 from torch import Tensor
@@ -34,16 +33,14 @@ class RandomWeights:
         # Twice over, so that a whole tile can be read from any place in it.
         self._tile = torch.cat((tile, tile)).to(device, dtype)
 
-    def read(self, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+    def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None = None) -> Tensor:
         """The named tensors, each of its shape, stacked along their first dimension into one."""
-        _, *inner = next(iter(shapes.values()))
-        lengths = [shape[0] for shape in shapes.values()]
-        stacked = torch.empty((sum(lengths), *inner), dtype=self._dtype, device=self._device)
-        for name, part in zip(shapes, torch.split(stacked, lengths), strict=True):
-            if part.dim() == 1:
-                part.fill_(name.endswith("norm.weight"))
-            else:
-                self._fill(part, name)
+        (first, (_, *inner)), rows = next(iter(shapes.items())), sum(shape[0] for shape in shapes.values())
+        stacked = torch.empty((rows, *inner), dtype=dtype or self._dtype, device=self._device)
+        if inner:
+            self._fill(stacked, first)
+        else:
+            stacked.fill_(first.endswith("norm.weight"))
         self.bytes_read += stacked.nbytes
         return stacked
 
@@ -51,12 +48,11 @@ class RandomWeights:
         """A tensor of `shape`, dense as all the others."""
         return self.read({name: shape})
 
-    def _fill(self, part: Tensor, name: str) -> None:
-        """Copy the scaled tile over `part` as often as it fits, beginning at a place of the name's own."""
-        scale = part.shape[-1] ** -0.5
+    def _fill(self, weight: Tensor, name: str) -> None:
+        """Copy the scaled tile over `weight` as often as it fits, beginning at a place of the name's own."""
         begin = zlib.crc32(name.encode(), self._seed) % _TILE
-        flat, tile = part.view(-1), self._tile[begin : begin + _TILE]
-        tiles = prod(part.shape) // _TILE
-        whole, rest = flat[: tiles * _TILE], flat[tiles * _TILE :]
+        flat, tile, scale = weight.view(-1), self._tile[begin : begin + _TILE], weight.shape[-1] ** -0.5
+        tiles = len(flat) // _TILE
+        whole, rest = flat.tensor_split([tiles * _TILE])
         torch.mul(tile.expand(tiles, _TILE), scale, out=whole.view(tiles, _TILE))
         torch.mul(tile[: len(rest)], scale, out=rest)

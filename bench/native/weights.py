@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from neokernels.formats import mxfp4
+from neokernels.formats import fp8_tiles, mxfp4
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -23,6 +23,7 @@ _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATING = ("F32", "BF16", "F16")
 _BYTES = ("U8",)
+_FP8 = "F8_E4M3"
 
 
 class WeightSource(Protocol):
@@ -32,10 +33,10 @@ class WeightSource(Protocol):
     def bytes_read(self) -> int:
         """Bytes on the device of everything read so far."""
 
-    def read(self, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+    def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None = None) -> Tensor:
         """The named tensors, each of exactly its shape, stacked along their first dimension into one.
 
-        Raises InputError for one that cannot be had.
+        They are made `dtype`, or the source's own where that is None. Raises InputError for one that cannot be had.
         """
 
     def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -60,16 +61,16 @@ class WeightFiles:
         self._handles = {file: _open(file) for file in (_shards(index) if sharded else [self._listing])}
         self._file_of = {name: file for file, handle in self._handles.items() for name in handle.keys()}  # noqa: SIM118
 
-    def read(self, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
-        """The named tensors, each of exactly its shape, stacked along their first dimension into one.
+    def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None = None) -> Tensor:
+        """As `WeightSource` says. A matrix of eight-bit floats is made what its tiles' scales say it stands for.
 
         Raises InputError for a tensor that is missing, of another shape or not of a floating dtype.
         """
         _, *inner = next(iter(shapes.values()))
         lengths = [shape[0] for shape in shapes.values()]
-        stacked = torch.empty((sum(lengths), *inner), dtype=self._dtype, device=self._device)
+        stacked = torch.empty((sum(lengths), *inner), dtype=dtype or self._dtype, device=self._device)
         for part, (name, shape) in zip(torch.split(stacked, lengths), shapes.items(), strict=True):
-            part.copy_(self._stored(name, shape, _FLOATING))
+            part.copy_(self._matrix(name, shape) if self._is_fp8(name) else self._stored(name, shape, _FLOATING))
         self.bytes_read += stacked.nbytes
         return stacked
 
@@ -92,6 +93,15 @@ class WeightFiles:
             row.copy_(mxfp4.dequantise(weight, self._dtype))
         self.bytes_read += dense.nbytes
         return dense
+
+    def _is_fp8(self, name: str) -> bool:
+        return name in self._file_of and self._handles[self._file_of[name]].get_slice(name).get_dtype() == _FP8
+
+    def _matrix(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A matrix of eight-bit floats, dequantised on the device."""
+        values = self._stored(name, shape, (_FP8,)).to(self._device)
+        scales = self._stored(f"{name}_scale_inv", fp8_tiles.scales_shape(shape), ("F32",)).to(self._device)
+        return fp8_tiles.dequantise(values, scales, torch.float32)
 
     def _stored(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> Tensor:
         """The tensor as it lies in its file."""

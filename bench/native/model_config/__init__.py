@@ -1,12 +1,14 @@
 """A model's shape, read from the `config.json` of a Hugging Face folder."""
 
 from bench.native.model_config.config import ARCHITECTURES, Family, ModelConfig, StoredFormat
+from bench.native.model_config.latent import LatentConfig
 from bench.native.model_config.moe import MoeConfig, Scoring
-from bench.native.model_config.rotary import Llama3Scaling, RotaryConfig, YarnScaling
+from bench.native.model_config.rotary import Llama3Scaling, RotaryConfig, YarnScaling, attention_temperature
 
 __all__ = [
     "ARCHITECTURES",
     "Family",
+    "LatentConfig",
     "Llama3Scaling",
     "ModelConfig",
     "MoeConfig",
@@ -14,4 +16,5 @@ __all__ = [
     "Scoring",
     "StoredFormat",
     "YarnScaling",
+    "attention_temperature",
 ]

@@ -9,21 +9,28 @@ from typing import Any, Literal
 
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
-from bench.native.model_config.moe import MoeConfig, read_gpt_oss, read_qwen3_moe
+from bench.native.model_config.latent import LatentConfig, read_latent
+from bench.native.model_config.moe import MoeConfig, read_deepseek_v3, read_gpt_oss, read_qwen3_moe
 from bench.native.model_config.rotary import RotaryConfig, read_rotary
 
-Family = Literal["llama", "qwen3", "qwen3_moe", "gpt_oss"]
-StoredFormat = Literal["dense", "mxfp4"]
-"""How projections lie in their files; `mxfp4` is the experts' alone, in blocks of four-bit values with a scale each."""
+Family = Literal["llama", "qwen3", "qwen3_moe", "gpt_oss", "deepseek_v3"]
+StoredFormat = Literal["dense", "mxfp4", "fp8"]
+"""How projections lie in their files.
+
+`mxfp4` is the experts' alone, in blocks of four-bit values with a scale each. `fp8` is in tiles of eight-bit values
+with a scale each (`neokernels.formats.fp8_tiles`).
+"""
 
 ARCHITECTURES: dict[str, Family] = {
     "LlamaForCausalLM": "llama",
     "Qwen3ForCausalLM": "qwen3",
     "Qwen3MoeForCausalLM": "qwen3_moe",
     "GptOssForCausalLM": "gpt_oss",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
 }
 """Families by the name a `config.json` gives its architecture."""
 
+_LAYER_TYPES = ("sliding_attention", "full_attention")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 _ONLY_VALUES: dict[str, Any] = {"hidden_act": "silu", "use_sliding_window": False}
@@ -32,9 +39,11 @@ _ONLY_VALUES: dict[str, Any] = {"hidden_act": "silu", "use_sliding_window": Fals
 _READ_MOE: dict[Family, Callable[[JsonObject, int], MoeConfig]] = {
     "qwen3_moe": read_qwen3_moe,
     "gpt_oss": read_gpt_oss,
+    "deepseek_v3": read_deepseek_v3,
 }
-_QUANTISED: dict[Family, tuple[StoredFormat, ...]] = {"gpt_oss": ("mxfp4",)}
+_QUANTISED: dict[Family, tuple[StoredFormat, ...]] = {"gpt_oss": ("mxfp4",), "deepseek_v3": ("fp8",)}
 """Formats beside `dense` in which a family's weights may lie in its files."""
+_FP8_BLOCK = [128, 128]
 _DEFAULT_THETA: dict[Family, float] = {"gpt_oss": 150000.0}
 
 
@@ -60,6 +69,8 @@ class ModelConfig:
     mlp_bias: bool
     tied_embeddings: bool
     """The output projection is the embedding matrix."""
+    latent: LatentConfig | None
+    """Of attention over latents, which are kept as of one KV head; None where keys and values are kept themselves."""
     moe: MoeConfig | None
     """None where every layer's feed-forward is dense."""
     eos_ids: tuple[int, ...]
@@ -87,7 +98,9 @@ class ModelConfig:
                 allowed=f"a divisor of num_attention_heads = {query_heads}",
             )
         layers = fields.integer("num_hidden_layers")
-        head_dim = fields.integer("head_dim", hidden // query_heads)
+        latent = read_latent(fields) if family == "deepseek_v3" else None
+        head_dim = latent.query_dim if latent else fields.integer("head_dim", hidden // query_heads)
+        rotary_dim = latent.rotary_dim if latent else head_dim
         return ModelConfig(
             family=family,
             vocabulary=fields.integer("vocab_size"),
@@ -95,15 +108,16 @@ class ModelConfig:
             intermediate=fields.integer("intermediate_size"),
             layers=layers,
             query_heads=query_heads,
-            kv_heads=kv_heads,
+            kv_heads=1 if latent else kv_heads,
             head_dim=head_dim,
             max_positions=fields.integer("max_position_embeddings"),
             rms_eps=fields.number("rms_norm_eps", 1e-6),
-            rotary=read_rotary(fields, head_dim, _DEFAULT_THETA.get(family, 10000.0)),
+            rotary=read_rotary(fields, rotary_dim, _DEFAULT_THETA.get(family, 10000.0)),
             windows=_windows(fields, layers) if family == "gpt_oss" else (None,) * layers,
             attention_bias=fields.flag("attention_bias", family == "gpt_oss"),
             mlp_bias=family == "llama" and fields.flag("mlp_bias", False),
             tied_embeddings=fields.flag("tie_word_embeddings", False),
+            latent=latent,
             moe=_READ_MOE[family](fields, layers) if family in _READ_MOE else None,
             eos_ids=_eos_ids(folder, fields),
             stored_dtype=_stored_dtype(fields),
@@ -114,9 +128,10 @@ class ModelConfig:
 def _family(fields: JsonObject) -> Family:
     named = fields.get("architectures", [])
     architecture = named[0] if isinstance(named, list) and named else None
-    if architecture not in ARCHITECTURES:
+    family = ARCHITECTURES.get(str(architecture))
+    if family is None:
         raise InputError(f"unknown architecture {architecture!r}", where=fields.path, allowed=", ".join(ARCHITECTURES))
-    return ARCHITECTURES[architecture]
+    return family
 
 
 def _windows(fields: JsonObject, layers: int) -> tuple[int | None, ...]:
@@ -124,10 +139,9 @@ def _windows(fields: JsonObject, layers: int) -> tuple[int | None, ...]:
     kinds = fields.get("layer_types", [("sliding", "full")[index % 2] + "_attention" for index in range(layers)])
     if not isinstance(kinds, list) or len(kinds) != layers:
         raise InputError(f"layer_types = {kinds!r}", where=fields.path, allowed=f"a list of {layers}")
-    if unknown := set(kinds) - {"sliding_attention", "full_attention"}:
-        raise InputError(
-            f"layer_types names {unknown.pop()!r}", where=fields.path, allowed="sliding_attention, full_attention"
-        )
+    for kind in kinds:
+        if kind not in _LAYER_TYPES:
+            raise InputError(f"layer_types names {kind!r}", where=fields.path, allowed=", ".join(_LAYER_TYPES))
     return tuple(fields.integer("sliding_window") if kind == "sliding_attention" else None for kind in kinds)
 
 
@@ -152,7 +166,10 @@ def _stored_dtype(fields: JsonObject) -> str:
 def _stored_format(fields: JsonObject, family: Family) -> StoredFormat:
     if fields.get("quantization_config", None) is None:
         return "dense"
-    method = fields.object("quantization_config").get("quant_method", None)
+    quantised = fields.object("quantization_config")
+    method = quantised.get("quant_method", None)
+    if method == "fp8" and (block := quantised.get("weight_block_size", None)) != _FP8_BLOCK:
+        raise InputError(f"weight_block_size = {block!r}", where=fields.path, allowed=str(_FP8_BLOCK))
     for known in _QUANTISED.get(family, ()):
         if method == known:
             return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
@@ -72,7 +72,41 @@ def read_gpt_oss(fields: JsonObject, layers: int) -> MoeConfig:
     )
 
 
-def _experts(fields: JsonObject, key: str) -> dict[str, int]:
+def read_deepseek_v3(fields: JsonObject, layers: int) -> MoeConfig:
+    """Raises InputError naming file and key."""
+    for key, only in {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}.items():
+        if (value := fields.get(key, only)) != only:
+            raise InputError(f"{key} = {value!r}", where=fields.path, allowed=only)
+    counts = _experts(fields, "n_routed_experts")
+    groups, chosen = fields.integer("n_group"), fields.integer("topk_group")
+    if counts["experts"] % groups or counts["experts"] // groups < 2:
+        raise InputError(
+            f"n_group = {groups}", where=fields.path, allowed="a divisor of n_routed_experts that leaves two a group"
+        )
+    if chosen > groups or counts["experts_per_token"] > chosen * (counts["experts"] // groups):
+        raise InputError(
+            f"topk_group = {chosen}", where=fields.path, allowed="at most n_group, with num_experts_per_tok in them"
+        )
+    first, step = fields.integer("first_k_dense_replace", least=0), fields.integer("moe_layer_freq", 1)
+    return MoeConfig(
+        **counts,
+        expert_intermediate=fields.integer("moe_intermediate_size"),
+        scoring="sigmoid",
+        normalise_top_k=fields.flag("norm_topk_prob", True),
+        dense_layers=frozenset(index for index in range(layers) if index < first or index % step),
+        groups=groups,
+        groups_per_token=chosen,
+        shared_experts=fields.integer("n_shared_experts"),
+        routed_scaling=fields.number("routed_scaling_factor", 1.0),
+    )
+
+
+class _Counts(TypedDict):
+    experts: int
+    experts_per_token: int
+
+
+def _experts(fields: JsonObject, key: str) -> _Counts:
     experts, chosen = fields.integer(key), fields.integer("num_experts_per_tok")
     if chosen > experts:
         raise InputError(f"num_experts_per_tok = {chosen}", where=fields.path, allowed=f"at most {key} = {experts}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models import gpt_oss, llama, qwen3, qwen3_moe
+from bench.native.models import deepseek_v3, gpt_oss, llama, qwen3, qwen3_moe
 from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.operations import Operations
 from bench.native.random_weights import RandomWeights
@@ -22,6 +22,7 @@ _READ_LAYER = {
     "qwen3": qwen3.read_layer,
     "qwen3_moe": qwen3_moe.read_layer,
     "gpt_oss": gpt_oss.read_layer,
+    "deepseek_v3": deepseek_v3.read_layer,
 }
 
 
@@ -38,6 +39,12 @@ class Model(Protocol):
     @property
     def parameter_bytes(self) -> int:
         """Bytes of all weights as they lie on the device; a shared tensor counts once."""
+
+    def experts_touched(self) -> Tensor | None:
+        """How many experts the steps so far sent some token to, each counted once a layer and step: [] int64.
+
+        It stands on the device, where no one has to wait for it. None for a model that routes nothing.
+        """
 
     def forward(self, batch: Batch, kv: KvPool) -> Tensor:
         """Compute the batch's tokens and write their keys and values into `kv`.
@@ -66,11 +73,16 @@ def load_model(folder: Path, target: Target, registry: Registry, random_seed: in
             embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix}), None
         ),
     )
-    cache_shape = CacheShape(config.layers, config.kv_heads, config.head_dim, config.head_dim)
-    return Decoder(config, weights, operations, cache_shape, files.bytes_read)
+    return Decoder(config, weights, operations, _cache_shape(config), files.bytes_read)
 
 
 def _weights(folder: Path, target: Target, random_seed: int | None) -> WeightSource:
     if random_seed is None:
         return WeightFiles(folder, target.device, target.dtype)
     return RandomWeights(random_seed, target.device, target.dtype)
+
+
+def _cache_shape(config: ModelConfig) -> CacheShape:
+    if config.latent is None:
+        return CacheShape(config.layers, config.kv_heads, config.head_dim, config.head_dim)
+    return CacheShape(config.layers, config.kv_heads, config.latent.cached_dim, config.latent.rank, value_in_key=True)

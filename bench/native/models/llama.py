@@ -57,12 +57,18 @@ def read_attention(
 
 
 def read_mlp(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> GatedMlp:
-    mlp, hidden, intermediate = f"model.layers.{index}.mlp", config.hidden, config.intermediate
-    gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
+    mlp = f"model.layers.{index}.mlp"
+    return read_gated_mlp(source, operations, mlp, config.hidden, config.intermediate, config.mlp_bias)
+
+
+def read_gated_mlp(
+    source: WeightSource, operations: Operations, name: str, hidden: int, intermediate: int, bias: bool
+) -> GatedMlp:
+    gate_up = {f"{name}.gate_proj": intermediate, f"{name}.up_proj": intermediate}
     return GatedMlp(
         operations=operations,
-        gate_up=read_projection(source, operations, gate_up, hidden, config.mlp_bias),
-        down=read_projection(source, operations, {f"{mlp}.down_proj": hidden}, intermediate, config.mlp_bias),
+        gate_up=read_projection(source, operations, gate_up, hidden, bias),
+        down=read_projection(source, operations, {f"{name}.down_proj": hidden}, intermediate, bias),
     )
 
 

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
+import torch
 from neokernels.embedding import embedding
+from neokernels.grouped_routing import route_grouped
+from neokernels.head_linear import HeadLinear, prepare_head_linear
+from neokernels.latent_kv_write import latent_kv_write
 from neokernels.linear import prepare_linear
 from neokernels.moe import Experts, ExpertWeights, PrepareLinear, prepare_experts, prepare_router, route_softmax
 from neokernels.paged_attention import PagedLayout, paged_attention
@@ -56,6 +60,22 @@ class Operations:
     @cached_property
     def route_softmax(self) -> Callable[[Tensor, int, bool], tuple[Tensor, Tensor]]:
         return self.registry.resolve(route_softmax, self.target)
+
+    @cached_property
+    def prepare_float32_router(self) -> PrepareLinear:
+        return self.registry.resolve(prepare_router, replace(self.target, weight_format="dense", dtype=torch.float32))
+
+    @cached_property
+    def route_grouped(self) -> Callable[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]]:
+        return self.registry.resolve(route_grouped, self.target)
+
+    @cached_property
+    def prepare_head_linear(self) -> Callable[[Tensor], HeadLinear]:
+        return self.registry.resolve(prepare_head_linear, self.target)
+
+    @cached_property
+    def latent_kv_write(self) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]:
+        return self.registry.resolve(latent_kv_write, self.target)
 
     def prepare_experts(self, weights: ExpertWeights, clamp: SwigluClamp | None) -> Experts:
         """The experts of a layer; their activation is SwiGLU, bounded by `clamp` unless it is None."""

@@ -17,6 +17,8 @@ from neokernels.registry import Registry, Target
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     LlamaConfig,
@@ -157,6 +159,50 @@ def store_mxfp4(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def deepseek_v3(**changes: Any) -> PreTrainedModel:
+    """A bias steers which two of four groups of experts are chosen; the first layer is dense."""
+    model = DeepseekV3ForCausalLM(
+        DeepseekV3Config(
+            **SHAPE,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            kv_lora_rank=24,
+            qk_nope_head_dim=16,
+            qk_rope_head_dim=8,
+            v_head_dim=12,
+            moe_intermediate_size=32,
+            n_routed_experts=8,
+            num_experts_per_tok=3,
+            n_group=4,
+            topk_group=2,
+            first_k_dense_replace=1,
+            **changes,
+        )
+    )
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(torch.randn_like(buffer) * 0.3)
+    return model
+
+
+def deepseek_v3_ranked() -> PreTrainedModel:
+    """Queries through a rank, two shared experts, and YaRN whose temperature the softmax has."""
+    yarn = {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 8.0,
+        "mscale": 0.7,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 32,
+    }
+    return deepseek_v3(q_lora_rank=20, n_shared_experts=2, rope_parameters=yarn)
+
+
+def deepseek_v3_direct() -> PreTrainedModel:
+    """Queries at once, rotated in halves; weights of experts as they come."""
+    return deepseek_v3(q_lora_rank=None, n_shared_experts=1, norm_topk_prob=False, rope_interleave=False)
+
+
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "llama-scaled": llama_scaled,
     "llama-grouped": llama_grouped,
@@ -165,6 +211,8 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3-moe-sparse": qwen3_moe_sparse,
     "gpt-oss-alternating": gpt_oss_alternating,
     "gpt-oss-sliding": gpt_oss_sliding,
+    "deepseek-v3-ranked": deepseek_v3_ranked,
+    "deepseek-v3-direct": deepseek_v3_direct,
     "gpt-oss-mxfp4": gpt_oss,
 }
 
