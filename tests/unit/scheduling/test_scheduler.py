@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -164,6 +165,22 @@ def test_a_removed_first_of_the_queue_makes_way_for_the_next(make_run: Any) -> N
     run.step()
     run.scheduler.remove(1)
     assert [request.id for request, _, _ in run.step()] == [0, 2]
+
+
+def test_a_request_costs_no_more_for_waiting_longer(make_run: Any) -> None:
+    run = make_run(hashing=True, max_running=1, blocks=200, context=10_000)
+    run.add(0, 8, 700)
+    for id in range(1, 2000):
+        run.add(id, 20, 50)
+    for _ in range(100):  # what the one that runs grows by is small beside the queue
+        run.step()
+    tracemalloc.start()
+    for _ in range(500):
+        run.scheduler.advance(run.scheduler.schedule())
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert run.scheduler.waiting == 1999
+    assert grown < 20_000  # ten bytes a waiting request, over 500 steps
 
 
 def test_a_row_is_held_while_a_request_runs(make_run: Any) -> None:
