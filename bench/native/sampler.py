@@ -59,38 +59,38 @@ class Sampler:
         finite = is_finite(logits)
         tokens = torch.where(finite, self.draw(self.adjust(logits, rows), rows), -1)
         if rows.penalised is not None:
-            self.remember(rows.penalised, tokens[self._there(rows.penalised.where)])
+            self.remember(rows.penalised, tokens[self.there(rows.penalised.where)])
         return tokens
 
     def adjust(self, logits: Tensor, rows: SamplingRows, said: Said | None = None) -> Tensor:
         """`logits` [R, V] with what is biased added and what is repeated penalised, in place."""
         if (biased := rows.biased) is not None:
-            at = (self._there(biased.where), self._there(biased.tokens))
-            logits.index_put_(at, self._there(biased.values), accumulate=True)
+            at = (self.there(biased.where), self.there(biased.tokens))
+            logits.index_put_(at, self.there(biased.values), accumulate=True)
         if (penalised := rows.penalised) is not None:
-            where = self._there(penalised.where)
+            where = self.there(penalised.where)
             seen = self._seen_by(penalised)
             if said is not None:
                 every = torch.zeros_like(logits, dtype=torch.bool)
                 every[said] = True
                 seen |= every[where]
-            logits[where] = penalise_repetition(logits[where], seen, self._there(penalised.penalties))
+            logits[where] = penalise_repetition(logits[where], seen, self.there(penalised.penalties))
         return logits
 
     def draw(self, logits: Tensor, rows: SamplingRows, purpose: Purpose = Purpose.TOKEN) -> Tensor:
         """A token for each row of adjusted `logits` [R, V], [R] int64."""
         if len(rows.drawn) == 1 and rows.drawn[0].where is None:
-            return self._draw(logits, rows.drawn[0], purpose)
+            return self._draw(logits, rows, rows.drawn[0], purpose)
         tokens = logits.argmax(-1)
         for where, drawn in self._groups(rows):
-            tokens[where] = self._draw(logits[where], drawn, purpose)
+            tokens[where] = self._draw(logits[where], rows, drawn, purpose)
         return tokens
 
     def probabilities(self, logits: Tensor, rows: SamplingRows) -> Tensor:
         """What `draw` draws from, [R, V] float32; all of it at the most likely token where a row is greedy."""
         probabilities = torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
         for where, drawn in self._groups(rows):
-            scaled = logits[where] / self._there(drawn.temperatures)[:, None]
+            scaled = logits[where] / self.there(drawn.temperatures)[:, None]
             probabilities[where] = keep_likely(scaled, self._filters(drawn)).softmax(-1)
         return probabilities
 
@@ -98,7 +98,7 @@ class Sampler:
         """Tokens that were chosen for penalised rows, [P] int64, are repetitions from now on."""
         # A token of −1 marks the last of the vocabulary, in the row of a request that fails.
         if self._seen is not None:
-            self._seen[self._there(penalised.rows), tokens] = True
+            self._seen[self.there(penalised.rows), tokens] = True
 
     def _seen_by(self, penalised: PenalisedRows) -> Tensor:
         """[P, V] bool, after those that begin have been written down."""
@@ -106,32 +106,34 @@ class Sampler:
             self._seen = torch.zeros(self._seen_shape, dtype=torch.bool, device=self._device)
         for row, token_ids in penalised.begun:
             self._seen[row] = False
-            self._seen[row, self._there(token_ids)] = True
-        return self._seen[self._there(penalised.rows)]
+            self._seen[row, self.there(token_ids)] = True
+        return self._seen[self.there(penalised.rows)]
 
     def _groups(self, rows: SamplingRows) -> Iterator[tuple[Tensor | slice, DrawnRows]]:
         for drawn in rows.drawn:
-            yield slice(None) if drawn.where is None else self._there(drawn.where), drawn
+            yield slice(None) if drawn.where is None else self.there(drawn.where), drawn
 
-    def _draw(self, logits: Tensor, drawn: DrawnRows, purpose: Purpose) -> Tensor:
+    def _draw(self, logits: Tensor, rows: SamplingRows, drawn: DrawnRows, purpose: Purpose) -> Tensor:
+        where = slice(None) if drawn.where is None else drawn.where
         return self._sample(
             logits,
-            self._there(drawn.temperatures),
-            self._there(drawn.seeds),
-            self._there(drawn.positions),
+            self.there(drawn.temperatures),
+            self.there(rows.seeds[where]),
+            self.there(rows.positions[where]),
             self._filters(drawn),
             purpose,
         )
 
     def _filters(self, drawn: DrawnRows) -> Filters:
         return Filters(
-            top_k=None if drawn.top_k is None else self._there(drawn.top_k),
+            top_k=None if drawn.top_k is None else self.there(drawn.top_k),
             most_k=0 if drawn.top_k is None else int(drawn.top_k.max()),
-            top_p=None if drawn.top_p is None else self._there(drawn.top_p),
-            min_p=None if drawn.min_p is None else self._there(drawn.min_p),
+            top_p=None if drawn.top_p is None else self.there(drawn.top_p),
+            min_p=None if drawn.min_p is None else self.there(drawn.min_p),
         )
 
-    def _there(self, values: NDArray[np.generic]) -> Tensor:
+    def there(self, values: NDArray[np.generic]) -> Tensor:
+        """`values` on the sampler's device."""
         return torch.from_numpy(values).to(self._device)
 
 

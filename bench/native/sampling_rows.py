@@ -37,9 +37,7 @@ class DrawnRows:
 
     where: NDArray[np.int64] | None
     """Which rows of the logits, ascending; None is all of them."""
-    positions: NDArray[np.int64]
     temperatures: NDArray[np.float32]
-    seeds: NDArray[np.int64]
     top_k: NDArray[np.int64] | None
     top_p: NDArray[np.float32] | None
     min_p: NDArray[np.float32] | None
@@ -71,6 +69,9 @@ class BiasedLogits:
 class SamplingRows:
     """How each of the R rows of a step's logits becomes a token."""
 
+    seeds: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    """How many tokens of its request come before the one that a row gives."""
     drawn: tuple[DrawnRows, ...]
     """The other rows are greedy."""
     penalised: PenalisedRows | None
@@ -106,11 +107,13 @@ class SamplingColumns:
     def gather(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> SamplingRows:
         """The step whose logits belong, row by row, to the requests at `rows`.
 
-        rows, positions [R]; a position is that of the token to be chosen: how many tokens come before it.
+        rows, positions [R]. A row may occur more than once: a step that verifies drafts has several for one request.
         """
         columns = self._columns[rows]
         return SamplingRows(
-            drawn=_drawn(columns, positions),
+            seeds=columns["seed"].copy(),
+            positions=positions,
+            drawn=_drawn(columns),
             penalised=self._penalised(columns, rows),
             biased=self._biased(columns, rows),
         )
@@ -132,23 +135,19 @@ class SamplingColumns:
         return BiasedLogits(np.repeat(where, counts), np.array(tokens), np.array(values, dtype=np.float32))
 
 
-def _drawn(columns: NDArray[np.void], positions: NDArray[np.int64]) -> tuple[DrawnRows, ...]:
+def _drawn(columns: NDArray[np.void]) -> tuple[DrawnRows, ...]:
     kinds = columns["filters"]
     asked = [int(kind) for kind in np.unique(kinds)]
     if len(asked) == 1 and asked[0] != _GREEDY:
-        return (_drawn_alike(None, asked[0], columns, positions),)
+        return (_drawn_alike(None, asked[0], columns),)
     groups = ((kind, np.flatnonzero(kinds == kind)) for kind in asked if kind != _GREEDY)
-    return tuple(_drawn_alike(where, kind, columns[where], positions[where]) for kind, where in groups)
+    return tuple(_drawn_alike(where, kind, columns[where]) for kind, where in groups)
 
 
-def _drawn_alike(
-    where: NDArray[np.int64] | None, kind: int, columns: NDArray[np.void], positions: NDArray[np.int64]
-) -> DrawnRows:
+def _drawn_alike(where: NDArray[np.int64] | None, kind: int, columns: NDArray[np.void]) -> DrawnRows:
     return DrawnRows(
         where=where,
-        positions=positions,
         temperatures=columns["temperature"].copy(),
-        seeds=columns["seed"].copy(),
         top_k=columns["top_k"].copy() if kind & _TOP_K else None,
         top_p=columns["top_p"].copy() if kind & _TOP_P else None,
         min_p=columns["min_p"].copy() if kind & _MIN_P else None,
