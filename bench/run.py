@@ -14,7 +14,7 @@ from bench.core.digest import model_digest
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.records import Session
-from bench.core.spec import Case, Spec
+from bench.core.spec import Case, DraftModelSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
 from bench.engine.build import build_engine
 from bench.load.driver import Driver
@@ -57,8 +57,20 @@ def prepare(spec: Spec) -> Prepared:
     model, seed = resolve(spec.model.path, "models", suffix=""), spec.model.random_seed
     engine = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed)
     workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
-    case = Case.of(spec, model_digest=model_digest(model, seed), workload_digest=workload.digest)
+    case = Case.of(
+        spec,
+        model_digest=model_digest(model, seed),
+        workload_digest=workload.digest,
+        draft_model_digest=_draft_model_digest(spec),
+    )
     return Prepared(case, model, workload)
+
+
+def _draft_model_digest(spec: Spec) -> str | None:
+    speculation = spec.engine.speculation if isinstance(spec.engine, NativeEngineSpec) else None
+    if not isinstance(speculation, DraftModelSpec):
+        return None
+    return model_digest(resolve(speculation.model, "models", suffix=""))
 
 
 async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:

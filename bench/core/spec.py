@@ -290,16 +290,25 @@ class Case(BaseModel):
     spec: Spec
     model_digest: str
     workload_digest: str
+    draft_model_digest: str | None = None
+    """Of the model that drafts, where one does."""
 
     @classmethod
-    def of(cls, spec: Spec, *, model_digest: str, workload_digest: str) -> Case:
+    def of(cls, spec: Spec, *, model_digest: str, workload_digest: str, draft_model_digest: str | None = None) -> Case:
         """The case of `spec`. Its id leaves out paths, the device, the declared power and the spec's name."""
         what: dict[str, Any] = {
             "model": model_digest,
             "workload": workload_digest,
-            "engine": spec.engine.model_dump(mode="json", exclude={"device"}),
+            "draft_model": draft_model_digest,
+            "engine": spec.engine.model_dump(mode="json", exclude={"device": True, "speculation": {"model"}}),
             "load": spec.load.model_dump(mode="json"),
             "measure": spec.measure.model_dump(mode="json", exclude={"repeats"}),
             "slo": spec.slo.model_dump(mode="json"),
         }
-        return cls(id=digest_of(what), spec=spec, model_digest=model_digest, workload_digest=workload_digest)
+        return cls(
+            id=digest_of(what),
+            spec=spec,
+            model_digest=model_digest,
+            workload_digest=workload_digest,
+            draft_model_digest=draft_model_digest,
+        )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.clock import Clock
+from bench.core.configs import resolve
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
 from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow, TurnRequest
-from bench.core.spec import NativeEngineSpec
+from bench.core.spec import DraftModelSpec, NativeEngineSpec
 from bench.core.units import seconds_from_ns
 from bench.engine.worker_process import WorkerProcess
 from bench.native.messages import (
@@ -60,6 +61,13 @@ class _StepLog:
         return rows
 
 
+def _settings(spec: NativeEngineSpec) -> EngineSettings:
+    values = spec.model_dump(exclude={"kind"})
+    if isinstance(spec.speculation, DraftModelSpec):
+        values["speculation"]["model"] = str(resolve(spec.speculation.model, "models", suffix=""))
+    return EngineSettings.of(values)
+
+
 class NativeEngine:
     """Speaks the Engine protocol for `bench.native` in a process of its own."""
 
@@ -67,7 +75,7 @@ class NativeEngine:
         self, spec: NativeEngineSpec, model_folder: Path, *, clock: Clock, random_seed: int | None = None
     ) -> None:
         """With `random_seed` the weights are made from it, not read. Raises InputError for a config it cannot read."""
-        self._settings = EngineSettings.of(spec.model_dump(exclude={"kind"}))
+        self._settings = _settings(spec)
         self._model_folder = model_folder
         self._random_seed = random_seed
         self._clock = clock
@@ -107,6 +115,7 @@ class NativeEngine:
         return Startup(
             total_s=seconds_from_ns(self._clock.now_ns() - began_ns),
             load_s=self._ready.load_s,
+            capture_s=self._ready.capture_s,
             first_token_s=self._ready.first_token_s,
         )
 

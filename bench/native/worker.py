@@ -92,7 +92,15 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     loaded = time.monotonic()
     engine.core.generate_first_token()
     first_token = time.monotonic()
-    connection.send(Ready(loaded - began, first_token - loaded, engine.max_context_tokens, engine.description))
+    connection.send(
+        Ready(
+            load_s=loaded - began - engine.capture_s,
+            capture_s=engine.capture_s,
+            first_token_s=first_token - loaded,
+            max_context_tokens=engine.max_context_tokens,
+            description=engine.description,
+        )
+    )
     return engine.core
 
 

@@ -70,7 +70,12 @@ def _files(result: Result) -> Iterator[Difference]:
 
 def _case_id(record: Record) -> Difference:
     case = record.case
-    again = Case.of(case.spec, model_digest=case.model_digest, workload_digest=case.workload_digest)
+    again = Case.of(
+        case.spec,
+        model_digest=case.model_digest,
+        workload_digest=case.workload_digest,
+        draft_model_digest=case.draft_model_digest,
+    )
     return Difference("case.id", case.id, again.id)
 
 
