@@ -23,7 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from neokernels.registry import Implementation, Operation
+from neokernels.attention_in_tiles import paged_attention_in_tiles
+from neokernels.cached_rows import read_rows
+from neokernels.cpu import attention, library
+from neokernels.registry import Implementation, Operation, promises_nothing
 
 _MASKED_QUERIES = 512
 """Most query rows of one mask: what bounds the memory of a long chunk over a long context."""
@@ -99,17 +102,22 @@ def paged_attention_reference(
     `window` a query sees that many tokens at most, itself included. sinks [query heads] or None. Returns
     [T, query heads, D of the values].
     """
-    keys, values = key_cache.flatten(0, 1), value_cache.flatten(0, 1)
     tiles = layout.tiles(window, sinks is not None)
     if len(tiles) == 1:
-        return _attend(query, keys, values, tiles[0], scale, sinks)
-    output = query.new_empty((*query.shape[:2], values.shape[-1]))
+        return _attend(query, key_cache, value_cache, tiles[0], scale, sinks)
+    output = query.new_empty((*query.shape[:2], value_cache.shape[-1]))
     for tile in tiles:
-        output.index_copy_(0, tile.rows, _attend(query.index_select(0, tile.rows), keys, values, tile, scale, sinks))
+        attended = _attend(query.index_select(0, tile.rows), key_cache, value_cache, tile, scale, sinks)
+        output.index_copy_(0, tile.rows, attended)
     return output
 
 
-paged_attention = Operation("paged_attention", Implementation("reference", paged_attention_reference, graphs="never"))
+paged_attention = Operation(
+    "paged_attention",
+    Implementation("cpu", attention.paged_attention, library.refuses_cache),
+    Implementation("reference", paged_attention_reference, promises_nothing, graphs="never"),
+    Implementation("fixed_tiles", paged_attention_in_tiles, graphs="never"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +136,14 @@ class _Tile:
     """Query i sees context tokens 0..i: a prompt from its beginning, where no mask is needed."""
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, tile: _Tile, scale: float, sinks: Tensor | None) -> Tensor:
-    """One tile. query [S·n, query heads, D]; keys and values [slots, KV heads, D]."""
-    grouped = query.shape[1] != keys.shape[1]
+def _attend(
+    query: Tensor, key_cache: Tensor, value_cache: Tensor, tile: _Tile, scale: float, sinks: Tensor | None
+) -> Tensor:
+    """One tile. query [S·n, query heads, D]; caches [blocks, block tokens, KV heads, D]."""
+    grouped = query.shape[1] != key_cache.shape[2]
     query = query.view(*tile.shape, *query.shape[1:])
-    keys = keys.index_select(0, tile.slots).view(tile.shape[0], -1, *keys.shape[1:])
-    values = values.index_select(0, tile.slots).view(tile.shape[0], -1, *values.shape[1:])
+    keys = read_rows(key_cache, tile.slots, query.dtype).view(tile.shape[0], -1, *key_cache.shape[2:])
+    values = read_rows(value_cache, tile.slots, query.dtype).view(tile.shape[0], -1, *value_cache.shape[2:])
     if sinks is not None:
         # One more key, which a column of its own reaches with the logit of each head, and whose value is zero.
         query = torch.cat((query, (sinks / scale).to(query.dtype)[:, None].expand(*query.shape[:-1], 1)), -1)
@@ -206,7 +216,7 @@ def _tile(layout: PagedLayout, runs: list[_Run], window: int | None, sinks: bool
     token = torch.minimum(columns, context_len - 1)
     block = layout.block_tables[request.squeeze(1)].gather(1, token // layout.block_tokens)
     slots = block.long() * layout.block_tokens + token % layout.block_tokens
-    causal = query_len == longest > 1 and not sinks
+    causal = 1 < query_len == longest <= (window or longest) and not sinks
     mask = None
     if not causal and (query_len > 1 or any(run.seen < longest for run in runs)):
         distance = (context_len - query_len + query_offsets)[:, :, None] - columns[:, None]

@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neokernels.registry import Implementation, Operation
+from neokernels.cpu import library, rows
+from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.row_tiles import in_tiles
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -26,5 +28,26 @@ def add_rms_norm_reference(x: Tensor, residual: Tensor, weight: Tensor, eps: flo
     return rms_norm_reference(total, weight, eps), total
 
 
-rms_norm = Operation("rms_norm", Implementation("reference", rms_norm_reference))
-add_rms_norm = Operation("add_rms_norm", Implementation("reference", add_rms_norm_reference))
+def rms_norm_in_tiles(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """As `rms_norm_reference`, batch-invariant."""
+    return in_tiles(lambda tile: rms_norm_reference(tile, weight, eps), x)
+
+
+def add_rms_norm_in_tiles(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """As `add_rms_norm_reference`, batch-invariant."""
+    total = residual + x
+    return rms_norm_in_tiles(total, weight, eps), total
+
+
+rms_norm = Operation(
+    "rms_norm",
+    Implementation("cpu", rows.rms_norm, library.refuses),
+    Implementation("reference", rms_norm_reference, promises_nothing),
+    Implementation("fixed_tiles", rms_norm_in_tiles),
+)
+add_rms_norm = Operation(
+    "add_rms_norm",
+    Implementation("cpu", rows.add_rms_norm, library.refuses),
+    Implementation("reference", add_rms_norm_reference, promises_nothing),
+    Implementation("fixed_tiles", add_rms_norm_in_tiles),
+)

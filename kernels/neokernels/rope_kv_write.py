@@ -15,8 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neokernels.registry import Implementation, Operation
+from neokernels.cached_rows import write_rows
+from neokernels.cpu import library, rows
+from neokernels.registry import Implementation, Operation, promises_nothing
 from neokernels.rms_norm import rms_norm_reference
+from neokernels.row_tiles import in_tiles, one_by_one
 
 
 class QkNorm(NamedTuple):
@@ -27,7 +30,7 @@ class QkNorm(NamedTuple):
     eps: float
 
 
-def rotary_factors(
+def rotary_factors_reference(
     positions: Tensor, frequencies: Tensor, dtype: torch.dtype, magnitude: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Factors of y = x·cos + swap(x)·sin, where swap exchanges the halves: [T, D] each, in `dtype`.
@@ -38,6 +41,25 @@ def rotary_factors(
     angles = positions[:, None].float() * frequencies
     cos, sin = angles.cos() * magnitude, angles.sin() * magnitude
     return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+
+
+def rotary_factors_one_by_one(
+    positions: Tensor, frequencies: Tensor, dtype: torch.dtype, magnitude: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """As `rotary_factors_reference`, batch-invariant."""
+
+    def side_by_side(row: Tensor) -> Tensor:
+        return torch.cat(rotary_factors_reference(row, frequencies, dtype, magnitude), -1)
+
+    cos, sin = one_by_one(side_by_side, positions).chunk(2, dim=-1)
+    return cos.contiguous(), sin.contiguous()
+
+
+rotary_factors = Operation(
+    "rotary_factors",
+    Implementation("reference", rotary_factors_reference, promises_nothing),
+    Implementation("one_by_one", rotary_factors_one_by_one),
+)
 
 
 def rope_kv_write_reference(
@@ -55,22 +77,48 @@ def rope_kv_write_reference(
     nothing; caches [blocks, block tokens, KV heads, D]; without `qk_norm` the heads are rotated as they are.
     """
     kv_heads, head_dim = key_cache.shape[2:]
-    heads = qkv.view(len(qkv), -1, head_dim)
-    rotated, value = heads.tensor_split([-kv_heads], dim=1)
+    rotated, value = qkv.view(len(qkv), -1, head_dim).tensor_split([-kv_heads], dim=1)
+    return _write(_rotated(rotated, cos, sin, kv_heads, qk_norm), value, slots, key_cache, value_cache)
+
+
+def rope_kv_write_in_tiles(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    slots: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    qk_norm: QkNorm | None,
+) -> Tensor:
+    """As `rope_kv_write_reference`, batch-invariant."""
+    kv_heads, head_dim = key_cache.shape[2:]
+    heads, value = qkv.view(len(qkv), -1, head_dim).tensor_split([-kv_heads], dim=1)
+    rotated = in_tiles(lambda *tile: _rotated(*tile, kv_heads, qk_norm), heads, cos, sin)
+    return _write(rotated, value, slots, key_cache, value_cache)
+
+
+def _rotated(heads: Tensor, cos: Tensor, sin: Tensor, kv_heads: int, qk_norm: QkNorm | None) -> Tensor:
+    """heads [T, query and KV heads, D], with their norm if there is one and rotated."""
     if qk_norm is not None:
         query_weight, key_weight, eps = qk_norm
-        query, key = rotated.tensor_split([-kv_heads], dim=1)
-        rotated = torch.cat(
+        query, key = heads.tensor_split([-kv_heads], dim=1)
+        heads = torch.cat(
             (rms_norm_reference(query, query_weight, eps), rms_norm_reference(key, key_weight, eps)), dim=1
         )
-    rotated = torch.addcmul(rotated * cos[:, None], rotated.roll(head_dim // 2, dims=-1), sin[:, None])
-    query, key = rotated.tensor_split([-kv_heads], dim=1)
-    if int(slots.min()) < 0:
-        written = slots >= 0
-        slots, key, value = slots[written], key[written], value[written]
-    key_cache.view(-1, kv_heads, head_dim).index_copy_(0, slots, key)
-    value_cache.view(-1, kv_heads, head_dim).index_copy_(0, slots, value)
+    return heads * cos[:, None] + heads.roll(heads.shape[-1] // 2, dims=-1) * sin[:, None]
+
+
+def _write(rotated: Tensor, value: Tensor, slots: Tensor, key_cache: Tensor, value_cache: Tensor) -> Tensor:
+    """Keys and values into the cache; returns the queries."""
+    query, key = rotated.tensor_split([-value.shape[1]], dim=1)
+    write_rows(key_cache, slots, key)
+    write_rows(value_cache, slots, value)
     return query
 
 
-rope_kv_write = Operation("rope_kv_write", Implementation("reference", rope_kv_write_reference))
+rope_kv_write = Operation(
+    "rope_kv_write",
+    Implementation("cpu", rows.rope_kv_write, library.refuses_cache),
+    Implementation("reference", rope_kv_write_reference, promises_nothing),
+    Implementation("fixed_tiles", rope_kv_write_in_tiles),
+)

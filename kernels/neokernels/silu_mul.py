@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from neokernels.cpu import library, rows
-from neokernels.registry import Implementation, Operation
+from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.row_tiles import one_by_one
 
 
 class SwigluClamp(NamedTuple):
@@ -41,9 +42,24 @@ def clamped_swiglu_reference(gate_up: Tensor, clamp: SwigluClamp) -> Tensor:
     return gate * torch.sigmoid(clamp.alpha * gate) * (up + 1)
 
 
+def silu_mul_one_by_one(gate_up: Tensor) -> Tensor:
+    """As `silu_mul_reference`, batch-invariant."""
+    return one_by_one(silu_mul_reference, gate_up)
+
+
+def clamped_swiglu_one_by_one(gate_up: Tensor, clamp: SwigluClamp) -> Tensor:
+    """As `clamped_swiglu_reference`, batch-invariant."""
+    return one_by_one(lambda row: clamped_swiglu_reference(row, clamp), gate_up)
+
+
 silu_mul = Operation(
     "silu_mul",
     Implementation("cpu", rows.silu_mul, library.refuses),
-    Implementation("reference", silu_mul_reference),
+    Implementation("reference", silu_mul_reference, promises_nothing),
+    Implementation("one_by_one", silu_mul_one_by_one),
 )
-clamped_swiglu = Operation("clamped_swiglu", Implementation("reference", clamped_swiglu_reference))
+clamped_swiglu = Operation(
+    "clamped_swiglu",
+    Implementation("reference", clamped_swiglu_reference, promises_nothing),
+    Implementation("one_by_one", clamped_swiglu_one_by_one),
+)
