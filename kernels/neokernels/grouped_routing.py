@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from neokernels.registry import Implementation, Operation, promises_nothing
-from neokernels.row_tiles import in_tiles
+from neokernels.row_tiles import one_by_one
 
 _SMALLEST_SUM = 1e-20
 
@@ -33,10 +33,10 @@ def route_grouped_reference(
 ) -> tuple[Tensor, Tensor]:
     """logits [T, E], bias [E] float32; E in `groups` equal groups of two or more.
 
-    Returns the chosen ids [T, k] int64 and their weights [T, k] float32.
+    `sigmoid` is how that goes over the rows. Returns the chosen ids [T, k] int64 and their weights [T, k] float32.
     """
     scores = sigmoid(logits.float())
-    choice = (scores + bias).unflatten(-1, (groups, -1))
+    choice = (scores + bias).view(len(scores), groups, -1)
     best = choice.topk(2).values.sum(-1).topk(groups_per_token).indices
     left_out = choice.new_ones(choice.shape[:-1]).scatter(-1, best, 0).bool()
     expert_ids = choice.masked_fill(left_out[..., None], -float("inf")).flatten(-2).topk(experts_per_token).indices
@@ -49,5 +49,5 @@ def route_grouped_reference(
 route_grouped: Operation[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Operation(
     "route_grouped",
     Implementation("reference", route_grouped_reference, promises_nothing),
-    Implementation("fixed_tiles", partial(route_grouped_reference, sigmoid=partial(in_tiles, torch.sigmoid, rows=1))),
+    Implementation("one_by_one", partial(route_grouped_reference, sigmoid=partial(one_by_one, torch.sigmoid))),
 )

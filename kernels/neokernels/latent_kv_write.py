@@ -8,11 +8,16 @@ Source: DeepSeek-V2 (arXiv:2405.04434) §2.1.2 and §2.1.3, where c is c^KV and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from neokernels.registry import Implementation, Operation
+from neokernels.cached_rows import write_rows
+from neokernels.registry import Implementation, Operation, promises_nothing
 from neokernels.rms_norm import rms_norm_reference
+from neokernels.row_tiles import in_tiles
 
 
 def latent_kv_write_reference(
@@ -24,23 +29,25 @@ def latent_kv_write_reference(
     cache: Tensor,
     norm_weight: Tensor,
     eps: float,
+    apply: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = lambda norm, rows: norm(rows),
 ) -> Tensor:
     """Writes the step's rows at their slots and returns the rotated queries, [T, heads, R].
 
     query [T, heads, R], the rotated part of each head; latent [T, C + R], the key behind the latent; cos and sin [T, R]
     from `rotary_factors`; slots [T] int64, where -1 writes nothing; cache [blocks, block tokens, 1, C + R];
-    norm_weight [C].
+    norm_weight [C]. `apply` is how the norm goes over the rows.
     """
     kept, key = latent.tensor_split([len(norm_weight)], dim=-1)
+    kept = apply(partial(rms_norm_reference, weight=norm_weight, eps=eps), kept)
     heads = torch.cat((query, key[:, None]), dim=1)
-    rotated = torch.addcmul(heads * cos[:, None], heads.roll(query.shape[-1] // 2, dims=-1), sin[:, None])
-    query, key = rotated[:, :-1], rotated[:, -1]
-    row = torch.cat((rms_norm_reference(kept, norm_weight, eps), key), dim=-1).to(cache.dtype)
-    if int(slots.min()) < 0:
-        written = slots >= 0
-        slots, row = slots[written], row[written]
-    cache.view(-1, cache.shape[-1]).index_copy_(0, slots, row)
+    heads = heads * cos[:, None] + heads.roll(query.shape[-1] // 2, dims=-1) * sin[:, None]
+    query, key = heads.tensor_split([-1], dim=1)
+    write_rows(cache, slots, torch.cat((kept[:, None], key), dim=-1))
     return query
 
 
-latent_kv_write = Operation("latent_kv_write", Implementation("reference", latent_kv_write_reference, graphs="never"))
+latent_kv_write: Operation[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Operation(
+    "latent_kv_write",
+    Implementation("reference", latent_kv_write_reference, promises_nothing),
+    Implementation("fixed_tiles", partial(latent_kv_write_reference, apply=in_tiles)),
+)

@@ -5,6 +5,7 @@ R1 is the same model trained further. Checkpoints carry a further layer that pre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,10 +83,10 @@ def _read_down(
     _pair_halves(latent_weight, latent)
     query = None
     if rank is None:
-        _pair_halves(query_weight.unflatten(0, (-1, latent.query_dim)), latent)
+        _pair_halves(query_weight.view(-1, latent.query_dim, config.hidden), latent)
     else:
         up = source.read({f"{name}.q_b_proj.weight": (rows, rank)})
-        _pair_halves(up.unflatten(0, (-1, latent.query_dim)), latent)
+        _pair_halves(up.view(-1, latent.query_dim, rank), latent)
         norm = source.read({f"{name}.q_a_layernorm.weight": (rank,)})
         query = QueryFromRank(operations, norm, operations.prepare_linear(up, None))
     return operations.prepare_linear(weight, None), query
@@ -102,7 +103,7 @@ def _pair_halves(weight: Tensor, latent: LatentConfig) -> None:
 
 
 def _softmax_scale(config: ModelConfig, latent: LatentConfig) -> float:
-    scale, scaling = latent.query_dim**-0.5, config.rotary.scaling
+    scale, scaling = 1 / math.sqrt(latent.query_dim), config.rotary.scaling
     if isinstance(scaling, YarnScaling) and scaling.mscale_all_dim:
         # Once for the query and once for the key, whose plain parts the factor of the cosines never reaches.
         scale *= attention_temperature(scaling.factor, scaling.mscale_all_dim) ** 2

@@ -55,7 +55,7 @@ class LatentAttention:
         query, latent = self.down(hidden).tensor_split([-self.config.cached_dim], dim=-1)
         if self.query is not None:
             query = self.query(query)
-        heads = query.unflatten(-1, (-1, self.config.query_dim))
+        heads = query.view(len(query), -1, self.config.query_dim)
         plain, turning = heads.tensor_split([self.config.plain_dim], dim=-1)
         turned = self.operations.latent_kv_write(
             turning, latent, rotary.cos, rotary.sin, cache_slots, cache[0], self.latent_norm, _EPS
