@@ -79,7 +79,7 @@ class HostBatch:
 
         Padding tokens are dealt evenly to the padding requests, which see nothing but as many slots of block 0. They
         are written nowhere, no expert takes them, and whatever they hold no live row reads. Padding rows with logits
-        are -1: the last row, whatever it is, which no expert takes again.
+        are -1: the last row, which is one of padding where there are any, so that no expert takes it either.
         Raises ValueError where the step is larger, or padding tokens have no request to belong to.
         """
         fill, more = tokens - len(self.token_ids), requests - len(self.query_lens)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from neokernels.linear import Linear
+from neokernels.moe import Experts
 from neokernels.rope_kv_write import rotary_factors
 from torch import Tensor
 
@@ -61,10 +63,12 @@ class Decoder:
         self._operations = operations
         self._frequencies = rotary_frequencies(config.rotary, weights.embedding.device)
         self._magnitude = rotary_magnitude(config.rotary)
-        self.experts = tuple(
-            layer.feed_forward.experts for layer in weights.layers if isinstance(layer.feed_forward, MixtureOfExperts)
-        )
+
+    @cached_property
+    def experts(self) -> tuple[Experts, ...]:
         """Of each routed layer."""
+        feed_forwards = (layer.feed_forward for layer in self._weights.layers)
+        return tuple(routed.experts for routed in feed_forwards if isinstance(routed, MixtureOfExperts))
 
     @property
     def layers(self) -> int:
@@ -105,7 +109,7 @@ class Decoder:
         """From the last attention to the logits [L, V] float32 of the rows that get some."""
         # Nothing reads the other rows beyond the last layer's keys and values.
         rows = batch.logit_rows
-        live = None if batch.live_rows is None else batch.live_rows[rows] & (rows >= 0)
+        live = None if batch.live_rows is None else batch.live_rows[rows]
         hidden, _ = self._feed_forward(
             self.layers - 1, attended[rows], flow.residual[rows], live, self._weights.final_norm
         )
