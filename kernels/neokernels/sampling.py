@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from neokernels.counter_random import Purpose, gumbel_noise
-from neokernels.logit_filters import Filters, keep_min_p, keep_top_k, keep_top_p
-from neokernels.registry import Implementation, Operation
+from neokernels.logit_filters import Filters, keep_likely, keep_min_p, keep_top_k, keep_top_p
+from neokernels.registry import Implementation, Operation, Target
+
+_CACHED_LOGITS = 1 << 17
+"""Logits whose noise a core's caches hold while it is made."""
 
 
 def sample_reference(
@@ -30,8 +33,33 @@ def sample_reference(
     logits [R, V] float32; temperatures [R] float32, above 0; seeds [R] int64; positions [R] int64, the position of the
     token that is drawn; filters of the same R rows. Ties go to the lowest id.
     """
-    logits = logits / temperatures[:, None]
+    kept = keep_likely(logits / temperatures[:, None], filters)
     ids = torch.arange(logits.shape[-1], device=logits.device)
+    return gumbel_noise(seeds, positions, ids, purpose).add_(kept).argmax(-1)
+
+
+def sample_in_parts(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    positions: Tensor,
+    filters: Filters = Filters(),
+    purpose: Purpose = Purpose.TOKEN,
+) -> Tensor:
+    """`sample_reference` for a CPU: as many rows at once as its caches hold, and noise for what was kept alone."""
+    rows = max(1, _CACHED_LOGITS // logits.shape[-1])
+    starts = range(0, max(1, len(logits)), rows)
+    parts = [slice(start, start + rows) for start in starts]
+    return torch.cat(
+        [_sample(logits[r], temperatures[r], seeds[r], positions[r], filters.of(r), purpose) for r in parts]
+    )
+
+
+def _sample(
+    logits: Tensor, temperatures: Tensor, seeds: Tensor, positions: Tensor, filters: Filters, purpose: Purpose
+) -> Tensor:
+    logits = logits / temperatures[:, None]
+    ids = torch.arange(logits.shape[-1])
     if filters.top_k is not None:
         logits, ids = _packed(keep_top_k(logits, filters.top_k, filters.most_k), ids)
     if filters.top_p is not None:
@@ -42,19 +70,21 @@ def sample_reference(
     return best if ids.dim() == 1 else ids.gather(-1, best[:, None]).squeeze(-1)
 
 
-sample = Operation("sample", Implementation("reference", sample_reference))
-
-
 def _packed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidates of each row and their ids, both [R, C], ids ascending, where they are a small part of the row.
-
-    Only on a CPU, where the noise that it saves is the larger part of sampling: anywhere else the host would have to
-    wait for the count.
-    """
-    if logits.device.type != "cpu":
-        return logits, ids
+    """The tokens each row keeps and their ids, both [R, C], ids ascending, where they are a small part of the row."""
     kept = max(1, int((logits > -torch.inf).sum(-1).max()))
     if 8 * kept > logits.shape[-1]:
         return logits, ids
     indices = logits.topk(kept).indices.sort(-1).values
     return logits.gather(-1, indices), indices if ids.dim() == 1 else ids.gather(-1, indices)
+
+
+def _refuses_devices(target: Target) -> str | None:
+    return None if target.device.type == "cpu" else "would have the host wait for what was kept"
+
+
+sample = Operation(
+    "sample",
+    Implementation("in_parts", sample_in_parts, _refuses_devices),
+    Implementation("reference", sample_reference),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ def sampler(rows: int = 16) -> Sampler:
 
 
 def choose(one: Sampler, logits: Tensor, rows: Sequence[int], positions: Sequence[int]) -> list[int]:
-    tokens: list[int] = one.choose(logits.clone(), one.rows(np.array(rows, dtype=int), np.array(positions, dtype=int))).tolist()
+    tokens: list[int] = one.choose(
+        logits.clone(), one.rows(np.array(rows, dtype=int), np.array(positions, dtype=int))
+    ).tolist()
     return tokens
 
 
@@ -84,19 +87,20 @@ def test_the_distribution_of_a_row_is_that_of_transformers(sampling: Sampling) -
     one.begin(2, sampling, prompt)
     rows = one.rows(np.array([2]), np.array([5]))
     actual = one.probabilities(one.adjust(source.clone(), rows), rows)[0]
+    ids: Any = torch.tensor([prompt])
     processors = LogitsProcessorList()
     if sampling.logit_bias:
         processors.append(SequenceBiasLogitsProcessor([[[token], value] for token, value in sampling.logit_bias]))
     processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if sampling.temperature == 0:
-        adjusted = processors(torch.tensor([prompt]), source)[0]
+        adjusted = processors(ids, source)[0]
         assert actual.nonzero().flatten().tolist() == [int(adjusted.argmax())]
         return
     processors.append(TemperatureLogitsWarper(sampling.temperature))
     processors.append(TopKLogitsWarper(sampling.top_k or VOCABULARY))
     processors.append(TopPLogitsWarper(sampling.top_p))
     processors.append(MinPLogitsWarper(sampling.min_p))
-    torch.testing.assert_close(actual, processors(torch.tensor([prompt]), source)[0].softmax(-1))
+    torch.testing.assert_close(actual, processors(ids, source)[0].softmax(-1))
 
 
 def test_tokens_that_were_said_are_repetitions_too() -> None:

@@ -20,7 +20,7 @@ from bench.native.batch import BatchItem, HostBatch
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import KvPool
 from bench.native.models import load_model
-from bench.native.policies import DecodeFirst
+from bench.native.policies import make_policy
 from bench.native.request import Request, Slice
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
@@ -74,7 +74,7 @@ class Engine:
         self.sampler = Sampler(self.registry, TARGET, max_running=4, vocabulary=vocabulary)
         self.verifier = Verifier(self.sampler, self.registry, TARGET)
         self.scheduler = Scheduler(
-            DecodeFirst(),
+            make_policy("decode_first", tpot_target_ms=50.0),
             BlockAllocator(self.blocks, BLOCK_TOKENS),
             step_tokens=self.step_tokens,
             max_running=4,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from neokernels.counter_random import Purpose, gumbel_noise, uniform
 from neokernels.logit_filters import Filters, keep_likely
-from neokernels.sampling import sample
+from neokernels.sampling import sample, sample_in_parts, sample_reference
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
@@ -25,13 +25,6 @@ def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions:
         logits, torch.tensor(temperatures), torch.tensor(seeds), torch.tensor(positions)
     ).tolist()
     return tokens
-
-
-def of_rows(filters: Filters, rows: Tensor) -> Filters:
-    """The filters of some of the rows."""
-    columns = (filters.top_k, filters.top_p, filters.min_p)
-    top_k, top_p, min_p = (None if column is None else column[rows] for column in columns)
-    return Filters(top_k, 0 if top_k is None else int(top_k.max()), top_p, min_p)
 
 
 def splitmix64(state: int, count: int) -> list[int]:
@@ -77,9 +70,18 @@ def test_filtered_tokens_do_not_depend_on_company(seed: int) -> None:
     )
     for asked in (filters, Filters(top_p=filters.top_p), Filters(min_p=filters.min_p)):
         together = sample(logits, temperatures, seeds, positions, asked)
-        for some in torch.randperm(40, generator=generator).split([1, 2, 7, 30]):
-            drawn = sample(logits[some], temperatures[some], seeds[some], positions[some], of_rows(asked, some))
+        order = torch.randperm(40, generator=generator)
+        for some in (order[:1], order[1:3], order[3:10], order[10:]):
+            drawn = sample(logits[some], temperatures[some], seeds[some], positions[some], asked.of(some))
             assert drawn.equal(together[some])
+
+
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+def test_parts_of_a_batch_are_drawn_as_the_whole(asked: Filters, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neokernels.sampling._CACHED_LOGITS", 3000)
+    logits = torch.randn(40, 1000, generator=torch.Generator().manual_seed(2)) * 4
+    arguments = (logits, torch.linspace(0.3, 2, 40), torch.arange(40), torch.arange(40) * 3, asked)
+    assert sample_in_parts(*arguments).equal(sample_reference(*arguments))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
@@ -99,11 +101,11 @@ def test_draws_follow_the_softmax_of_what_the_filters_keep(asked: Filters) -> No
     """Of 400 tokens few enough are kept that they are packed, and each seed draws for itself."""
     logits = torch.randn(400, generator=torch.Generator().manual_seed(5)) * 3
     count = 20_000
-    filters = of_rows(asked, torch.zeros(count, dtype=torch.int64))
+    filters = asked.of(torch.zeros(count, dtype=torch.int64))
     tokens = sample(
         logits.expand(count, -1), torch.full((count,), 0.9), torch.arange(count), torch.full((count,), 11), filters
     )
-    kept = keep_likely((logits / 0.9)[None], of_rows(asked, torch.tensor([0])))[0].double().softmax(-1)
+    kept = keep_likely((logits / 0.9)[None], asked.of(slice(1)))[0].double().softmax(-1)
     counts = torch.bincount(tokens, minlength=400).double()
     assert counts[kept == 0].sum() == 0
     often = kept * count > 5  # fewer are expected than the test's approximation bears
