@@ -12,7 +12,6 @@ from neokernels.registry import Registry, Target
 from bench.core.errors import EngineError
 from bench.native.core import EngineCore
 from bench.native.device import (
-    DTYPES,
     accelerator_ids,
     free_bytes,
     is_out_of_memory,
@@ -39,6 +38,7 @@ from bench.native.speculative.ngram import NgramSpeculator
 from bench.native.speculative.speculation import Speculation
 from bench.native.speculative.speculator import Speculator
 from bench.native.speculative.verify import Verifier
+from bench.native.weight_size import weight_bytes
 from bench.native.work import AttentionWork
 
 
@@ -64,7 +64,7 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
     config = ModelConfig.from_folder(folder)
     registry = Registry()
     target = _target(settings, config)
-    model = _load_model(folder, config, target, registry, random_seed)
+    model = _load_model(folder, target, registry, random_seed)
     drafter = _load_draft_model(settings, target)
     pools = _pools(settings, target, model, *([drafter] if drafter else []))
     pool_tokens = pools[0].blocks * pools[0].block_tokens
@@ -132,7 +132,7 @@ def _load_draft_model(settings: EngineSettings, target: Target) -> Decoder | Non
         return None
     folder = Path(settings.speculation.model)
     # With a registry of its own: the record tells what answers for the model that is measured.
-    return _load_model(folder, ModelConfig.from_folder(folder), target, Registry(), None)
+    return _load_model(folder, target, Registry(), None)
 
 
 def _pools(settings: EngineSettings, target: Target, *models: Decoder) -> list[KvPool]:
@@ -200,17 +200,12 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _load_model(
-    folder: Path, config: ModelConfig, target: Target, registry: Registry, random_seed: int | None
-) -> Decoder:
-    stored_bytes = sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
-    weight_bytes = stored_bytes * target.dtype.itemsize // DTYPES[config.stored_dtype].itemsize
-    free = free_bytes(target.device)
+def _load_model(folder: Path, target: Target, registry: Registry, random_seed: int | None) -> Decoder:
+    needed, free = weight_bytes(folder, target), free_bytes(target.device)
     too_large = EngineError(
-        f"the weights of {folder} take about {weight_bytes:,} bytes, but {free:,} are free on {target.device}"
+        f"the weights of {folder} take about {needed:,} bytes, but {free:,} are free on {target.device}"
     )
-    # Asked beforehand, because a process that takes too much of a machine's memory is killed, not told.
-    if weight_bytes > free:
+    if needed > free:
         raise too_large
     try:
         return load_model(folder, target, registry, random_seed)
