@@ -9,7 +9,10 @@
 #include "lanes.h"
 #include "pool.h"
 
-enum { TOKENS = 64, TILE_ROWS = 4, VECTORS = 4, CHUNK = VECTORS * LANES, MOST_ROWS_PER_TASK = 16, LINE = 64, AHEAD = 8 };
+enum { TOKENS = 64, TILE_ROWS = 8, MOST_VECTORS = 4, MOST_ROWS_PER_TASK = 16 };
+/* How many tokens ahead keys are asked for: the heads of a cache lie a whole token apart, too far for the hardware to
+ * guess the next. A full tile, of a prompt, finds them where the tile before it left them. */
+enum { AHEAD = 16, LINE = 64 };
 
 typedef struct {
     const void *query, *keys, *values;
@@ -31,26 +34,22 @@ typedef struct {
     float largest, sum;
 } Row;
 
-INLINE const void *at(int is_bf16, const void *x, long i) {
-    return is_bf16 ? (const void *)((const bf16 *)x + i) : (const void *)((const float *)x + i);
-}
-
-/* Heads of a cache lie a whole token apart, too far for the hardware to guess the next. */
 INLINE void fetch(int is_bf16, const void *head, long dim) {
     long bytes = dim * (is_bf16 ? sizeof(bf16) : sizeof(float));
+#pragma GCC unroll 4
     for (long i = 0; i < bytes; i += LINE) __builtin_prefetch((const char *)head + i);
 }
 
-/* One KV head of the tokens of one request, a block of them at a time. */
+/* One KV head of some tokens of one request, whose slots lie scattered over the cache. */
 typedef struct {
-    const void *keys[TOKENS], *values[TOKENS];
+    const void *keys[TOKENS + AHEAD], *values[TOKENS + AHEAD];
     int first, end; /* those of the block that are seen at all */
+    int known;      /* end of those that are found */
 } Context;
 
-/* Finds tokens block + first .. block + end, whose slots lie scattered over the cache. */
 INLINE void find(int is_bf16, const Attention *job, const int32_t *table, long kv_head, long block, Context *context) {
     long page = (block + context->first) / job->block_tokens, offset = (block + context->first) % job->block_tokens;
-    for (int t = context->first; t < context->end; t++) {
+    for (int t = context->first; t < context->known; t++) {
         long slot = table[page] * job->block_tokens + offset;
         context->keys[t] = at(is_bf16, job->keys, slot * job->key_slot + kv_head * job->key_head);
         context->values[t] = at(is_bf16, job->values, slot * job->value_slot + kv_head * job->value_head);
@@ -58,29 +57,37 @@ INLINE void find(int is_bf16, const Attention *job, const int32_t *table, long k
     }
 }
 
+/* sums[r] += query r . key, over some numbers of the head */
+INLINE void add_products(int is_bf16, const int rows, const void *key, const Row *row, long i, long count, Lanes *sums) {
+    Lanes lanes = load(is_bf16, key, i, count);
+    for (int r = 0; r < rows; r++) sums[r] += lanes * load(is_bf16, row[r].query, i, count);
+}
+
 /* scores[r][t] = query r . key t */
 INLINE void score(int is_bf16, const int rows, const Attention *job, const Context *context, const Row *row,
                   float scores[TILE_ROWS][TOKENS]) {
     for (int group = context->first / LANES * LANES; group < context->end; group += LANES) {
-        Lanes products[TILE_ROWS][LANES] = {0};
-        int end = group + LANES < context->end ? group + LANES : context->end;
-        for (int t = group < context->first ? context->first : group; t < end; t++) {
-            const void *key = context->keys[t];
-            fetch(is_bf16, context->values[t], job->value_dim);
-            if (t + AHEAD < context->end) fetch(is_bf16, context->keys[t + AHEAD], job->key_dim);
+        Lanes products[TILE_ROWS][LANES];
+        for (int t = group; t < group + LANES; t++) {
             Lanes sums[TILE_ROWS] = {0};
-            long i = 0;
+            if (t >= context->first && t < context->end) {
+                const void *key = context->keys[t];
+                if (rows < TILE_ROWS) {
+                    fetch(is_bf16, context->values[t], job->value_dim);
+                    if (t + AHEAD < context->known) fetch(is_bf16, context->keys[t + AHEAD], job->key_dim);
+                }
+                long i = 0;
 #if defined(__AVX512BF16__)
-            if (is_bf16)
-                for (; i + 2 * LANES <= job->key_dim; i += 2 * LANES)
-                    for (int r = 0; r < rows; r++)
-                        sums[r] = (Lanes)_mm512_dpbf16_ps((__m512)sums[r], (__m512bh)_mm512_loadu_si512((const bf16 *)key + i),
-                                                          (__m512bh)_mm512_loadu_si512((const bf16 *)row[r].query + i));
+                if (is_bf16)
+                    for (; i + 2 * LANES <= job->key_dim; i += 2 * LANES) {
+                        __m512bh pairs = (__m512bh)_mm512_loadu_si512((const bf16 *)key + i);
+                        for (int r = 0; r < rows; r++)
+                            sums[r] = (Lanes)_mm512_dpbf16_ps(
+                                (__m512)sums[r], pairs, (__m512bh)_mm512_loadu_si512((const bf16 *)row[r].query + i));
+                    }
 #endif
-            for (; i < job->key_dim; i += LANES) {
-                long count = lanes_at(i, job->key_dim);
-                Lanes lanes = load(is_bf16, key, i, count);
-                for (int r = 0; r < rows; r++) sums[r] += lanes * load(is_bf16, row[r].query, i, count);
+                for (; i + LANES <= job->key_dim; i += LANES) add_products(is_bf16, rows, key, row, i, LANES, sums);
+                if (i < job->key_dim) add_products(is_bf16, rows, key, row, i, job->key_dim - i, sums);
             }
             for (int r = 0; r < rows; r++) products[r][t - group] = sums[r];
         }
@@ -91,15 +98,20 @@ INLINE void score(int is_bf16, const int rows, const Attention *job, const Conte
 /* Scores become weights e^(s - largest). Returns what the sums so far must be multiplied by. */
 INLINE float soften(const Attention *job, Row *row, long block, float scores[TOKENS]) {
     int first = row->first > block ? row->first - block : 0, end = row->end - block < TOKENS ? row->end - block : TOKENS;
-    float largest = row->largest;
-    for (int t = 0; t < TOKENS; t++) scores[t] = t >= first && t < end ? scores[t] * job->scale : -INFINITY;
-    for (int t = 0; t < TOKENS; t++) largest = scores[t] > largest ? scores[t] : largest;
+    Lanes best = all_lanes(row->largest);
+    for (int t = 0; t < TOKENS; t += LANES) {
+        Mask token = (Mask){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + t;
+        Lanes scaled = select_lanes((token >= first) & (token < end), load_f32(scores + t) * job->scale, all_lanes(-INFINITY));
+        best = larger(scaled, best);
+        store_f32(scores + t, scaled);
+    }
+    float largest = largest_of(best);
     if (largest == -INFINITY) {
         memset(scores, 0, TOKENS * sizeof *scores);
         return 1;
     }
     Lanes sums = {0};
-    for (long t = 0; t < TOKENS; t += LANES) {
+    for (int t = 0; t < TOKENS; t += LANES) {
         Lanes weights = exp_lanes(load_f32(scores + t) - largest);
         store_f32(scores + t, weights);
         sums += weights;
@@ -110,27 +122,24 @@ INLINE float soften(const Attention *job, Row *row, long block, float scores[TOK
     return shrink[0];
 }
 
-/* outputs[r] = outputs[r] * shrink[r] + sum over tokens of weight * value */
-INLINE void gather(int is_bf16, const int rows, const Attention *job, const Context *context,
+/* outputs[r] = outputs[r] * shrink[r] + sum over tokens of weight * value, for some columns from `column` */
+INLINE void gather(int is_bf16, const int rows, const int vectors, const Context *context, long column, long count,
                    float scores[TILE_ROWS][TOKENS], const float *shrink, float *outputs, long width) {
-    for (long chunk = 0; chunk < job->value_dim; chunk += CHUNK) {
-        Lanes sums[TILE_ROWS][VECTORS];
-        for (int r = 0; r < rows; r++)
-            for (int v = 0; v < VECTORS; v++) sums[r][v] = load_f32(outputs + r * width + chunk + v * LANES) * shrink[r];
-        for (int t = context->first; t < context->end; t++)
-            for (int v = 0; v < VECTORS; v++) {
-                long i = chunk + v * LANES, count = lanes_at(i, job->value_dim);
-                if (count <= 0) break;
-                Lanes lanes = load(is_bf16, context->values[t], i, count);
-                for (int r = 0; r < rows; r++) sums[r][v] += lanes * scores[r][t];
-            }
-        for (int r = 0; r < rows; r++)
-            for (int v = 0; v < VECTORS; v++) store_f32(outputs + r * width + chunk + v * LANES, sums[r][v]);
-    }
+    Lanes sums[TILE_ROWS][MOST_VECTORS];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) sums[r][v] = load_f32(outputs + r * width + column + v * LANES) * shrink[r];
+    for (int t = context->first; t < context->end; t++)
+        for (int v = 0; v < vectors; v++) {
+            Lanes lanes = load(is_bf16, context->values[t], column + v * LANES, count);
+            for (int r = 0; r < rows; r++) sums[r][v] += lanes * scores[r][t];
+        }
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) store_f32(outputs + r * width + column + v * LANES, sums[r][v]);
 }
 
 INLINE void attend(int is_bf16, const int rows, const Attention *job, const int32_t *table, long kv_head, Row *row) {
-    long width = (job->value_dim + CHUNK - 1) / CHUNK * CHUNK, first = row[0].first, end = row[0].end;
+    long width = (job->value_dim + LANES - 1) / LANES * LANES, first = row[0].first, end = row[0].end;
+    const int vectors = rows == TILE_ROWS ? MOST_VECTORS / 2 : MOST_VECTORS; /* as many sums as there are registers */
     float outputs[TILE_ROWS * width], scores[TILE_ROWS][TOKENS], shrink[TILE_ROWS];
     memset(outputs, 0, sizeof *outputs * rows * width);
     for (int r = 1; r < rows; r++) {
@@ -138,11 +147,21 @@ INLINE void attend(int is_bf16, const int rows, const Attention *job, const int3
         end = row[r].end > end ? row[r].end : end;
     }
     for (long block = first / TOKENS * TOKENS; block < end; block += TOKENS) {
-        Context context = {.first = block < first ? first - block : 0, .end = block + TOKENS < end ? TOKENS : end - block};
+        long left = end - block;
+        Context context = {.first = block < first ? first - block : 0,
+                           .end = left < TOKENS ? left : TOKENS,
+                           .known = left < TOKENS + AHEAD ? left : TOKENS + AHEAD};
         find(is_bf16, job, table, kv_head, block, &context);
+        if (rows < TILE_ROWS && block <= first)
+            for (int t = context.first; t < context.known && t < context.first + AHEAD; t++)
+                fetch(is_bf16, context.keys[t], job->key_dim);
         score(is_bf16, rows, job, &context, row, scores);
         for (int r = 0; r < rows; r++) shrink[r] = soften(job, row + r, block, scores[r]);
-        gather(is_bf16, rows, job, &context, scores, shrink, outputs, width);
+        long column = 0;
+        for (; column + vectors * LANES <= job->value_dim; column += vectors * LANES)
+            gather(is_bf16, rows, vectors, &context, column, LANES, scores, shrink, outputs, width);
+        for (; column < job->value_dim; column += LANES)
+            gather(is_bf16, rows, 1, &context, column, lanes_at(column, job->value_dim), scores, shrink, outputs, width);
     }
     for (int r = 0; r < rows; r++)
         for (long i = 0; i < job->value_dim; i += LANES) {
@@ -184,11 +203,10 @@ INLINE void attend_rows(int is_bf16, const Attention *job, long task) {
                     rows = 0;
                 }
             }
-        switch (rows) {
-        case 3: attend(is_bf16, 3, job, table, kv_head, tile); break;
-        case 2: attend(is_bf16, 2, job, table, kv_head, tile); break;
-        case 1: attend(is_bf16, 1, job, table, kv_head, tile); break;
-        }
+        int done = 0;
+        for (; done + 4 <= rows; done += 4) attend(is_bf16, 4, job, table, kv_head, tile + done);
+        for (; done + 2 <= rows; done += 2) attend(is_bf16, 2, job, table, kv_head, tile + done);
+        if (done < rows) attend(is_bf16, 1, job, table, kv_head, tile + done);
     }
 }
 

@@ -34,7 +34,11 @@ INLINE void store_f32(float *x, Lanes lanes) { memcpy(x, &lanes, sizeof lanes); 
 INLINE Lanes load_bf16(const bf16 *x) {
     Halves halves;
     memcpy(&halves, x, sizeof halves);
+#if defined(__AVX512F__)
+    return (Lanes)((Bits)_mm512_cvtepu16_epi32((__m256i)halves) << 16);
+#else
     return (Lanes)(__builtin_convertvector(halves, Bits) << 16);
+#endif
 }
 
 /* To the nearest, ties to even, as torch rounds. */
@@ -77,6 +81,12 @@ INLINE void store(int is_bf16, void *x, long i, Lanes lanes, long count) {
     }
 }
 
+INLINE const void *at(int is_bf16, const void *x, long i) {
+    return is_bf16 ? (const void *)((const bf16 *)x + i) : (const void *)((const float *)x + i);
+}
+
+INLINE void *to(int is_bf16, void *x, long i) { return (char *)x + i * (is_bf16 ? sizeof(bf16) : sizeof(float)); }
+
 INLINE long lanes_at(long i, long width) { return width - i < LANES ? width - i : LANES; }
 
 INLINE Lanes all_lanes(float x) { return x - (Lanes){0}; }
@@ -104,28 +114,54 @@ INLINE Lanes exp_lanes(Lanes x) {
     return select_lanes(x < -87.3f, (Lanes){0}, select_lanes(x == x, scaled, x));
 }
 
+INLINE Lanes larger(Lanes x, Lanes y) { return select_lanes(x > y, x, y); }
+
+/* Lanes of x and, counted on from them, of y. */
+#if defined(__clang__)
+#define SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (Mask){__VA_ARGS__})
+#endif
+
 /* Lane i is x[i] + x[i ^ step] where that bit of i is clear, and the same of y where it is set. */
-INLINE Lanes fold(Lanes x, Lanes y, int step) {
-    Mask own, other;
-    for (int i = 0; i < LANES; i++) {
-        own[i] = i & step ? LANES + i : i;
-        other[i] = own[i] ^ step;
-    }
-    return __builtin_shuffle(x, y, own) + __builtin_shuffle(x, y, other);
+INLINE Lanes fold1(Lanes x, Lanes y) {
+    return SHUFFLE(x, y, 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31) +
+           SHUFFLE(x, y, 1, 16, 3, 18, 5, 20, 7, 22, 9, 24, 11, 26, 13, 28, 15, 30);
+}
+
+INLINE Lanes fold2(Lanes x, Lanes y) {
+    return SHUFFLE(x, y, 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31) +
+           SHUFFLE(x, y, 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29);
+}
+
+INLINE Lanes fold4(Lanes x, Lanes y) {
+    return SHUFFLE(x, y, 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31) +
+           SHUFFLE(x, y, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27);
+}
+
+INLINE Lanes fold8(Lanes x, Lanes y) {
+    return SHUFFLE(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31) +
+           SHUFFLE(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23);
 }
 
 INLINE float sum_of(Lanes x) {
-    for (int step = 1; step < LANES; step *= 2) x = fold(x, x, step);
+    x = fold1(x, x), x = fold2(x, x), x = fold4(x, x), x = fold8(x, x);
     return x[0];
 }
 
 /* Lane i is the sum of the lanes of x[i]. */
 INLINE Lanes sums_of(const Lanes x[LANES]) {
-    Lanes folded[LANES];
-    memcpy(folded, x, sizeof folded);
-    for (int step = 1, count = LANES / 2; count; step *= 2, count /= 2)
-        for (int i = 0; i < count; i++) folded[i] = fold(folded[2 * i], folded[2 * i + 1], step);
-    return folded[0];
+    Lanes eight[8], four[4];
+    for (int i = 0; i < 8; i++) eight[i] = fold1(x[2 * i], x[2 * i + 1]);
+    for (int i = 0; i < 4; i++) four[i] = fold2(eight[2 * i], eight[2 * i + 1]);
+    return fold8(fold4(four[0], four[1]), fold4(four[2], four[3]));
+}
+
+INLINE float largest_of(Lanes x) {
+    x = larger(x, SHUFFLE(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = larger(x, SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = larger(x, SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return x[0] > x[1] ? x[0] : x[1];
 }
 
 #endif
