@@ -10,6 +10,7 @@ read these weights' file format.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -37,18 +38,19 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engines-")))
         model = make_model(options.model, folder)
         running = list(_start(options, model, stack))
-        rows, rounds = _measure(running, options, model, began)
+        rows = _measure(running, options, model, began)
     if not rows:
         print("no engine answered", file=sys.stderr)
         return 3
-    print(
-        f"\n{options.model}, {model.parameters / 1e6:.0f} M random weights, prompt {options.prompt}, output "
-        f"{options.output}, {torch.get_num_threads()} threads; {rounds} of {options.rounds} rounds: median (lowest to "
-        f"highest)\nread bandwidth {spread([row.read_bytes_per_s / 1e9 for row in rows])} GB/s; × is over {BASELINE} in "
-        f"the same round\n\n{render(rows)}\n"
-    )
+    size = f"{options.model}, {model.parameters / 1e6:.0f} M random weights"
+    shape = f"prompt {options.prompt}, output {options.output}, {torch.get_num_threads()} threads"
+    rounds = len({row.round for row in rows})
+    read = spread([row.read_bytes_per_s / 1e9 for row in rows])
+    print(f"\n{size}, {shape}, {rounds} of {options.rounds} rounds: median (lowest to highest)")
+    print(f"read bandwidth {read} GB/s; × is over {BASELINE} in the same round\n\n{render(rows)}\n")
+    print("seconds from an engine's start until it was ready, and until its first token:")
     for engine in running:
-        print(f"{engine.contender.name}: ready {engine.ready_s:.1f} s and first token {engine.first_token_s:.1f} s after start")
+        print(f"{engine.contender.name}: {engine.ready_s:.1f}, {engine.first_token_s:.1f}")
     return 0
 
 
@@ -85,21 +87,20 @@ def _start(options: argparse.Namespace, model: Model, stack: ExitStack) -> Itera
             output_tokens=options.output,
         )
         print(f"{contender.name}: starting", flush=True)
+        engine = EngineProcess(contender, task)
+        stack.callback(engine.stop)
         try:
-            engine = EngineProcess(contender, task)
-            stack.callback(engine.stop)
+            engine.load()
             for batch in options.batches:
                 engine.answer(model.prompts(batch, options.prompt, "warm-up"), _WARM_UP_TOKENS)
         except ContenderError as error:
-            print(f"{contender.name}: left out: {error}", flush=True)
+            _leave_out(engine, error)
         else:
             yield engine
 
 
-def _measure(
-    running: list[EngineProcess], options: argparse.Namespace, model: Model, began: float
-) -> tuple[list[Measured], int]:
-    """What every engine reached in as many rounds as there was time for, and how many those were.
+def _measure(running: list[EngineProcess], options: argparse.Namespace, model: Model, began: float) -> list[Measured]:
+    """What every engine reached in as many rounds as there was time for, at least one.
 
     Another engine is first in each round. One that fails is taken out of `running`.
     """
@@ -107,25 +108,29 @@ def _measure(
     rows: list[Measured] = []
     for index in range(options.rounds):
         round_began = time.monotonic()
+        first = index % max(1, len(running))
         for batch in options.batches:
             prompts = model.prompts(batch, options.prompt, f"round {index}")
-            for engine in running[index % len(running) :] + running[: index % len(running)]:
+            for engine in running[first:] + running[:first]:
+                name, weight_bytes = engine.contender.name, model.parameters * engine.contender.weight_bytes
                 read = _read_bytes_per_s(memory)
-                contender = engine.contender
                 try:
                     rates = engine.answer(prompts, options.output)
                 except ContenderError as error:
-                    print(f"{contender.name}: left out: {error}", flush=True)
+                    _leave_out(engine, error)
                     running.remove(engine)
-                    continue
-                rows.append(
-                    Measured(contender.name, index, batch, rates, read, model.parameters * contender.weight_bytes)
-                )
+                else:
+                    rows.append(Measured(name, index, batch, rates, read, weight_bytes))
         now = time.monotonic()
         print(f"round {index + 1} of {options.rounds}: {now - round_began:.0f} s", flush=True)
         if now - began + (now - round_began) > 60 * options.minutes:
             break
-    return rows, index + 1
+    return rows
+
+
+def _leave_out(engine: EngineProcess, error: ContenderError) -> None:
+    print(f"{engine.contender.name}: left out: {error}", flush=True)
+    engine.stop()  # it may still compute
 
 
 def _read_bytes_per_s(memory: torch.Tensor) -> float:
@@ -139,6 +144,7 @@ def _read_bytes_per_s(memory: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not before the engines are ended
     try:
         sys.exit(main())
     except InputError as error:

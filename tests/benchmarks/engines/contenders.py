@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -60,7 +61,7 @@ def contenders() -> list[Contender]:
 
 
 class EngineProcess:
-    """A contender, loaded; it sleeps while it is not asked. Every method raises ContenderError with one line."""
+    """A contender in a process that sleeps while it is not asked. `load` and `answer` raise ContenderError."""
 
     def __init__(self, contender: Contender, task: Task) -> None:
         self.contender = contender
@@ -76,14 +77,14 @@ class EngineProcess:
             text=True,
             start_new_session=True,  # so that what it starts can be ended with it
         )
-        try:
-            self._reply(_LOAD_SECONDS)
-        except ContenderError:
-            self.stop()
-            raise
-        self.ready_s = (time.monotonic_ns() - self._began_ns) / 1e9
+        self.ready_s: float | None = None
         self.first_token_s: float | None = None
-        """From the start of the process to its first token; None until it was asked."""
+        """Both from the start of the process; None until then."""
+
+    def load(self) -> None:
+        """Wait until it is ready."""
+        self._reply(_LOAD_SECONDS)
+        self.ready_s = self._seconds_until(time.monotonic_ns())
 
     def answer(self, prompts: Sequence[Sequence[int]], tokens: int) -> Rates:
         """Have every prompt answered with `tokens` tokens, as one batch."""
@@ -97,19 +98,23 @@ class EngineProcess:
         if counts != {tokens}:
             raise ContenderError(f"asked for {tokens} tokens a request, answered {sorted(counts)}")
         if self.first_token_s is None:
-            self.first_token_s = (min(times[0] for times in reply["token_ns"]) - self._began_ns) / 1e9
+            self.first_token_s = self._seconds_until(min(times[0] for times in reply["token_ns"]))
         return rates_of(reply["asked_ns"], reply["token_ns"], self._task.prompt_tokens)
 
     def stop(self) -> None:
-        """End the process and what it started."""
+        """End the process and what it started. Safe to call twice."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):  # what was not taken of a request
+            self._process.stdin.close()
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._errors.close()
+
+    def _seconds_until(self, time_ns: int) -> float:
+        return (time_ns - self._began_ns) / 1e9
 
     def _reply(self, seconds: float) -> str:
         assert self._process.stdout is not None
