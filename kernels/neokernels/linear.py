@@ -106,3 +106,15 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("nvfp4_fixed_tiles", partial(_Nvfp4Linear, multiply=linear_in_tiles), keeps("nvfp4")),
 )
 """Weight and bias in, a `Linear` out."""
+
+prepare_output = Operation("output", *prepare_linear.implementations)
+"""`prepare_linear` for the projection to logits, resolved for `output_format`."""
+
+
+def output_format(weight_format: WeightFormat) -> WeightFormat:
+    """The format of the projection to logits where the others have `weight_format`.
+
+    Integers of eight bits serve it too, as in llama.cpp's Q8_0 and gpt-fast; it stays dense beside narrower formats and
+    beside activations that are quantised, as in vLLM's fp8 and the recipes of llm-compressor and NVIDIA's ModelOpt.
+    """
+    return weight_format if weight_format == "int8" else "dense"

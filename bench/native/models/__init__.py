@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from neokernels.formats.magnitude import NotFiniteError
+from neokernels.linear import output_format
 from neokernels.registry import Registry, Target
 from torch import Tensor
 
+from bench.core.errors import InputError
 from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models import deepseek_v3, gpt_oss, llama, qwen3, qwen3_moe
 from bench.native.models.decoder import Decoder, DecoderWeights
+from bench.native.models.kept import kept_bytes
+from bench.native.models.layer import Layer
 from bench.native.models.operations import Operations
 from bench.native.random_weights import RandomWeights
 from bench.native.weights import WeightFiles, WeightSource
@@ -64,16 +71,39 @@ def load_model(folder: Path, target: Target, registry: Registry, random_seed: in
     matrix = (config.vocabulary, config.hidden)
     embedding = files.read({"model.embed_tokens.weight": matrix})
     operations = Operations.resolve(registry, target)
-    read_layer = _READ_LAYER[config.family]
+
+    def read_layer(index: int) -> Layer:
+        with _finite(f"layer {index}", folder):
+            return _READ_LAYER[config.family](files, config, index, operations)
+
+    with _finite("the output projection", folder):
+        matrix_out = embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix})
+        output = operations.prepare_output(matrix_out, None)
     weights = DecoderWeights(
         embedding=embedding,
-        layers=tuple(read_layer(files, config, index, operations) for index in range(config.layers)),
+        layers=tuple(map(read_layer, range(config.layers))),
         final_norm=files.read({"model.norm.weight": (config.hidden,)}),
-        output=operations.prepare_linear(
-            embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix}), None
-        ),
+        output=output,
     )
-    return Decoder(config, weights, operations, _cache_shape(config), files.bytes_read)
+    dense = target.weight_format == "dense"
+    parameter_bytes = files.bytes_read if dense else _kept_bytes(weights, config, target)
+    return Decoder(config, weights, operations, _cache_shape(config), parameter_bytes)
+
+
+def _kept_bytes(weights: DecoderWeights, config: ModelConfig, target: Target) -> int:
+    shared = config.tied_embeddings and output_format(target.weight_format) == "dense"
+    return kept_bytes(weights) - (weights.output.nbytes if shared else 0)
+
+
+@contextmanager
+def _finite(what: str, folder: Path) -> Iterator[None]:
+    """Says where a weight lies that a format has no bits for."""
+    try:
+        yield
+    except NotFiniteError:
+        raise InputError(
+            f"a weight of {what} is NaN or infinite", where=folder, allowed="finite weights, unless they are kept dense"
+        ) from None
 
 
 def _weights(folder: Path, target: Target, random_seed: int | None) -> WeightSource:

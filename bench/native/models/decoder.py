@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from neokernels.linear import Linear
 from neokernels.moe import Experts
-from neokernels.rope_kv_write import rotary_factors
 from torch import Tensor
 
 from bench.native.batch import Batch
@@ -89,7 +88,9 @@ class Decoder:
     def begin(self, batch: Batch, kv: KvPool) -> Flow:
         """From token ids to the queries of the first layer."""
         residual = self._operations.embedding(self._weights.embedding, batch.token_ids)
-        rotary = Rotary(*rotary_factors(batch.positions, self._frequencies, residual.dtype, self._magnitude))
+        rotary = Rotary(
+            *self._operations.rotary_factors(batch.positions, self._frequencies, residual.dtype, self._magnitude)
+        )
         first = self._weights.layers[0]
         hidden = self._operations.rms_norm(residual, first.attention_norm, self.config.rms_eps)
         return Flow(first.attention.project(hidden, rotary, batch.cache_slots, kv.layer(0)), residual, rotary)

@@ -11,12 +11,12 @@ from neokernels.embedding import embedding
 from neokernels.grouped_routing import route_grouped
 from neokernels.head_linear import HeadLinear, prepare_head_linear
 from neokernels.latent_kv_write import latent_kv_write
-from neokernels.linear import prepare_linear
+from neokernels.linear import output_format, prepare_linear, prepare_output
 from neokernels.moe import Experts, ExpertWeights, PrepareLinear, prepare_experts, prepare_router, route_softmax
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
-from neokernels.rope_kv_write import QkNorm, rope_kv_write
+from neokernels.rope_kv_write import QkNorm, rope_kv_write, rotary_factors
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
 from torch import Tensor
 
@@ -30,6 +30,7 @@ class Operations:
     """
 
     embedding: Callable[[Tensor, Tensor], Tensor]
+    rotary_factors: Callable[[Tensor, Tensor, torch.dtype, float], tuple[Tensor, Tensor]]
     prepare_linear: PrepareLinear
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
@@ -43,6 +44,7 @@ class Operations:
     def resolve(registry: Registry, target: Target) -> Operations:
         return Operations(
             embedding=registry.resolve(embedding, target),
+            rotary_factors=registry.resolve(rotary_factors, target),
             prepare_linear=registry.resolve(prepare_linear, target),
             rms_norm=registry.resolve(rms_norm, target),
             add_rms_norm=registry.resolve(add_rms_norm, target),
@@ -52,6 +54,11 @@ class Operations:
             registry=registry,
             target=target,
         )
+
+    @cached_property
+    def prepare_output(self) -> PrepareLinear:
+        target = replace(self.target, weight_format=output_format(self.target.weight_format))
+        return self.registry.resolve(prepare_output, target)
 
     @cached_property
     def prepare_router(self) -> PrepareLinear:
