@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
+
+from bench.native.policies import DecodeFirst, Policy
+from bench.native.request import Request, Slice
 
 
 def test_optimistic_admission_runs_together_what_the_worst_case_runs_in_turn(make_run: Any) -> None:
@@ -129,6 +133,24 @@ def test_nobody_is_preempted_for_blocks_that_are_about_to_come_free(make_run: An
     scheduler.remove(ending.id)
     assert [(one.id, tokens) for one, tokens, _ in scheduler.schedule()] == [(0, 1)]
     assert scheduler.stats().preemptions == 0
+
+
+class NewestFirst(Policy):
+    """Decodes in the order in which none of the project's own policies has them."""
+
+    def grant(self, waiting: Iterator[Request], running: Collection[Request], budget: int) -> list[Slice]:
+        return DecodeFirst().grant(waiting, running, budget)[::-1]
+
+
+def test_a_request_preempted_after_its_turn_is_not_computed(make_run: Any) -> None:
+    run = make_run(policy=NewestFirst(), optimistic=True, blocks=4, step_tokens=16)
+    run.add(0, 4, 9)
+    last = run.add(1, 1, 9)
+    while not last.preemptions:
+        slices = run.step()
+    assert [one.id for one, _, _ in slices] == [0]
+    run.until_done()
+    assert run.finished == [0, 1]
 
 
 def test_two_requests_of_which_each_fills_the_pool_both_finish(make_run: Any) -> None:

@@ -61,6 +61,15 @@ def test_static_runs_a_batch_to_its_end_before_the_next(make_run: Any) -> None:
     assert run.scheduler.running == 2
 
 
+def test_static_waits_for_all_that_the_last_batch_holds(make_run: Any) -> None:
+    run = make_run(policy="static", overlap=True, max_running=4, blocks=100, step_tokens=64)
+    for id in range(8):
+        run.add(id, 3, 4 if id else 2)
+    sizes = [len(run.step()) for _ in range(12)]
+    # While the last tokens of a batch are on their way there is room for one, and it is not taken for a batch.
+    assert sizes[:6] == [4, 4, 3, 3, 0, 4]
+
+
 @pytest.mark.parametrize("policy", ["static", "prefill_first"])
 def test_steps_are_of_one_kind(make_run: Any, policy: str) -> None:
     run = make_run(policy=policy, max_running=4, blocks=100)
@@ -170,6 +179,13 @@ def test_latency_budget_learns_nothing_from_steps_of_one_kind_and_spares_no_prom
     policy.observe(10 * TARGET_S, 8192, 0)
     assert allowance(policy) == before == 100
     assert granted(policy, [request(5, decoding=False, prompt_tokens=900)], [], 512) == [(5, 512, 0)]
+
+
+def test_a_late_report_of_a_larger_step_does_not_raise_the_allowance() -> None:
+    policy = LatencyBudget(TARGET_S)
+    policy.observe(2 * TARGET_S, 200, 1)
+    policy.observe(1.1 * TARGET_S, 400, 1)
+    assert allowance(policy) == 100
 
 
 def test_small_steps_that_were_fast_do_not_cut_the_allowance() -> None:

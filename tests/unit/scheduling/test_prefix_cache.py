@@ -86,6 +86,15 @@ def test_what_was_said_is_served_to_the_next_turn(make_run: Any) -> None:
     run.until_done()
 
 
+def test_what_was_said_last_is_served_though_its_hash_came_late(make_run: Any) -> None:
+    run = make_run(hashing=True, overlap=True)
+    run.add(0, TEXT[:6], 7)
+    run.until_done()
+    following = run.add(1, [*run.token_ids[0], 5, 6], 2)
+    run.step()
+    assert following.cached_tokens == 12
+
+
 def test_without_hashes_nothing_is_shared(make_run: Any) -> None:
     run = make_run()
     for id in (0, 1):
