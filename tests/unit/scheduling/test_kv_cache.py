@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.native.kv_cache import BlockAllocator
@@ -34,6 +34,7 @@ def test_too_few_blocks_is_a_value_and_changes_nothing() -> None:
     assert allocator.extend(second, 12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(1, 5), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=60))
 def test_every_block_is_free_or_owned_once_whatever_is_asked(
     blocks: int, block_tokens: int, requests: list[tuple[int, int]]

@@ -28,6 +28,7 @@ def chains_are_whole(run: Any) -> bool:
     return len(reachable) == cache.cached_blocks
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(0, 30), st.integers(1, 6))
 def test_hashes_grow_with_the_tokens_to_what_they_are_at_once(
     token_ids: list[int], cut: int, block_tokens: int
