@@ -3,7 +3,8 @@
 Drafts that come without probabilities stand when they are the token that the model's own draw gives in their place. For
 greedy requests that is the definition; for a draft that is certain it is speculative sampling itself, which accepts
 with the probability of the token; and a draft drawn with the noise of the model's own draw meets it often (Daliri,
-Musco & Suresh 2024, arXiv:2408.07978). What is generated is then, token by token, what would be without speculation.
+Musco & Suresh 2024, arXiv:2408.07978). What is generated is then, token by token, what would be without speculation, as
+far as a row's logits do not depend on how many rows a step has: batch-invariant numerics promise that.
 Drafts with probabilities are judged by rejection, which accepts more of them and keeps the distribution.
 """
 
