@@ -16,6 +16,7 @@ from bench.core.protocols import Engine, Watch
 from bench.core.records import Progress, Startup, TurnRow
 from bench.core.spec import Case
 from bench.hardware.datasheet import name_patterns
+from bench.metrics.accuracy import judge
 from bench.metrics.context import RunContext, Stop
 from bench.metrics.summary import summarise
 from bench.node.fingerprint import fingerprint, hardware_key
@@ -27,7 +28,6 @@ from bench.results.store import ResultWriter
 from bench.workload.workload import WorkloadSource
 
 _TICK_S = 0.25
-_NOT_CHECKED = {"status": "not_applicable", "reason": "no reference was run beside this engine"}
 
 
 class Recording:
@@ -130,6 +130,7 @@ class Recording:
     def _finish(self) -> None:
         tables = self._writer.tables()
         described = self._engine.describe()
+        accuracy = judge(described)
         context = RunContext(
             start_ns=self._start_ns,
             end_ns=self._end_ns,
@@ -138,6 +139,7 @@ class Recording:
             stopped_because=self._stopped_because,
             power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
+            accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,
         )
         summary = summarise(self._case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
         record = self._writer.record.with_sections(
@@ -145,7 +147,7 @@ class Recording:
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
             engine=described,
-            accuracy=_NOT_CHECKED,
+            accuracy=asdict(accuracy),
             **summary.sections(),
         )
         self._writer.finish(record)
