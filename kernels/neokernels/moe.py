@@ -111,7 +111,10 @@ prepare_experts: Operation[[ExpertWeights, SwigluClamp | None, Callable[[Tensor]
 
 
 def route_softmax_reference(logits: Tensor, experts_per_token: int, normalise: bool) -> tuple[Tensor, Tensor]:
-    """logits [T, E]; returns the chosen ids [T, k] int64, the likeliest first, and their weights [T, k] float32."""
+    """logits [T, E]; returns the chosen ids [T, k] int64, the likeliest first, and their weights [T, k] float32.
+
+    Torch computes each row alike, whatever the others are.
+    """
     weights, expert_ids = logits.float().softmax(-1).topk(experts_per_token)
     return expert_ids, weights / weights.sum(-1, keepdim=True) if normalise else weights
 

@@ -131,6 +131,15 @@ def test_softmax_routing(per_row: int, normalise: bool) -> None:
         torch.testing.assert_close(share.double(), expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("experts", [3, 8, 33, 128])
+def test_routing_keeps_the_bits_of_a_row_whatever_others_there_are(experts: int) -> None:
+    logits = torch.randn(50, experts)
+    together = route_softmax(logits, 3, True)
+    for first, last in ((0, 1), (7, 8), (3, 20), (17, 50)):
+        for all_rows, rows in zip(together, route_softmax(logits[first:last].clone(), 3, True), strict=True):
+            assert rows.equal(all_rows[first:last])
+
+
 def test_clamped_swiglu_far_from_zero() -> None:
     """The gate has no lower bound, where its sigmoid is 0; the upper bound and both of up's hold."""
     result = clamped_swiglu(torch.tensor([[-1000.0, 1000.0, 1000.0, 5.0, 5.0, -1000.0]]), SwigluClamp(1.702, 7.0))

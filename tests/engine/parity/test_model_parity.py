@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
+from neokernels.registry import Registry, Target
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.kv_pool import KvPool
-from bench.native.models import Model
+from bench.native.models import Model, load_model
 
 CPU = torch.device("cpu")
 BLOCK_TOKENS = 4
@@ -175,6 +177,20 @@ def test_rows_that_fill_a_step(model: Model, prompts: list[list[int]]) -> None:
         touched.append(experts_touched(model) - before)
     assert_close(logits[1], logits[0])
     assert touched[0] == touched[1]
+
+
+def test_batch_invariant_numerics(folder: Path, prompts: list[list[int]]) -> None:
+    """A request's logits are the same bits alone and beside others that come and go."""
+    model = load_model(folder, Target(CPU, torch.float32, "batch_invariant"), Registry())
+    alone, among = Loop(model), Loop(model)
+    for loop in (alone, among):
+        loop.add(prompts[4])
+    among.add(prompts[3])
+    among.add(prompts[6])
+    for mine, others in ((40, {1: 5, 2: 61}), (1, {2: 1}), (1, {1: 11}), (1, {1: 1, 2: 9})):
+        alone.requests[0].tokens.append(7)
+        among.requests[0].tokens.append(7)
+        assert among.step({**others, 0: mine})[-1].equal(alone.step({0: mine})[0])
 
 
 def test_one_token_touches_its_experts_in_every_routed_layer(model: Model) -> None:
