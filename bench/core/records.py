@@ -120,6 +120,8 @@ class Startup:
     load_s: float | None = None
     compile_s: float | None = None
     capture_s: float | None = None
+    accuracy_s: float | None = None
+    """Holding the engine to a reference of its model."""
     first_token_s: float | None = None
 
 

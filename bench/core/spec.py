@@ -116,6 +116,8 @@ class NativeEngineSpec(_Section):
     """Schedule the next step while one runs. A request that ends by EOS then costs one more token, thrown away."""
     speculation: SpeculationSpec | None = None
     """Draft tokens and verify several in one step; null does not."""
+    check_accuracy: bool = True
+    """Hold the engine to a float32 reference of its model before anything is timed."""
 
 
 class MockEngineSpec(_Section):

@@ -1,4 +1,4 @@
-"""What a model's steps have to read and compute at least, and what a machine can read and compute at most."""
+"""What a model's steps have to do at least, what a machine can do at most, and how right it was done."""
 
 from __future__ import annotations
 
@@ -32,3 +32,22 @@ class Ceiling:
     flops_per_s: float
     source: str
     """The datasheet's name, or how it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyFigures:
+    """How far an engine's distributions over the next token are from a reference's, over fixed texts."""
+
+    tokens: int
+    """Positions compared."""
+    kl_mean: float
+    """Kullback-Leibler divergence of the engine from the reference, in nats a token."""
+    kl_max: float
+    top1_agreement: float
+    """Share of positions whose most likely token is the same."""
+    perplexity: float
+    reference_perplexity: float
+    perplexity_difference: float
+    """Relative: 0.01 is one percent more than the reference's."""
+    reference: str
+    """How the reference was computed; one in less than float32 makes these figures bounds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from neokernels.registry import Registry, Target
 
 from bench.core.errors import EngineError
+from bench.native.accuracy import Reference, make_reference, measure
 from bench.native.core import EngineCore
 from bench.native.device import (
     accelerator_ids,
@@ -49,6 +51,8 @@ class LoadedEngine:
     """The longest prompt and output together that the model and the KV pool both hold."""
     capture_s: float
     """Seconds of the load that went into capturing CUDA graphs."""
+    accuracy_s: float
+    """And into running the reference and being held to it."""
     description: dict[str, Any]
     """What was resolved, in plain values, for the record."""
 
@@ -64,12 +68,19 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
     config = ModelConfig.from_folder(folder)
     registry = Registry()
     target = _target(settings, config)
+    began = time.monotonic()
+    # Before the model itself takes its memory.
+    reference = None if _unchecked(settings, random_seed) else make_reference(folder, target.device)
+    accuracy_s = time.monotonic() - began
     model = _load_model(folder, target, registry, random_seed)
     drafter = _load_draft_model(settings, target)
     pools = _pools(settings, target, model, *([drafter] if drafter else []))
     pool_tokens = pools[0].blocks * pools[0].block_tokens
     runner = _runner(settings, target, model, pools[0], registry)
     captured = runner.warm_up()
+    began = time.monotonic()
+    accuracy = _accuracy(settings, runner, pools[0], reference) or {"reason": _unchecked(settings, random_seed)}
+    accuracy_s += time.monotonic() - began
     sampler = Sampler(registry, _logits_target(target), max_running=settings.max_running, vocabulary=config.vocabulary)
     overlap = settings.overlap and settings.speculation is None
     core = EngineCore(
@@ -98,6 +109,7 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         "numerics": settings.numerics,
         "threads": threads,
         "weights": "stored" if random_seed is None else "random",
+        "accuracy": accuracy,
         "parameter_bytes": model.parameter_bytes,
         "kv_pool": {
             "blocks": pools[0].blocks,
@@ -114,13 +126,29 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         else [],
         "kernels": [asdict(choice) for choice in registry.choices],
     }
-    return LoadedEngine(core, min(config.max_positions, pool_tokens), captured.capture_s, description)
+    return LoadedEngine(core, min(config.max_positions, pool_tokens), captured.capture_s, accuracy_s, description)
 
 
 def _target(settings: EngineSettings, config: ModelConfig) -> Target:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
     return Target(device, dtype, settings.numerics, settings.weight_format, resolve_kv_dtype(settings.kv_dtype, dtype))
+
+
+def _unchecked(settings: EngineSettings, random_seed: int | None) -> str | None:
+    """Why the answers are not checked; None where they are."""
+    if random_seed is not None:
+        return "random weights"
+    return None if settings.check_accuracy else "engine.check_accuracy is off"
+
+
+def _accuracy(
+    settings: EngineSettings, runner: StepRunner, pool: KvPool, reference: Reference | None
+) -> dict[str, Any] | None:
+    if reference is None:
+        return None
+    figures = measure(runner, pool.blocks, settings.max_running, settings.step_tokens, reference)
+    return {"figures": asdict(figures)}
 
 
 def _logits_target(target: Target) -> Target:

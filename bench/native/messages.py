@@ -43,8 +43,9 @@ Command = Load | Submit | Cancel | Stop
 
 class Ready(NamedTuple):
     load_s: float
-    """Without what capturing CUDA graphs took."""
+    """Without what the next two took."""
     capture_s: float
+    accuracy_s: float
     first_token_s: float
     max_context_tokens: int
     """The longest prompt and output together that the model and the KV pool both hold."""

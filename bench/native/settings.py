@@ -46,6 +46,7 @@ class EngineSettings:
     graph_max_tokens: int
     overlap: bool
     speculation: Speculation | None
+    check_accuracy: bool
 
     @staticmethod
     def of(values: dict[str, Any]) -> EngineSettings:

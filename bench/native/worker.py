@@ -94,8 +94,9 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     first_token = time.monotonic()
     connection.send(
         Ready(
-            load_s=loaded - began - engine.capture_s,
+            load_s=loaded - began - engine.capture_s - engine.accuracy_s,
             capture_s=engine.capture_s,
+            accuracy_s=engine.accuracy_s,
             first_token_s=first_token - loaded,
             max_context_tokens=engine.max_context_tokens,
             description=engine.description,

@@ -89,10 +89,13 @@ class Operation(Generic[P, T]):
         self.name = name
         self.implementations = implementations
 
-    def choose(self, target: Target) -> tuple[Callable[P, T], Choice]:
-        """The first implementation that does not refuse `target`. Raises LookupError when all do."""
+    def choose(self, target: Target, *, reference: bool = False) -> tuple[Callable[P, T], Choice]:
+        """The first implementation that does not refuse `target`, or the last for a `reference`.
+
+        Raises LookupError when all do.
+        """
         refusals: list[str] = []
-        for implementation in self.implementations:
+        for implementation in reversed(self.implementations) if reference else self.implementations:
             refusal = implementation.refuses(target)
             if refusal is None:
                 reason = "; ".join(refusals) or "first choice"
@@ -110,12 +113,14 @@ class Operation(Generic[P, T]):
 class Registry:
     """Resolves operations for one engine and remembers what answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reference: bool = False) -> None:
+        """`reference`: for an engine that others are held to, the last implementation goes before the first."""
+        self._reference = reference
         self._choices: dict[str, Choice] = {}
 
     def resolve(self, operation: Operation[P, T], target: Target) -> Callable[P, T]:
         """The implementation to call for `operation` on `target`. Raises LookupError where there is none."""
-        function, choice = operation.choose(target)
+        function, choice = operation.choose(target, reference=self._reference)
         self._choices[operation.name] = choice
         return function
 

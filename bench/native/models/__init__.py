@@ -21,6 +21,7 @@ from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.kept import kept_bytes
 from bench.native.models.layer import Layer
 from bench.native.models.operations import Operations
+from bench.native.models.streamed import StreamedLayers
 from bench.native.random_weights import RandomWeights
 from bench.native.weights import WeightFiles, WeightSource
 
@@ -60,10 +61,13 @@ class Model(Protocol):
         """
 
 
-def load_model(folder: Path, target: Target, registry: Registry, random_seed: int | None = None) -> Decoder:
+def load_model(
+    folder: Path, target: Target, registry: Registry, random_seed: int | None = None, *, streamed: bool = False
+) -> Decoder:
     """The model of a Hugging Face folder where `target` says, with its operations resolved by `registry`.
 
-    With `random_seed` its weights are made from that, and only its configuration is read. Raises InputError for a
+    With `random_seed` its weights are made from that, and only its configuration is read. A `streamed` model keeps two
+    layers at a time and reads them again in every step. Raises InputError for a
     folder that is not a whole model of a known family, naming file, tensor and what was expected.
     """
     config = ModelConfig.from_folder(folder)
@@ -79,9 +83,10 @@ def load_model(folder: Path, target: Target, registry: Registry, random_seed: in
     with _finite("the output projection", folder):
         matrix_out = embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix})
         output = operations.prepare_output(matrix_out, None)
+
     weights = DecoderWeights(
         embedding=embedding,
-        layers=tuple(map(read_layer, range(config.layers))),
+        layers=StreamedLayers(read_layer, config.layers) if streamed else tuple(map(read_layer, range(config.layers))),
         final_norm=files.read({"model.norm.weight": (config.hidden,)}),
         output=output,
     )
