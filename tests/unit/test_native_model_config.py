@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from bench.core.errors import InputError
 from bench.native.device import resolve_device, resolve_dtype
 from bench.native.kv_pool import CacheShape
-from bench.native.model_config import Llama3Scaling, ModelConfig, RotaryConfig
+from bench.native.model_config import Llama3Scaling, ModelConfig, RotaryConfig, YarnScaling
 
 SMALLEST = {
     "architectures": ["LlamaForCausalLM"],
@@ -69,6 +70,44 @@ def test_qwen3_has_no_mlp_bias(tmp_path: Path) -> None:
     assert config.family == "qwen3"
     assert config.attention_bias
     assert not config.mlp_bias
+
+
+GPT_OSS = {"architectures": ["GptOssForCausalLM"], "num_local_experts": 4, "num_experts_per_tok": 2}
+
+
+def test_gpt_oss_slides_in_every_other_layer_where_its_config_does_not_say(tmp_path: Path) -> None:
+    config = read(tmp_path, **GPT_OSS, num_hidden_layers=5, sliding_window=128)
+    assert config.windows == (128, None, 128, None, 128)
+    assert config.stored_dtype == "bfloat16"
+    assert config.rotary.theta == 150000
+    assert config.attention_bias
+
+
+def test_qwen3_moe_lists_its_dense_layers_in_two_ways(tmp_path: Path) -> None:
+    keys = {"num_hidden_layers": 6, "moe_intermediate_size": 8, "num_experts": 4, "num_experts_per_tok": 2}
+    changes = {"architectures": ["Qwen3MoeForCausalLM"], "decoder_sparse_step": 2, "mlp_only_layers": [3]}
+    config = read(tmp_path, **keys, **changes)
+    assert config.moe is not None
+    assert config.moe.dense_layers == {0, 2, 3, 4}
+    assert config.windows == (None,) * 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 0.1 * math.log(40) + 1),
+        ({"attention_factor": 1.25}, 1.25),
+        ({"mscale": 1.0, "mscale_all_dim": 0.5}, (0.1 * math.log(40) + 1) / (0.05 * math.log(40) + 1)),
+        ({"mscale": 0.7}, 0.1 * math.log(40) + 1),
+        ({"factor": 1.0}, 1.0),
+    ],
+    ids=str,
+)
+def test_attention_factor_of_yarn(tmp_path: Path, settings: dict[str, float], expected: float) -> None:
+    yarn = {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 64, **settings}
+    scaling = read(tmp_path, rope_scaling=yarn).rotary.scaling
+    assert isinstance(scaling, YarnScaling)
+    assert scaling.attention_factor == pytest.approx(expected)
 
 
 def test_bytes_per_token_counts_keys_and_values_of_all_layers() -> None:

@@ -1,6 +1,7 @@
 """A model's shape, read from the `config.json` of a Hugging Face folder."""
 
-from bench.native.model_config.config import ARCHITECTURES, Family, ModelConfig, StoredFormat
+from bench.native.model_config.config import ModelConfig
+from bench.native.model_config.families import ARCHITECTURES, Family, StoredFormat
 from bench.native.model_config.latent import LatentConfig
 from bench.native.model_config.moe import MoeConfig, Scoring
 from bench.native.model_config.rotary import Llama3Scaling, RotaryConfig, YarnScaling, attention_temperature

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
-from bench.native.model_config.latent import LatentConfig, read_latent
-from bench.native.model_config.moe import MoeConfig, read_deepseek_v3, read_gpt_oss, read_qwen3_moe
+from bench.native.model_config.families import Family, StoredFormat, Traits, traits_of
+from bench.native.model_config.latent import LatentConfig
+from bench.native.model_config.moe import MoeConfig
 from bench.native.model_config.rotary import RotaryConfig, read_rotary
-
-Family = Literal["llama", "qwen3", "qwen3_moe", "gpt_oss", "deepseek_v3"]
-StoredFormat = Literal["dense", "mxfp4", "fp8"]
-"""How projections lie in their files.
-
-`mxfp4` is the experts' alone, in blocks of four-bit values with a scale each. `fp8` is in tiles of eight-bit values
-with a scale each (`neokernels.formats.fp8_tiles`).
-"""
-
-ARCHITECTURES: dict[str, Family] = {
-    "LlamaForCausalLM": "llama",
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3_moe",
-    "GptOssForCausalLM": "gpt_oss",
-    "DeepseekV3ForCausalLM": "deepseek_v3",
-}
-"""Families by the name a `config.json` gives its architecture."""
-
-_LAYER_TYPES = ("sliding_attention", "full_attention")
-_DTYPES = ("float32", "bfloat16", "float16")
 
 _ONLY_VALUES: dict[str, Any] = {"hidden_act": "silu", "use_sliding_window": False}
 """Keys that would change the computation, each with the one value it is written for."""
-
-_READ_MOE: dict[Family, Callable[[JsonObject, int], MoeConfig]] = {
-    "qwen3_moe": read_qwen3_moe,
-    "gpt_oss": read_gpt_oss,
-    "deepseek_v3": read_deepseek_v3,
-}
-_QUANTISED: dict[Family, tuple[StoredFormat, ...]] = {"gpt_oss": ("mxfp4",), "deepseek_v3": ("fp8",)}
-"""Formats beside `dense` in which a family's weights may lie in its files."""
+_LAYER_TYPES = ("sliding_attention", "full_attention")
+_DTYPES = ("float32", "bfloat16", "float16")
 _FP8_BLOCK = [128, 128]
-_DEFAULT_THETA: dict[Family, float] = {"gpt_oss": 150000.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +58,7 @@ class ModelConfig:
         if not folder.is_dir():
             raise InputError("no such model folder", where=folder, allowed="a Hugging Face folder with a config.json")
         fields = JsonObject.read(folder / "config.json")
-        family = _family(fields)
+        traits = traits_of(fields)
         for key, only in _ONLY_VALUES.items():
             if (value := fields.get(key, only)) != only:
                 raise InputError(f"{key} = {value!r}", where=fields.path, allowed=str(only))
@@ -98,11 +71,11 @@ class ModelConfig:
                 allowed=f"a divisor of num_attention_heads = {query_heads}",
             )
         layers = fields.integer("num_hidden_layers")
-        latent = read_latent(fields) if family == "deepseek_v3" else None
+        latent = traits.read_latent(fields) if traits.read_latent else None
         head_dim = latent.query_dim if latent else fields.integer("head_dim", hidden // query_heads)
         rotary_dim = latent.rotary_dim if latent else head_dim
         return ModelConfig(
-            family=family,
+            family=traits.family,
             vocabulary=fields.integer("vocab_size"),
             hidden=hidden,
             intermediate=fields.integer("intermediate_size"),
@@ -112,26 +85,17 @@ class ModelConfig:
             head_dim=head_dim,
             max_positions=fields.integer("max_position_embeddings"),
             rms_eps=fields.number("rms_norm_eps", 1e-6),
-            rotary=read_rotary(fields, rotary_dim, _DEFAULT_THETA.get(family, 10000.0)),
-            windows=_windows(fields, layers) if family == "gpt_oss" else (None,) * layers,
-            attention_bias=fields.flag("attention_bias", family == "gpt_oss"),
-            mlp_bias=family == "llama" and fields.flag("mlp_bias", False),
+            rotary=read_rotary(fields, rotary_dim, traits.theta),
+            windows=_windows(fields, layers) if traits.slides else (None,) * layers,
+            attention_bias=fields.flag("attention_bias", traits.attention_bias),
+            mlp_bias=traits.mlp_bias and fields.flag("mlp_bias", False),
             tied_embeddings=fields.flag("tie_word_embeddings", False),
             latent=latent,
-            moe=_READ_MOE[family](fields, layers) if family in _READ_MOE else None,
+            moe=traits.read_moe(fields, layers) if traits.read_moe else None,
             eos_ids=_eos_ids(folder, fields),
-            stored_dtype=_stored_dtype(fields),
-            stored_format=_stored_format(fields, family),
+            stored_dtype=_stored_dtype(fields, traits),
+            stored_format=_stored_format(fields, traits),
         )
-
-
-def _family(fields: JsonObject) -> Family:
-    named = fields.get("architectures", [])
-    architecture = named[0] if isinstance(named, list) and named else None
-    family = ARCHITECTURES.get(str(architecture))
-    if family is None:
-        raise InputError(f"unknown architecture {architecture!r}", where=fields.path, allowed=", ".join(ARCHITECTURES))
-    return family
 
 
 def _windows(fields: JsonObject, layers: int) -> tuple[int | None, ...]:
@@ -156,22 +120,21 @@ def _eos_ids(folder: Path, fields: JsonObject) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _stored_dtype(fields: JsonObject) -> str:
-    name: str = fields.get("dtype", fields.get("torch_dtype", "float32"))
+def _stored_dtype(fields: JsonObject, traits: Traits) -> str:
+    name: str = fields.get("dtype", fields.get("torch_dtype", traits.dtype))
     if name not in _DTYPES:
         raise InputError(f"dtype = {name!r}", where=fields.path, allowed=", ".join(_DTYPES))
     return name
 
 
-def _stored_format(fields: JsonObject, family: Family) -> StoredFormat:
+def _stored_format(fields: JsonObject, traits: Traits) -> StoredFormat:
     if fields.get("quantization_config", None) is None:
         return "dense"
     quantised = fields.object("quantization_config")
     method = quantised.get("quant_method", None)
+    if traits.quantised is None or method != traits.quantised:
+        allowed = "no quantization_config" + (f", or {traits.quantised}" if traits.quantised else "")
+        raise InputError(f"quant_method = {method!r}", where=fields.path, allowed=allowed)
     if method == "fp8" and (block := quantised.get("weight_block_size", None)) != _FP8_BLOCK:
         raise InputError(f"weight_block_size = {block!r}", where=fields.path, allowed=str(_FP8_BLOCK))
-    for known in _QUANTISED.get(family, ()):
-        if method == known:
-            return known
-    allowed = " or ".join(["no quantization_config", *_QUANTISED.get(family, ())])
-    raise InputError(f"quant_method = {method!r}", where=fields.path, allowed=allowed)
+    return traits.quantised

@@ -25,7 +25,6 @@ class MoeConfig:
     dense_layers: frozenset[int] = frozenset()
     """Layers whose feed-forward is dense."""
     router_bias: bool = False
-    expert_bias: bool = False
     swiglu_limit: float | None = None
     """Bound of the experts' gate and up, as `neokernels.silu_mul.clamped_swiglu` takes it; None is plain SwiGLU."""
     swiglu_alpha: float = 1.0
@@ -66,7 +65,6 @@ def read_gpt_oss(fields: JsonObject, layers: int) -> MoeConfig:
         # It takes the softmax over the chosen logits alone, which is the same.
         normalise_top_k=True,
         router_bias=True,
-        expert_bias=True,
         swiglu_limit=fields.number("swiglu_limit", 7.0),
         swiglu_alpha=fields.number("swiglu_alpha", 1.702),
     )
