@@ -15,6 +15,8 @@ from neokernels.paged_attention import PagedLayout
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.native.device import on_device
+
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
@@ -107,12 +109,12 @@ class HostBatch:
 
     def on(self, device: torch.device, newest: Tensor | None = None) -> Batch:
         """The same step as tensors on `device`. newest [rows] int64: the newest token of each request, by its row."""
-        cache_slots = _on_device(self.cache_slots, device)
+        cache_slots = on_device(self.cache_slots, device)
         return Batch(
-            token_ids=known_tokens(_on_device(self.token_ids, device), newest),
-            positions=_on_device(self.positions, device),
+            token_ids=known_tokens(on_device(self.token_ids, device), newest),
+            positions=on_device(self.positions, device),
             cache_slots=cache_slots,
-            logit_rows=_on_device(self.logit_rows, device),
+            logit_rows=on_device(self.logit_rows, device),
             layout=self.layout_on(device),
             live_rows=cache_slots >= 0 if self.padding_tokens else None,
         )
@@ -122,7 +124,7 @@ class HostBatch:
         return PagedLayout(
             query_lens=tuple(self.query_lens.tolist()),
             context_lens=tuple(self.context_lens.tolist()),
-            block_tables=_on_device(self.block_tables, device),
+            block_tables=on_device(self.block_tables, device),
             block_tokens=self.block_tokens,
         )
 
@@ -150,12 +152,6 @@ def known_tokens(token_ids: Tensor, newest: Tensor | None) -> Tensor:
     if newest is None:
         return token_ids
     return torch.where(token_ids < 0, newest[(-1 - token_ids).clamp(min=0)], token_ids)
-
-
-def _on_device(values: NDArray[np.int64] | NDArray[np.int32], device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(values)
-    # Out of pinned memory the device takes its copy when its turn comes, and the host does not wait for it.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _last_rows(ends: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

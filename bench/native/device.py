@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.core.errors import InputError
 from bench.core.pseudonym import pseudonym
@@ -56,3 +60,10 @@ def accelerator_ids(device: torch.device) -> list[str]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ran out: torch has a type for it on CUDA and only a message on a CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """What the host laid out, as a tensor on `device`."""
+    tensor = torch.from_numpy(values)
+    # Out of pinned memory the device takes its copy when its turn comes, and the host does not wait for it.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

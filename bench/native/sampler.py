@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.records import Sampling
+from bench.native.device import on_device
 from bench.native.sampling_rows import DrawnRows, PenalisedRows, SamplingColumns, SamplingRows
 
 Said = tuple[Tensor, Tensor]
@@ -132,9 +134,9 @@ class Sampler:
             min_p=None if drawn.min_p is None else self.there(drawn.min_p),
         )
 
-    def there(self, values: NDArray[np.generic]) -> Tensor:
+    def there(self, values: NDArray[Any]) -> Tensor:
         """`values` on the sampler's device."""
-        return torch.from_numpy(values).to(self._device)
+        return on_device(values, self._device)
 
 
 def is_finite(logits: Tensor) -> Tensor:
