@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import one_by_one
 
 _SMALLEST_SUM = 1e-20
@@ -49,5 +49,7 @@ def route_grouped_reference(
 route_grouped: Operation[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Operation(
     "route_grouped",
     Implementation("reference", route_grouped_reference, promises_nothing),
-    Implementation("one_by_one", partial(route_grouped_reference, sigmoid=partial(one_by_one, torch.sigmoid))),
+    Implementation(
+        "one_by_one", partial(route_grouped_reference, sigmoid=partial(one_by_one, torch.sigmoid)), unless_asked
+    ),
 )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import in_tiles
 
 
@@ -44,6 +44,6 @@ class BatchedHeadLinear:
 prepare_head_linear: Operation[[Tensor], HeadLinear] = Operation(
     "head_linear",
     Implementation("reference", BatchedHeadLinear, promises_nothing),
-    Implementation("fixed_tiles", partial(BatchedHeadLinear, by_tiles=True)),
+    Implementation("fixed_tiles", partial(BatchedHeadLinear, by_tiles=True), unless_asked),
 )
 """Weight in, a `HeadLinear` out."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neokernels.cached_rows import write_rows
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.rms_norm import rms_norm_reference
 from neokernels.row_tiles import in_tiles
 
@@ -49,5 +49,5 @@ def latent_kv_write_reference(
 latent_kv_write: Operation[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Operation(
     "latent_kv_write",
     Implementation("reference", latent_kv_write_reference, promises_nothing),
-    Implementation("fixed_tiles", partial(latent_kv_write_reference, apply=in_tiles)),
+    Implementation("fixed_tiles", partial(latent_kv_write_reference, apply=in_tiles), unless_asked),
 )

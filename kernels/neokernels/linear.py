@@ -5,6 +5,7 @@ y = x Wᵀ + b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -25,7 +26,16 @@ from neokernels.linear_quantised import (
     without_packed_int8,
     without_scaled_product,
 )
-from neokernels.registry import Implementation, Operation, Refuses, Target, WeightFormat, any_of, promises_nothing
+from neokernels.registry import (
+    Implementation,
+    Operation,
+    Refuses,
+    Target,
+    WeightFormat,
+    any_of,
+    promises_nothing,
+    unless_asked,
+)
 from neokernels.row_tiles import linear_in_tiles
 
 
@@ -88,22 +98,27 @@ def _without_onednn(target: Target) -> str | None:
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
+
+def _in_tiles(prepare: Callable[..., Linear]) -> Callable[[Tensor, Tensor | None], Linear]:
+    return partial(prepare, multiply=linear_in_tiles)
+
+
 prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
     Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses)),
     Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn)),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
-    Implementation("fixed_tiles", partial(DenseLinear, multiply=linear_in_tiles), keeps("dense")),
+    Implementation("fixed_tiles", _in_tiles(DenseLinear), any_of(keeps("dense"), unless_asked)),
     Implementation("int8_packed", PackedInt8Linear, any_of(keeps("int8"), promises_nothing, without_packed_int8)),
     Implementation("int8_reference", Int8Linear, any_of(keeps("int8"), promises_nothing)),
-    Implementation("int8_fixed_tiles", partial(Int8Linear, multiply=linear_in_tiles), keeps("int8")),
+    Implementation("int8_fixed_tiles", _in_tiles(Int8Linear), any_of(keeps("int8"), unless_asked)),
     Implementation("fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product)),
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
-    Implementation("fp8_fixed_tiles", partial(Fp8Linear, multiply=linear_in_tiles), keeps("fp8")),
+    Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
-    Implementation("mxfp4_fixed_tiles", partial(_Mxfp4Linear, multiply=linear_in_tiles), keeps("mxfp4")),
+    Implementation("mxfp4_fixed_tiles", _in_tiles(_Mxfp4Linear), any_of(keeps("mxfp4"), unless_asked)),
     Implementation("nvfp4_reference", _Nvfp4Linear, any_of(keeps("nvfp4"), promises_nothing)),
-    Implementation("nvfp4_fixed_tiles", partial(_Nvfp4Linear, multiply=linear_in_tiles), keeps("nvfp4")),
+    Implementation("nvfp4_fixed_tiles", _in_tiles(_Nvfp4Linear), any_of(keeps("nvfp4"), unless_asked)),
 )
 """Weight and bias in, a `Linear` out."""
 

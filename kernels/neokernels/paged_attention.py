@@ -26,7 +26,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from neokernels.attention_in_tiles import paged_attention_in_tiles
 from neokernels.cached_rows import read_rows
 from neokernels.cpu import attention, library
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 
 _MASKED_QUERIES = 512
 """Most query rows of one mask: what bounds the memory of a long chunk over a long context."""
@@ -116,7 +116,7 @@ paged_attention = Operation(
     "paged_attention",
     Implementation("cpu", attention.paged_attention, library.refuses_cache),
     Implementation("reference", paged_attention_reference, promises_nothing, graphs="never"),
-    Implementation("fixed_tiles", paged_attention_in_tiles, graphs="never"),
+    Implementation("fixed_tiles", paged_attention_in_tiles, unless_asked, graphs="never"),
 )
 
 

@@ -53,6 +53,11 @@ def promises_nothing(target: Target) -> str | None:
     return None if target.numerics == "fast" else "promises nothing of one row when others change"
 
 
+def unless_asked(target: Target) -> str | None:
+    """The requirement of an implementation that is slower for being batch-invariant."""
+    return None if target.numerics == "batch_invariant" else "pays for a promise that was not asked for"
+
+
 def any_of(*requirements: Refuses) -> Refuses:
     """Refuses where any of `requirements` does, for the reason of the first."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neokernels.cpu import library, rows
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import in_tiles
 
 
@@ -43,11 +43,11 @@ rms_norm = Operation(
     "rms_norm",
     Implementation("cpu", rows.rms_norm, library.refuses),
     Implementation("reference", rms_norm_reference, promises_nothing),
-    Implementation("fixed_tiles", rms_norm_in_tiles),
+    Implementation("fixed_tiles", rms_norm_in_tiles, unless_asked),
 )
 add_rms_norm = Operation(
     "add_rms_norm",
     Implementation("cpu", rows.add_rms_norm, library.refuses),
     Implementation("reference", add_rms_norm_reference, promises_nothing),
-    Implementation("fixed_tiles", add_rms_norm_in_tiles),
+    Implementation("fixed_tiles", add_rms_norm_in_tiles, unless_asked),
 )

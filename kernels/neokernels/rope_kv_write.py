@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neokernels.cached_rows import write_rows
 from neokernels.cpu import library, rows
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.rms_norm import rms_norm_reference
 from neokernels.row_tiles import in_tiles, one_by_one
 
@@ -58,7 +58,7 @@ def rotary_factors_one_by_one(
 rotary_factors = Operation(
     "rotary_factors",
     Implementation("reference", rotary_factors_reference, promises_nothing),
-    Implementation("one_by_one", rotary_factors_one_by_one),
+    Implementation("one_by_one", rotary_factors_one_by_one, unless_asked),
 )
 
 
@@ -120,5 +120,5 @@ rope_kv_write = Operation(
     "rope_kv_write",
     Implementation("cpu", rows.rope_kv_write, library.refuses_cache),
     Implementation("reference", rope_kv_write_reference, promises_nothing),
-    Implementation("fixed_tiles", rope_kv_write_in_tiles),
+    Implementation("fixed_tiles", rope_kv_write_in_tiles, unless_asked),
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from neokernels.cpu import library, rows
-from neokernels.registry import Implementation, Operation, promises_nothing
+from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import one_by_one
 
 
@@ -56,10 +56,10 @@ silu_mul = Operation(
     "silu_mul",
     Implementation("cpu", rows.silu_mul, library.refuses),
     Implementation("reference", silu_mul_reference, promises_nothing),
-    Implementation("one_by_one", silu_mul_one_by_one),
+    Implementation("one_by_one", silu_mul_one_by_one, unless_asked),
 )
 clamped_swiglu = Operation(
     "clamped_swiglu",
     Implementation("reference", clamped_swiglu_reference, promises_nothing),
-    Implementation("one_by_one", clamped_swiglu_one_by_one),
+    Implementation("one_by_one", clamped_swiglu_one_by_one, unless_asked),
 )
