@@ -10,6 +10,7 @@ weights; q/k-norm, an RMS norm over each head before the rotation, Qwen3 technic
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -93,7 +94,7 @@ def rope_kv_write_in_tiles(
     """As `rope_kv_write_reference`, batch-invariant."""
     kv_heads, head_dim = key_cache.shape[2:]
     heads, value = qkv.view(len(qkv), -1, head_dim).tensor_split([-kv_heads], dim=1)
-    rotated = in_tiles(lambda *tile: _rotated(*tile, kv_heads, qk_norm), heads, cos, sin)
+    rotated = in_tiles(partial(_rotated, kv_heads=kv_heads, qk_norm=qk_norm), heads, cos, sin)
     return _write(rotated, value, slots, key_cache, value_cache)
 
 
