@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import torch
 from torch import Tensor
 
 
@@ -23,14 +24,24 @@ class Purpose(IntEnum):
     """Whether the guess is taken."""
 
 
+_CACHED, _KEPT = 1 << 17, 1 << 24
+"""Numbers made at once: on a CPU as many as its caches hold, elsewhere as many as leave memory for the rest."""
+
+
 def gumbel_noise(seeds: Tensor, positions: Tensor, indices: Tensor, purpose: Purpose = Purpose.TOKEN) -> Tensor:
     """Standard Gumbel noise −log(−log(1 − u)), [R, C] float32.
 
     seeds, positions [R] int64; indices [C] or [R, C] int64.
     """
-    # Small u, the ones that win, keep the relative precision of float32; a u that rounds to 1 only loses for certain
-    # what it had lost anyway.
-    return uniform(seeds, positions, indices, purpose).neg_().log1p_().neg_().log_().neg_()
+    count, width = len(seeds), indices.shape[-1]
+    noise = torch.empty(count, width, device=seeds.device)
+    rows = max(1, (_CACHED if seeds.device.type == "cpu" else _KEPT) // width)
+    for part in (slice(start, start + rows) for start in range(0, count, rows)):
+        drawn = uniform(seeds[part], positions[part], indices if indices.dim() == 1 else indices[part], purpose)
+        # Small u, the ones that win, keep the relative precision of float32; a u that rounds to 1 only loses for
+        # certain what it had lost anyway.
+        torch.neg(drawn.neg_().log1p_().neg_().log_(), out=noise[part])
+    return noise
 
 
 def uniform(seeds: Tensor, positions: Tensor, indices: Tensor, purpose: Purpose) -> Tensor:

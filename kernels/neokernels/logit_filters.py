@@ -26,12 +26,6 @@ class Filters:
     min_p: Tensor | None = None
     """[R] float32: those at least this share as likely as the likeliest (Nguyen et al. 2025, arXiv:2407.01082)."""
 
-    def of(self, rows: slice | Tensor) -> Filters:
-        """The filters of some of the rows."""
-        columns = (self.top_k, self.top_p, self.min_p)
-        top_k, top_p, min_p = (None if column is None else column[rows] for column in columns)
-        return Filters(top_k, self.most_k, top_p, min_p)
-
 
 def keep_likely(logits: Tensor, filters: Filters) -> Tensor:
     """`logits` [R, V] float32 with −inf for every token that a filter drops, in the order of transformers."""

@@ -16,9 +16,6 @@ from neokernels.counter_random import Purpose, gumbel_noise
 from neokernels.logit_filters import Filters, keep_likely, keep_min_p, keep_top_k, keep_top_p
 from neokernels.registry import Implementation, Operation, Target
 
-_CACHED_LOGITS = 1 << 17
-"""Logits whose noise a core's caches hold while it is made."""
-
 
 def sample_reference(
     logits: Tensor,
@@ -38,7 +35,7 @@ def sample_reference(
     return gumbel_noise(seeds, positions, ids, purpose).add_(kept).argmax(-1)
 
 
-def sample_in_parts(
+def sample_packed(
     logits: Tensor,
     temperatures: Tensor,
     seeds: Tensor,
@@ -46,18 +43,7 @@ def sample_in_parts(
     filters: Filters = Filters(),
     purpose: Purpose = Purpose.TOKEN,
 ) -> Tensor:
-    """`sample_reference` for a CPU: as many rows at once as its caches hold, and noise for what was kept alone."""
-    rows = max(1, _CACHED_LOGITS // logits.shape[-1])
-    starts = range(0, max(1, len(logits)), rows)
-    parts = [slice(start, start + rows) for start in starts]
-    return torch.cat(
-        [_sample(logits[r], temperatures[r], seeds[r], positions[r], filters.of(r), purpose) for r in parts]
-    )
-
-
-def _sample(
-    logits: Tensor, temperatures: Tensor, seeds: Tensor, positions: Tensor, filters: Filters, purpose: Purpose
-) -> Tensor:
+    """`sample_reference` that makes noise only for the tokens that are kept, once they are known to be few."""
     logits = logits / temperatures[:, None]
     ids = torch.arange(logits.shape[-1])
     if filters.top_k is not None:
@@ -85,6 +71,6 @@ def _refuses_devices(target: Target) -> str | None:
 
 sample = Operation(
     "sample",
-    Implementation("in_parts", sample_in_parts, _refuses_devices),
+    Implementation("packed", sample_packed, _refuses_devices),
     Implementation("reference", sample_reference),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from neokernels.counter_random import Purpose, gumbel_noise
-from neokernels.rejection import reject
+from neokernels.rejection import accept, redraw
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -19,14 +19,13 @@ def one_hot(token: int) -> Tensor:
 
 
 def judge(target: Tensor, draft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What COUNT seeds draft from `draft`, are given in the end, and whether the draft stood."""
+    """What COUNT seeds draft from `draft`, are given in the end, and whether that was the draft."""
     seeds, positions = torch.arange(COUNT), torch.full((COUNT,), 17)
     noise = gumbel_noise(seeds, positions, torch.arange(5), Purpose.DRAFT)
     drafted = (noise + draft.log()).argmax(-1)
-    chosen, stands = reject(
-        target.repeat(COUNT, 1), draft.repeat(COUNT, 1), drafted, torch.arange(COUNT), seeds, positions
-    )
-    return drafted, torch.where(stands, drafted, chosen), stands
+    targets, drafts, every = target.repeat(COUNT, 1), draft.repeat(COUNT, 1), torch.arange(COUNT)
+    taken = accept(targets, drafts, drafted, every, seeds, positions)
+    return drafted, torch.where(taken, drafted, redraw(targets, drafts, every, seeds, positions)), taken
 
 
 def assert_follows(tokens: Tensor, target: Tensor) -> None:
@@ -47,41 +46,44 @@ def assert_follows(tokens: Tensor, target: Tensor) -> None:
         (UNEVEN, one_hot(3)),
     ],
 )
-def test_tokens_follow_the_target_and_drafts_stand_as_often_as_they_may(target: Tensor, draft: Tensor) -> None:
-    _, given, stands = judge(target, draft)
+def test_tokens_follow_the_target_and_drafts_are_taken_as_often_as_they_may(target: Tensor, draft: Tensor) -> None:
+    _, given, taken = judge(target, draft)
     assert_follows(given, target)
     accepted = float(torch.minimum(target, draft).sum())
-    assert_follows(stands.long(), torch.tensor([1 - accepted, accepted]))
+    assert_follows(taken.long(), torch.tensor([1 - accepted, accepted]))
 
 
-def test_drafts_from_the_target_itself_all_stand() -> None:
-    _, _, stands = judge(UNEVEN, UNEVEN)
-    assert stands.all()
+def test_drafts_from_the_target_itself_are_all_taken() -> None:
+    _, _, taken = judge(UNEVEN, UNEVEN)
+    assert taken.all()
 
 
 def test_a_certain_target_takes_its_token_and_no_other() -> None:
-    drafted, given, stands = judge(one_hot(2), EVEN)
+    drafted, given, taken = judge(one_hot(2), EVEN)
     assert (given == 2).all()
-    assert stands.equal(drafted == 2)
+    assert taken.equal(drafted == 2)
 
 
-def test_rows_without_a_draft_are_drawn_from_the_target_and_stand_for_nothing() -> None:
+def test_where_there_was_no_draft_the_target_is_drawn_from() -> None:
     seeds, positions = torch.arange(COUNT), torch.full((COUNT,), 4)
-    drafted = torch.arange(0, COUNT, 2)
-    chosen, stands = reject(
-        UNEVEN.repeat(COUNT, 1), EVEN.repeat(len(drafted), 1), drafted % 5, drafted, seeds, positions
-    )
-    assert not stands[1::2].any()
-    assert_follows(chosen[1::2], UNEVEN)
+    which = torch.where(seeds % 2 == 0, seeds // 2, -1)
+    tokens = redraw(UNEVEN.repeat(COUNT, 1), EVEN.repeat(COUNT // 2, 1), which, seeds, positions)
+    assert_follows(tokens[1::2], UNEVEN)
+    assert_follows(tokens[::2], (UNEVEN - EVEN).clamp(min=0))
+
+
+def test_where_target_and_draft_are_the_same_to_the_last_bit_either_is_drawn_from() -> None:
+    every = torch.arange(COUNT)
+    tokens = redraw(UNEVEN.repeat(COUNT, 1), UNEVEN.repeat(COUNT, 1), every, every, every)
+    assert_follows(tokens, UNEVEN)
 
 
 def test_a_judgement_does_not_depend_on_company() -> None:
     generator = torch.Generator().manual_seed(1)
     target, draft = torch.rand(2, 12, 50, generator=generator).softmax(-1)
-    tokens = torch.randint(0, 50, (12,), generator=generator)
-    seeds, positions = torch.arange(12), torch.arange(12) * 5
-    chosen, stands = reject(target.clone(), draft, tokens, torch.arange(12), seeds, positions)
+    tokens, every = torch.randint(0, 50, (12,), generator=generator), torch.arange(12)
+    taken, redrawn = accept(target, draft, tokens, every, every, every), redraw(target, draft, every, every, every)
     for row in range(12):
-        one = slice(row, row + 1)
-        alone = reject(target[one].clone(), draft[one], tokens[one], torch.arange(1), seeds[one], positions[one])
-        assert (int(alone[0]), bool(alone[1])) == (int(chosen[row]), bool(stands[row]))
+        one, first = slice(row, row + 1), torch.arange(1)
+        assert accept(target[one], draft[one], tokens[one], first, every[one], every[one]).equal(taken[one])
+        assert redraw(target[one], draft[one], first, every[one], every[one]).equal(redrawn[one])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from neokernels.counter_random import Purpose, gumbel_noise, uniform
 from neokernels.logit_filters import Filters, keep_likely
-from neokernels.sampling import sample, sample_in_parts, sample_reference
+from neokernels.sampling import sample, sample_packed, sample_reference
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
@@ -25,6 +25,13 @@ def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions:
         logits, torch.tensor(temperatures), torch.tensor(seeds), torch.tensor(positions)
     ).tolist()
     return tokens
+
+
+def of_rows(filters: Filters, rows: slice | Tensor) -> Filters:
+    """The filters of some of the rows."""
+    columns = (filters.top_k, filters.top_p, filters.min_p)
+    top_k, top_p, min_p = (None if column is None else column[rows] for column in columns)
+    return Filters(top_k, filters.most_k, top_p, min_p)
 
 
 def splitmix64(state: int, count: int) -> list[int]:
@@ -72,16 +79,15 @@ def test_filtered_tokens_do_not_depend_on_company(seed: int) -> None:
         together = sample(logits, temperatures, seeds, positions, asked)
         order = torch.randperm(40, generator=generator)
         for some in (order[:1], order[1:3], order[3:10], order[10:]):
-            drawn = sample(logits[some], temperatures[some], seeds[some], positions[some], asked.of(some))
+            drawn = sample(logits[some], temperatures[some], seeds[some], positions[some], of_rows(asked, some))
             assert drawn.equal(together[some])
 
 
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
-def test_parts_of_a_batch_are_drawn_as_the_whole(asked: Filters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neokernels.sampling._CACHED_LOGITS", 3000)
+def test_packed_candidates_are_drawn_from_as_the_whole_vocabulary(asked: Filters) -> None:
     logits = torch.randn(40, 1000, generator=torch.Generator().manual_seed(2)) * 4
     arguments = (logits, torch.linspace(0.3, 2, 40), torch.arange(40), torch.arange(40) * 3, asked)
-    assert sample_in_parts(*arguments).equal(sample_reference(*arguments))
+    assert sample_packed(*arguments).equal(sample_reference(*arguments))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
@@ -101,11 +107,11 @@ def test_draws_follow_the_softmax_of_what_the_filters_keep(asked: Filters) -> No
     """Of 400 tokens few enough are kept that they are packed, and each seed draws for itself."""
     logits = torch.randn(400, generator=torch.Generator().manual_seed(5)) * 3
     count = 20_000
-    filters = asked.of(torch.zeros(count, dtype=torch.int64))
+    filters = of_rows(asked, torch.zeros(count, dtype=torch.int64))
     tokens = sample(
         logits.expand(count, -1), torch.full((count,), 0.9), torch.arange(count), torch.full((count,), 11), filters
     )
-    kept = keep_likely((logits / 0.9)[None], asked.of(slice(1)))[0].double().softmax(-1)
+    kept = keep_likely((logits / 0.9)[None], of_rows(asked, slice(1)))[0].double().softmax(-1)
     counts = torch.bincount(tokens, minlength=400).double()
     assert counts[kept == 0].sum() == 0
     often = kept * count > 5  # fewer are expected than the test's approximation bears
@@ -145,6 +151,14 @@ def test_next_positions_seeds_and_purposes_draw_anew() -> None:
     guess = gumbel_noise(torch.tensor([1]), torch.tensor([7]), tokens, Purpose.DRAFT)
     for other in (noise[1], noise[2], guess[0]):
         assert abs(float(torch.corrcoef(torch.stack([noise[0], other]))[0, 1])) < 0.15
+
+
+def test_noise_made_in_parts_is_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds, positions, some = torch.arange(50), torch.arange(50) * 3, torch.randint(0, 10_000, (50, 20))
+    whole = [gumbel_noise(seeds, positions, indices) for indices in (torch.arange(20), some)]
+    monkeypatch.setattr("neokernels.counter_random._CACHED", 7 * 20 + 3)
+    parts = [gumbel_noise(seeds, positions, indices) for indices in (torch.arange(20), some)]
+    assert all(map(torch.equal, parts, whole))
 
 
 def test_the_noise_of_a_token_is_the_same_among_few_candidates() -> None:

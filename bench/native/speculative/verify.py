@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from neokernels.registry import Registry, Target
-from neokernels.rejection import reject
+from neokernels.rejection import accept, redraw
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +32,8 @@ class DraftedRows:
     """
 
     sampling: SamplingRows
-    requests: int
+    starts: NDArray[np.int64]
+    """[R]: the first row of each request."""
     request: NDArray[np.int64]
     """[L]: the request of each row."""
     place: NDArray[np.int64]
@@ -50,7 +51,8 @@ class Verifier:
 
     def __init__(self, sampler: Sampler, registry: Registry, target: Target) -> None:
         self._sampler = sampler
-        self._reject = registry.resolve(reject, target)
+        self._accept = registry.resolve(accept, target)
+        self._redraw = registry.resolve(redraw, target)
 
     def rows(
         self, rows: NDArray[np.int64], positions: NDArray[np.int64], drafts: Sequence[Sequence[int]]
@@ -65,16 +67,16 @@ class Verifier:
         request = np.repeat(np.arange(len(counts)), counts + 1)
         place = np.arange(len(request)) - starts[request]
         sampling = self._sampler.rows(rows[request], positions[request] + place)
-        judged = np.flatnonzero(place < counts[request])
-        by_place = np.argsort(place[judged], kind="stable")
+        judging = np.flatnonzero(place < counts[request])
+        by_place = np.argsort(place[judging], kind="stable")
         tokens = np.array([token for tokens in drafts for token in tokens], dtype=np.int64)
         return DraftedRows(
             sampling=sampling,
-            requests=len(counts),
+            starts=starts,
             request=request,
             place=place,
             tokens=tokens[by_place],
-            where=judged[by_place],
+            where=judging[by_place],
             said=_said(starts, drafts) if sampling.penalised is not None else _said([], []),
         )
 
@@ -82,46 +84,60 @@ class Verifier:
     def verify(self, logits: Tensor, rows: DraftedRows, probabilities: Tensor | None = None) -> Tensor:
         """The tokens that each request gets, [R, 1 + most drafts] int64 on the device, filled up with −1.
 
-        They are its drafts up to the first that falls, and the one in that one's place, or behind them all. They end
+        They are its drafts up to the first that is not taken, and one in that one's place, or behind them all. They end
         where logits are not finite; where those of the first token are not, there is none.
 
         logits [L, V] float32, changed in place; probabilities [D, V]: `Drafts.probabilities`.
         """
         there = self._sampler.there
-        finite = is_finite(logits)
-        said = (there(rows.said[0]), there(rows.said[1]))
-        logits = self._sampler.adjust(logits, rows.sampling, said)
-        tokens, where = there(rows.tokens), there(rows.where)
+        finite, where = is_finite(logits), there(rows.where)
+        logits = self._sampler.adjust(logits, rows.sampling, (there(rows.said[0]), there(rows.said[1])))
         if probabilities is None:
             chosen = self._sampler.draw(logits, rows.sampling)
-            stands = torch.zeros_like(finite)
-            stands[where] = chosen[where] == tokens
+            taken = self._taken((chosen[where] == there(rows.tokens)) & finite[where], rows)
+            last = there(rows.starts) + taken
+            newest = chosen[last]
         else:
             target = self._sampler.probabilities(logits, rows.sampling)
-            seeds, positions = there(rows.sampling.seeds), there(rows.sampling.positions)
-            chosen, stands = self._reject(target, probabilities, tokens, where, seeds, positions)
-            chosen[where] = torch.where(stands[where], tokens, chosen[where])
-        given = self._given(torch.where(finite, chosen, -1), stands & finite, rows)
+            accepted = self._accept(target, probabilities, there(rows.tokens), where, *self._at(where, rows))
+            taken = self._taken(accepted & finite[where], rows)
+            last = there(rows.starts) + taken
+            draft = torch.full_like(finite, -1, dtype=torch.int64)
+            draft[where] = torch.arange(len(where), device=where.device)
+            newest = self._redraw(target[last], probabilities, draft[last], *self._at(last, rows))
+        given = self._given(taken, torch.where(finite[last], newest, -1), rows)
         self._remember(given, rows)
         return given
 
-    def _given(self, chosen: Tensor, stands: Tensor, rows: DraftedRows) -> Tensor:
-        at = (self._sampler.there(rows.request), self._sampler.there(rows.place))
-        shape = (rows.requests, int(rows.place.max()) + 1)
-        tokens = chosen.new_full(shape, -1).index_put_(at, chosen)
-        standing = stands.new_zeros(shape).index_put_(at, stands).cumprod(-1).sum(-1)
-        places = torch.arange(shape[1], device=chosen.device)
-        return tokens.masked_fill_(places > standing[:, None], -1)
+    def _at(self, where: Tensor, rows: DraftedRows) -> tuple[Tensor, Tensor]:
+        """Seeds and positions of some rows."""
+        there = self._sampler.there
+        return there(rows.sampling.seeds)[where], there(rows.sampling.positions)[where]
+
+    def _taken(self, accepted: Tensor, rows: DraftedRows) -> Tensor:
+        """How many drafts each request takes, those before the first that is not accepted, [R] int64."""
+        return self._by_request(accepted, rows, fill=False).cumprod(-1).sum(-1)
+
+    def _given(self, taken: Tensor, newest: Tensor, rows: DraftedRows) -> Tensor:
+        drafted = self._by_request(self._sampler.there(rows.tokens), rows, fill=-1)
+        places = torch.arange(drafted.shape[1], device=taken.device)
+        drafted = drafted.masked_fill_(places >= taken[:, None], -1)
+        return drafted.scatter_(-1, taken[:, None], newest[:, None])
+
+    def _by_request(self, values: Tensor, rows: DraftedRows, *, fill: int) -> Tensor:
+        """A value of each drafted token by request and place, [R, 1 + most drafts]."""
+        shape = (len(rows.starts), int(rows.place.max()) + 1)
+        at = (self._sampler.there(rows.request[rows.where]), self._sampler.there(rows.place[rows.where]))
+        return values.new_full(shape, fill).index_put_(at, values)
 
     def _remember(self, given: Tensor, rows: DraftedRows) -> None:
         penalised = rows.sampling.penalised
         if penalised is None:
             return
-        request, place = rows.request[penalised.where], rows.place[penalised.where]
-        first = given[self._sampler.there(request), 0]
-        tokens = given[self._sampler.there(request), self._sampler.there(place)]
+        request = self._sampler.there(rows.request[penalised.where])
+        tokens = given[request, self._sampler.there(rows.place[penalised.where])]
         # The host does not know which rows gave no token; the first of their request is remembered again.
-        self._sampler.remember(penalised, torch.where(tokens < 0, first, tokens))
+        self._sampler.remember(penalised, torch.where(tokens < 0, given[request, 0], tokens))
 
 
 def _said(
