@@ -242,7 +242,9 @@ class EngineCore:
                 raise
             tokens = len(launched.planned.batch.token_ids)
             failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the device's memory")
-            for request, *_ in launched.slices:
+            # What was launched since may read blocks that this step was to fill.
+            since = () if self._in_flight is None else self._in_flight.slices
+            for request, *_ in (*launched.slices, *since):
                 self._fail(request.id, failure)
             return None
         accepted = discarded = 0
