@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from bench.core.clock import RealClock
-from bench.core.configs import resolve
 from bench.core.digest import model_digest
+from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.records import Session
@@ -43,7 +43,7 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
     prepared = []
     for index, spec in enumerate(suite.specs, start=1):
         watch.case(spec.name, index, len(suite.specs))
-        prepared.append(prepare(spec))
+        prepared.append(prepare(spec, watch.phase))
     runs = [one for one in prepared for _ in range(one.case.spec.measure.repeats)]
     results = []
     for index, one in enumerate(runs, start=1):
@@ -52,25 +52,30 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
     return results
 
 
-def prepare(spec: Spec) -> Prepared:
-    """Read the model's configuration and the workload of `spec`. Raises InputError where one cannot be run."""
-    model, seed = resolve(spec.model.path, "models", suffix=""), spec.model.random_seed
+def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepared:
+    """Read the model's configuration and the workload of `spec`, and fetch from the hub what only it has.
+
+    `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched.
+    """
+    seed = spec.model.random_seed
+    model = model_folder(spec.model.path, weights=seed is None, tell=tell)
+    draft_model_digest = _draft_model_digest(spec, tell)
     engine = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed)
     workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
     case = Case.of(
         spec,
         model_digest=model_digest(model, seed),
         workload_digest=workload.digest,
-        draft_model_digest=_draft_model_digest(spec),
+        draft_model_digest=draft_model_digest,
     )
     return Prepared(case, model, workload)
 
 
-def _draft_model_digest(spec: Spec) -> str | None:
+def _draft_model_digest(spec: Spec, tell: Callable[[str], None]) -> str | None:
     speculation = spec.engine.speculation if isinstance(spec.engine, NativeEngineSpec) else None
     if not isinstance(speculation, DraftModelSpec):
         return None
-    return model_digest(resolve(speculation.model, "models", suffix=""))
+    return model_digest(model_folder(speculation.model, tell=tell))
 
 
 async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:

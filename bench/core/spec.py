@@ -39,7 +39,7 @@ class _Section(BaseModel):
 
 class ModelSpec(_Section):
     path: str
-    """A Hugging Face folder, or a name under `configs/models`."""
+    """A Hugging Face folder, a name under `configs/models`, or `org/name` of the hub, which is fetched."""
     weights: Literal["stored", "random"] = "stored"
     """`random` makes weights of the configured shapes on the device and reads none: for speed alone."""
     seed: NonNegativeInt = 0
@@ -66,7 +66,7 @@ class DraftModelSpec(_Section):
 
     kind: Literal["draft_model"]
     model: str
-    """A Hugging Face folder, or a name under `configs/models`."""
+    """As `model.path`."""
     tokens: PositiveInt = 4
 
 

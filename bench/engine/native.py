@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.clock import Clock
-from bench.core.configs import resolve
 from bench.core.errors import BenchError, EngineError, InputError
+from bench.core.hub import model_folder
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
 from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow, TurnRequest
 from bench.core.spec import DraftModelSpec, NativeEngineSpec
@@ -64,7 +64,7 @@ class _StepLog:
 def _settings(spec: NativeEngineSpec) -> EngineSettings:
     values = spec.model_dump(exclude={"kind"})
     if isinstance(spec.speculation, DraftModelSpec):
-        values["speculation"]["model"] = str(resolve(spec.speculation.model, "models", suffix=""))
+        values["speculation"]["model"] = str(model_folder(spec.speculation.model))
     return EngineSettings.of(values)
 
 
