@@ -39,6 +39,7 @@ def load(task: Task) -> Ask:
             "max_running": task.most_requests,
             "step_tokens": task.most_requests * task.prompt_tokens,
             "prefix_cache": False,
+            "check_accuracy": False,
             "kv_cache_tokens": 2 * task.most_requests * context_tokens,
         }
     )
