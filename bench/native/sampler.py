@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from neokernels.argmax import argmax
 from neokernels.counter_random import Purpose
 from neokernels.logit_filters import Filters, keep_likely, penalise_repetition
 from neokernels.registry import Registry, Target
@@ -32,6 +33,7 @@ class Sampler:
 
     def __init__(self, registry: Registry, target: Target, *, max_running: int, vocabulary: int) -> None:
         self._device = target.device
+        self._argmax = registry.resolve(argmax, target)
         self._sample = registry.resolve(sample, target)
         self._columns = SamplingColumns(max_running)
         self._seen_shape = (max_running, vocabulary)
@@ -83,14 +85,14 @@ class Sampler:
         """A token for each row of adjusted `logits` [R, V], [R] int64."""
         if len(rows.drawn) == 1 and rows.drawn[0].where is None:
             return self._draw(logits, rows, rows.drawn[0], purpose)
-        tokens = logits.argmax(-1)
+        tokens = self._argmax(logits)
         for where, drawn in self._groups(rows):
             tokens[where] = self._draw(logits[where], rows, drawn, purpose)
         return tokens
 
     def probabilities(self, logits: Tensor, rows: SamplingRows) -> Tensor:
         """What `draw` draws from, [R, V] float32; all of it at the most likely token where a row is greedy."""
-        probabilities = torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+        probabilities = torch.zeros_like(logits).scatter_(-1, self._argmax(logits)[:, None], 1.0)
         for where, drawn in self._groups(rows):
             scaled = logits[where] / self.there(drawn.temperatures)[:, None]
             probabilities[where] = keep_likely(scaled, self._filters(drawn)).softmax(-1)

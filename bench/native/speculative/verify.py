@@ -90,24 +90,33 @@ class Verifier:
         logits [L, V] float32, changed in place; probabilities [D, V]: `Drafts.probabilities`.
         """
         there = self._sampler.there
-        finite, where = is_finite(logits), there(rows.where)
+        finite = is_finite(logits)
         logits = self._sampler.adjust(logits, rows.sampling, (there(rows.said[0]), there(rows.said[1])))
         if probabilities is None:
-            chosen = self._sampler.draw(logits, rows.sampling)
-            taken = self._taken((chosen[where] == there(rows.tokens)) & finite[where], rows)
-            last = there(rows.starts) + taken
-            newest = chosen[last]
+            taken, newest = self._match(logits, finite, rows)
         else:
-            target = self._sampler.probabilities(logits, rows.sampling)
-            accepted = self._accept(target, probabilities, there(rows.tokens), where, *self._at(where, rows))
-            taken = self._taken(accepted & finite[where], rows)
-            last = there(rows.starts) + taken
-            draft = torch.full_like(finite, -1, dtype=torch.int64)
-            draft[where] = torch.arange(len(where), device=where.device)
-            newest = self._redraw(target[last], probabilities, draft[last], *self._at(last, rows))
-        given = self._given(taken, torch.where(finite[last], newest, -1), rows)
+            taken, newest = self._judge(logits, finite, rows, probabilities)
+        given = self._given(taken, torch.where(finite[there(rows.starts) + taken], newest, -1), rows)
         self._remember(given, rows)
         return given
+
+    def _match(self, logits: Tensor, finite: Tensor, rows: DraftedRows) -> tuple[Tensor, Tensor]:
+        """How many drafts each request takes, and the token behind them, [R] int64 each: by the model's own draws."""
+        there = self._sampler.there
+        chosen, where = self._sampler.draw(logits, rows.sampling), there(rows.where)
+        taken = self._taken((chosen[where] == there(rows.tokens)) & finite[where], rows)
+        return taken, chosen[there(rows.starts) + taken]
+
+    def _judge(self, logits: Tensor, finite: Tensor, rows: DraftedRows, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """The same by rejection."""
+        there = self._sampler.there
+        target, where = self._sampler.probabilities(logits, rows.sampling), there(rows.where)
+        accepted = self._accept(target, probabilities, there(rows.tokens), where, *self._at(where, rows))
+        taken = self._taken(accepted & finite[where], rows)
+        last = there(rows.starts) + taken
+        draft = torch.full_like(finite, -1, dtype=torch.int64)
+        draft[where] = torch.arange(len(where), device=where.device)
+        return taken, self._redraw(target[last], probabilities, draft[last], *self._at(last, rows))
 
     def _at(self, where: Tensor, rows: DraftedRows) -> tuple[Tensor, Tensor]:
         """Seeds and positions of some rows."""
