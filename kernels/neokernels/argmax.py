@@ -16,10 +16,10 @@ def argmax_reference(values: Tensor) -> Tensor:
 
 
 def argmax_in_blocks(values: Tensor) -> Tensor:
-    """`argmax_reference` by the maxima of blocks: torch finds a maximum with vector instructions, but not where it is."""
-    if values.shape[-1] % _BLOCK:
+    """`argmax_reference` by the maxima of blocks: torch finds a maximum with vector instructions, but not its place."""
+    if values.shape[-1] % _BLOCK or not len(values):
         return values.argmax(-1)
-    blocks = values.unflatten(-1, (-1, _BLOCK))
+    blocks = values.reshape(len(values), -1, _BLOCK)
     block = blocks.amax(-1).argmax(-1)
     return block * _BLOCK + blocks[torch.arange(len(values)), block].argmax(-1)
 
