@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import torch
 from neokernels.cpu import library
 from neokernels.registry import Registry, Target
 from torch import Tensor
+from transformers import DeepseekV3Config, GptOssConfig, PreTrainedConfig, Qwen3MoeConfig
 
 from bench.core.records import Sampling
 from bench.core.spec import NativeEngineSpec
@@ -37,6 +39,52 @@ ANSWER = (7, 300, 41, 41, 199, 88)
 """What is fed back after the prompt, whatever is most likely: every step is compared, not only those before a slip."""
 
 
+SHAPE: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_experts_per_tok": 3,
+    "eos_token_id": None,
+}
+FAMILIES: tuple[PreTrainedConfig, ...] = (
+    Qwen3MoeConfig(
+        **SHAPE,
+        architectures=["Qwen3MoeForCausalLM"],
+        num_key_value_heads=2,
+        head_dim=16,
+        num_experts=8,
+        moe_intermediate_size=32,
+        norm_topk_prob=True,
+    ),
+    GptOssConfig(
+        **SHAPE,
+        architectures=["GptOssForCausalLM"],
+        num_key_value_heads=2,
+        head_dim=16,
+        num_local_experts=6,
+        sliding_window=16,
+    ),
+    DeepseekV3Config(
+        **SHAPE,
+        architectures=["DeepseekV3ForCausalLM"],
+        num_key_value_heads=4,
+        kv_lora_rank=24,
+        q_lora_rank=20,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        moe_intermediate_size=32,
+        n_routed_experts=8,
+        n_group=4,
+        topk_group=2,
+        first_k_dense_replace=1,
+    ),
+)
+"""What the other families differ in: routed experts, windows and sinks, latents."""
+
+
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -53,10 +101,10 @@ def without_kernels_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
 class Composer:
     """Computes `PROMPT` and `ANSWER` in the company it is told to draw."""
 
-    def __init__(self, small_model: Any, **target: Any) -> None:
+    def __init__(self, folder: Path, *, random_seed: int | None = None, **target: Any) -> None:
         asked = {"dtype": torch.float32, "numerics": "batch_invariant", **target}
         self._target = Target(torch.device("cpu"), **asked)
-        self._model: Decoder = load_model(small_model.folder, self._target, Registry())
+        self._model: Decoder = load_model(folder, self._target, Registry(), random_seed)
 
     def alone(self) -> Tensor:
         """Logits after the prompt and after each token of the answer, [1 + answer, V]; the prompt in one chunk."""
@@ -125,29 +173,44 @@ def differing(composer: Composer, compositions: int) -> int:
 
 
 def test_logits_keep_their_bits_in_two_hundred_compositions(small_model: Any, threads: None) -> None:
-    assert differing(Composer(small_model), 200) == 0
+    assert differing(Composer(small_model.folder), 200) == 0
 
 
 def test_logits_keep_their_bits_without_kernels_in_c(
     small_model: Any, threads: None, without_kernels_in_c: None
 ) -> None:
-    assert differing(Composer(small_model), 12) == 0
+    assert differing(Composer(small_model.folder), 12) == 0
 
 
 @pytest.mark.parametrize("kv_dtype", [None, torch.float8_e4m3fn])
 @pytest.mark.parametrize("form", ["int8", "fp8", "mxfp4", "nvfp4"])
 def test_logits_keep_their_bits_in_every_format(small_model: Any, form: str, kv_dtype: torch.dtype | None) -> None:
-    assert differing(Composer(small_model, weight_format=form, kv_dtype=kv_dtype), 12) == 0
+    assert differing(Composer(small_model.folder, weight_format=form, kv_dtype=kv_dtype), 12) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_logits_keep_their_bits_in_narrow_dtypes(small_model: Any, dtype: torch.dtype) -> None:
-    assert differing(Composer(small_model, dtype=dtype), 12) == 0
+    assert differing(Composer(small_model.folder, dtype=dtype), 12) == 0
+
+
+@pytest.mark.parametrize("form", ["dense", "fp8"])
+@pytest.mark.parametrize("config", FAMILIES, ids=[config.model_type for config in FAMILIES])
+def test_logits_keep_their_bits_in_every_family(tmp_path: Path, config: PreTrainedConfig, form: str) -> None:
+    config.save_pretrained(tmp_path)
+    assert differing(Composer(tmp_path, random_seed=1, weight_format=form), 12) == 0
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=[config.model_type for config in FAMILIES])
+def test_logits_keep_their_bits_in_every_family_without_kernels_in_c(
+    tmp_path: Path, config: PreTrainedConfig, without_kernels_in_c: None
+) -> None:
+    config.save_pretrained(tmp_path)
+    assert differing(Composer(tmp_path, random_seed=1, kv_dtype=torch.float8_e4m3fn), 6) == 0
 
 
 def test_fast_numerics_promise_nothing(small_model: Any, without_kernels_in_c: None) -> None:
     """The comparison can fail: torch's own products add up in an order that their shape decides."""
-    assert differing(Composer(small_model, numerics="fast"), 10) > 0
+    assert differing(Composer(small_model.folder, numerics="fast"), 10) > 0
 
 
 def settings(**changes: Any) -> EngineSettings:
