@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from neokernels.cpu import library
-from neokernels.cpu.dense import PanelLinear
+from neokernels.cpu.linear import Int8PanelLinear, PanelLinear
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.linear_quantised import (
     Fp8Linear,
@@ -109,6 +109,7 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn)),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
     Implementation("fixed_tiles", _in_tiles(DenseLinear), any_of(keeps("dense"), unless_asked)),
+    Implementation("int8_panels", Int8PanelLinear, any_of(keeps("int8"), library.refuses)),
     Implementation("int8_packed", PackedInt8Linear, any_of(keeps("int8"), promises_nothing, without_packed_int8)),
     Implementation("int8_reference", Int8Linear, any_of(keeps("int8"), promises_nothing)),
     Implementation("int8_fixed_tiles", _in_tiles(Int8Linear), any_of(keeps("int8"), unless_asked)),

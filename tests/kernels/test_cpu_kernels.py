@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from neokernels.cpu import attention, library, rows
-from neokernels.cpu.dense import PanelLinear
+from neokernels.cpu.linear import Int8PanelLinear, PanelLinear
+from neokernels.formats import int8
 from neokernels.linear import prepare_linear
 from neokernels.paged_attention import PagedLayout, paged_attention_reference
 from neokernels.registry import Target
@@ -45,8 +46,30 @@ def test_dense(count: int, inputs: int, outputs: int, biased: bool, dtype: torch
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dense_row_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
-    x, linear = torch.randn(400, 300).to(dtype), PanelLinear(torch.randn(200, 300).to(dtype))
+@pytest.mark.parametrize("count", ROWS)
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 65), (64, 64), (33, 130), (256, 48)])
+def test_int8(count: int, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    x, weight, bias = torch.randn(count, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+    x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    kept = int8.dequantise(int8.quantise(weight), torch.float64)
+    assert_near(Int8PanelLinear(weight, bias)(x), x.double() @ kept.T + bias.double(), ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_int8_multiplies_every_integer_exactly(dtype: torch.dtype) -> None:
+    weight = torch.arange(-127, 128).to(dtype)[:, None]
+    assert Int8PanelLinear(weight.repeat(1, 3))(torch.eye(3, dtype=dtype)).equal(weight.T.repeat(3, 1))
+
+
+def test_int8_takes_half_the_bytes() -> None:
+    weight = torch.randn(128, 512).bfloat16()
+    assert Int8PanelLinear(weight).nbytes == PanelLinear(weight).nbytes / 2 + 4 * 128
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [PanelLinear, Int8PanelLinear])
+def test_a_row_does_not_depend_on_the_others(kind: type[PanelLinear], dtype: torch.dtype) -> None:
+    x, linear = torch.randn(400, 300).to(dtype), kind(torch.randn(200, 300).to(dtype))
     together = linear(x)
     for first, last in [(0, 1), (5, 7), (17, 33), (3, 260), (399, 400)]:
         assert linear(x[first:last]).equal(together[first:last])

@@ -19,6 +19,7 @@ static struct {
     const void *job;
     long tasks;
     int helpers;
+    int cpu; /* the caller's */
 } work;
 
 static atomic_long next_task;
@@ -66,13 +67,26 @@ static unsigned wait_for_work(unsigned seen) {
     }
 }
 
+/* Where all cores are busy the system wakes a thread where it ran before, be that the core of the caller, and there the
+ * two would take turns for as long as the others stay busy. */
+static void leave_core(int cpu, const cpu_set_t *allowed) {
+    cpu_set_t others = *allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others)) sched_setaffinity(0, sizeof others, &others);
+}
+
 static void *help(void *argument) {
     int helper = (int)(long)argument;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
     for (unsigned seen = 0;;) {
         seen = wait_for_work(seen);
         /* Joining before looking again: whoever ends the work now either sees us inside or is seen to have ended it. */
         atomic_fetch_add(&inside, 1);
-        if (atomic_load(&epoch) == seen && helper < work.helpers) run_tasks();
+        if (atomic_load(&epoch) == seen && helper < work.helpers) {
+            if (sched_getcpu() == work.cpu) leave_core(work.cpu, &allowed);
+            run_tasks();
+        }
         atomic_fetch_sub(&inside, 1);
     }
     return 0;
@@ -104,7 +118,7 @@ void share_out(int threads, long tasks, Task task, const void *job) {
         return;
     }
     start_helpers(helpers);
-    work.task = task, work.job = job, work.tasks = tasks, work.helpers = helpers;
+    work.task = task, work.job = job, work.tasks = tasks, work.helpers = helpers, work.cpu = sched_getcpu();
     atomic_store(&next_task, 0);
     atomic_fetch_add(&epoch, 1);
     if (atomic_load(&sleeping)) syscall(SYS_futex, &epoch, FUTEX_WAKE_PRIVATE, MOST_HELPERS, 0, 0, 0);
