@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.core.errors import InputError
 from bench.core.records import Headline
 from bench.economics.compare import Assumptions, Comparison, ComparisonRow, compare
 from bench.economics.decision import Decision
 from bench.economics.group import MeasuredGroup
-from bench.metrics.statistics import absent, between_runs
+from bench.groups import combined, groups_of, hardware_of, valid_repeats
 from bench.offers.offer import Offer
 from bench.results.comparability import comparability_key
 from bench.results.record import Record
@@ -48,7 +46,7 @@ class ResultComparison:
 
 def compare_results(results: Sequence[Result], offers: Sequence[Offer], assumptions: Assumptions) -> ResultComparison:
     """Price every group of `results` on every offer. Raises InputError for assumptions out of range."""
-    groups = [_group(records) for records in _by_case([result.record for result in results])]
+    groups = [_group(records) for records in groups_of(result.record for result in results)]
     by_key: dict[str, list[MeasuredGroup]] = {}
     for group in groups:
         by_key.setdefault(repr(sorted(group.key.items())), []).append(group)
@@ -65,19 +63,11 @@ def compare_results(results: Sequence[Result], offers: Sequence[Offer], assumpti
     )
 
 
-def _by_case(records: Iterable[Record]) -> list[list[Record]]:
-    """Records of one case on one node class together, in the order first seen."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.case.id, _hardware(record)["key"]), []).append(record)
-    return list(groups.values())
-
-
 def _group(records: list[Record]) -> MeasuredGroup:
     """One group of repeats. Invalid repeats are left out unless there is nothing else."""
-    ranked = [record for record in records if record.verdict.status == "valid"] or records
+    ranked = valid_repeats(records)
     first = ranked[0]
-    hardware = _hardware(first)
+    hardware = hardware_of(first)
     accelerators = (first.run or {}).get("accelerators", 0)
     idle = hardware["unit"] == "accelerator" and accelerators == 0
     return MeasuredGroup(
@@ -99,16 +89,8 @@ def _group(records: list[Record]) -> MeasuredGroup:
     )
 
 
-def _hardware(record: Record) -> Mapping[str, Any]:
-    hardware = record.node.get("hardware")
-    if not isinstance(hardware, dict) or not {"key", "unit"} <= hardware.keys():
-        raise InputError("`node.hardware` lacks its key or unit", where=record.id, allowed="as `bench run` wrote it")
-    return hardware
-
-
 def _rate(records: list[Record], name: str) -> Headline:
-    stored = [_headline((record.throughput or {}).get(name)) for record in records]
-    return _combined(stored)
+    return combined([(record.throughput or {}).get(name) for record in records], rate=True)
 
 
 def _joules(records: list[Record]) -> Headline | None:
@@ -116,16 +98,7 @@ def _joules(records: list[Record]) -> Headline | None:
     scope = next((s for s in _LADDER if all(s in of and of[s]["joules"] is not None for of in rungs)), None)
     if scope is None:
         return None
-    return _combined([_headline(of[scope]["joules_per_output_token"]) for of in rungs])
-
-
-def _combined(headlines: list[Headline]) -> Headline:
-    """One record keeps its interval within the run; several have one between runs."""
-    if len(headlines) == 1:
-        return headlines[0]
-    known = [headline for headline in headlines if headline.value is not None]
-    values = [headline.value for headline in known if headline.value is not None]
-    return between_runs(values, level=headlines[0].level, rate=True, basis=headlines[0].basis)
+    return combined([of[scope]["joules_per_output_token"] for of in rungs], rate=True)
 
 
 def _good_share(records: list[Record]) -> float:
@@ -136,10 +109,6 @@ def _good_share(records: list[Record]) -> float:
         share = (record.goodput or {}).get("good_token_share", {}).get("value") if asked else 1.0
         shares.append(0.0 if share is None else share)
     return sum(shares) / len(shares)
-
-
-def _headline(stored: Mapping[str, Any] | None) -> Headline:
-    return absent("not measured", 0.95) if stored is None else Headline(**stored)
 
 
 def _merged(comparisons: Sequence[Comparison]) -> tuple[ComparisonRow, ...]:

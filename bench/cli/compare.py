@@ -49,14 +49,18 @@ def compare(
     from bench.economics.cost import Loading
     from bench.offers.catalog import load_offers
     from bench.report.comparison import print_comparison
+    from bench.report.strategies import print_strategies
     from bench.results.result import scan
+    from bench.strategies import compare_strategies
 
     found = scan(results or [Path("runs")])
     loading = Loading(utilisation=utilisation, allocation=allocation, availability=availability)
     assumptions = Assumptions(loading=loading, discount_rate=discount_rate, price_ratio=price_ratio)
     comparison = plain(compare_results(found, load_offers(offers or ()), assumptions))
+    strategies = plain(compare_strategies(result.record for result in found))
     if as_json or form is Format.json:
-        print_json(comparison)
+        print_json({**comparison, "strategies": strategies})
     else:
         print_comparison([plain(result.record) for result in found], comparison)
+        print_strategies(strategies)
     return 0 if all(result.record.verdict.status == "valid" for result in found) else 1

@@ -39,7 +39,9 @@ def run(
     from bench.report.comparison import print_comparison
     from bench.report.console import print_records
     from bench.report.progress import LiveProgress
+    from bench.report.strategies import print_strategies
     from bench.run import run_suite
+    from bench.strategies import compare_strategies
 
     resolved = load_suite(suite, sets=tuple(sets or ()), trace=trace)
     priced = load_offers(offers) if offers else None
@@ -48,10 +50,13 @@ def run(
     records = [plain(result.record) for result in results]
     folders = [str(result.path) for result in results]
     comparison = None if priced is None else plain(compare_results(results, priced, Assumptions()))
+    strategies = plain(compare_strategies(result.record for result in results))
     if as_json:
-        print_json({"records": records, "folders": folders, "comparison": comparison})
-    elif comparison is None:
-        print_records(records, folders)
+        print_json({"records": records, "folders": folders, "strategies": strategies, "comparison": comparison})
     else:
-        print_comparison(records, comparison)
+        if comparison is None:
+            print_records(records, folders)
+        else:
+            print_comparison(records, comparison)
+        print_strategies(strategies)
     return 0 if all(result.record.verdict.status == "valid" for result in results) else 1
