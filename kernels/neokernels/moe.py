@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grouped_mm
 
-from neokernels.linear import Linear, prepare_linear
-from neokernels.registry import Implementation, Operation
-from neokernels.silu_mul import SwigluClamp
+from neokernels.linear import Linear, keeps, prepare_linear
+from neokernels.registry import Implementation, Operation, Target, any_of, promises_nothing
 
 NO_EXPERT = -1
 """The id of an expert that a row does not go to."""
@@ -64,17 +64,8 @@ class Experts(Protocol):
 class ExpertLoop:
     """The reference: rows sorted by expert, then one expert after another. It asks the device which were touched."""
 
-    def __init__(
-        self,
-        weights: ExpertWeights,
-        clamp: SwigluClamp | None,  # noqa: ARG002 - of those that compute all in one
-        activate: Callable[[Tensor], Tensor],
-        prepare: PrepareLinear,
-    ) -> None:
-        """`activate` is the gated activation with its clamp, and `prepare` readies one projection of one expert.
-
-        An implementation that computes all in one takes the `clamp` and neither of the two.
-        """
+    def __init__(self, weights: ExpertWeights, activate: Callable[[Tensor], Tensor], prepare: PrepareLinear) -> None:
+        """`activate` is the gated activation, [rows, 2·I] to [rows, I]; `prepare` readies one expert's projection."""
         self._gate_up = _prepared(weights.gate_up, weights.gate_up_bias, prepare)
         self._down = _prepared(weights.down, weights.down_bias, prepare)
         self._activate = activate
@@ -99,13 +90,66 @@ class ExpertLoop:
         return total.to(x.dtype)
 
 
+class GroupedExperts:
+    """All experts in one product each way, its groups found on the device, so that nothing waits to know them.
+
+    On a GPU torch reads the weights of those groups alone that have rows. H and I are multiples of 8.
+    """
+
+    def __init__(
+        self,
+        weights: ExpertWeights,
+        activate: Callable[[Tensor], Tensor],
+        prepare: PrepareLinear,  # noqa: ARG002 - of those that go expert by expert
+    ) -> None:
+        """As `ExpertLoop`; the weights are kept as they are."""
+        self._weights = weights
+        self._activate = activate
+        self._numbers = torch.arange(len(weights.down), device=weights.down.device)
+        self.nbytes = sum(part.nbytes for part in weights if part is not None)
+        self.bytes_per_expert = self.nbytes // len(weights.down)
+        self.touched = torch.zeros((), dtype=torch.int64, device=weights.down.device)
+
+    def __call__(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        if not len(x):
+            return torch.zeros_like(x)
+        # Those that go nowhere come last, beyond every group.
+        nowhere = len(self._numbers)
+        sorted_ids, order = expert_ids.flatten().masked_fill(expert_ids.flatten() < 0, nowhere).sort(stable=True)
+        ends = torch.searchsorted(sorted_ids, self._numbers, right=True, out_int32=True)
+        expert = sorted_ids.clamp(max=nowhere - 1)
+        gate_up, down, gate_up_bias, down_bias = self._weights
+        inner = _grouped(x[order // expert_ids.shape[1]], gate_up, gate_up_bias, ends, expert)
+        answer = _grouped(self._activate(inner), down, down_bias, ends, expert).float()
+        # What lies beyond every group was never computed: it may be anything.
+        answer = answer.masked_fill(sorted_ids[:, None] == nowhere, 0)
+        by_row = torch.empty_like(answer).index_copy_(0, order, answer).view(*expert_ids.shape, -1)
+        self.touched += (ends.diff(prepend=ends.new_zeros(1)) > 0).sum()
+        return (by_row * weights.float()[:, :, None]).sum(1).to(x.dtype)
+
+
+def _grouped(x: Tensor, weight: Tensor, bias: Tensor | None, ends: Tensor, expert: Tensor) -> Tensor:
+    """x [rows, K], sorted by expert, through weight [E, N, K]; `ends` [E] are where the rows of each expert end."""
+    y: Tensor = grouped_mm(x, weight.transpose(1, 2), offs=ends)
+    return y if bias is None else y + bias[expert]
+
+
 def _prepared(weight: Tensor, bias: Tensor | None, prepare: PrepareLinear) -> tuple[Linear, ...]:
     biases = [None] * len(weight) if bias is None else bias.unbind()
     return tuple(prepare(*pair) for pair in zip(weight.unbind(), biases, strict=True))
 
 
-prepare_experts: Operation[[ExpertWeights, SwigluClamp | None, Callable[[Tensor], Tensor], PrepareLinear], Experts] = (
-    Operation("experts", Implementation("loop", ExpertLoop, graphs="never"))
+def _without_grouped_product(target: Target) -> str | None:
+    # Elsewhere torch's product is a loop of its own, which asks the device where the groups end.
+    if target.device.type != "cuda" or torch.cuda.get_device_capability(target.device) < (9, 0):
+        return "needs a CUDA device of compute capability 9.0"
+    return None if target.dtype == torch.bfloat16 else "multiplies bfloat16 only"
+
+
+prepare_experts: Operation[[ExpertWeights, Callable[[Tensor], Tensor], PrepareLinear], Experts] = Operation(
+    "experts",
+    Implementation("grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product)),
+    Implementation("loop", ExpertLoop, graphs="never"),
 )
 """What `ExpertLoop` takes in, `Experts` out."""
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from neokernels.linear import DenseLinear
-from neokernels.moe import NO_EXPERT, ExpertLoop, Experts, ExpertWeights, route_softmax
+from neokernels.moe import (
+    NO_EXPERT,
+    ExpertLoop,
+    Experts,
+    ExpertWeights,
+    GroupedExperts,
+    prepare_experts,
+    route_softmax,
+)
+from neokernels.registry import Target
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
 from torch import Tensor
 
-EXPERTS, HIDDEN, INTERMEDIATE = 5, 12, 7
+EXPERTS, HIDDEN, INTERMEDIATE = 5, 12, 8
 CLAMP = SwigluClamp(alpha=1.7, limit=1.2)
 
 
@@ -23,9 +33,17 @@ def weights(request: pytest.FixtureRequest) -> ExpertWeights:
     return ExpertWeights(gate_up, down, torch.randn(EXPERTS, 2 * INTERMEDIATE), torch.randn(EXPERTS, HIDDEN))
 
 
-def prepare(weights: ExpertWeights, clamp: SwigluClamp | None = None) -> Experts:
-    activate = silu_mul if clamp is None else partial(clamped_swiglu, clamp=clamp)
-    return ExpertLoop(weights, clamp, activate, DenseLinear)
+Prepare = Callable[..., Experts]
+
+
+@pytest.fixture(params=[ExpertLoop, GroupedExperts])
+def prepare(request: pytest.FixtureRequest) -> Prepare:
+    def prepared(weights: ExpertWeights, clamp: SwigluClamp | None = None) -> Experts:
+        activate = silu_mul if clamp is None else partial(clamped_swiglu, clamp=clamp)
+        experts: Experts = request.param(weights, activate, DenseLinear)
+        return experts
+
+    return prepared
 
 
 def gated(gate_up: Tensor, clamp: SwigluClamp | None) -> Tensor:
@@ -57,7 +75,7 @@ def choose(rows: int, per_row: int) -> Tensor:
 @pytest.mark.parametrize("clamp", [None, CLAMP], ids=["plain", "clamped"])
 @pytest.mark.parametrize(("rows", "per_row"), [(1, 1), (1, 3), (6, 2), (40, 5)])
 def test_each_row_gets_its_experts_by_weight(
-    weights: ExpertWeights, rows: int, per_row: int, clamp: SwigluClamp | None
+    weights: ExpertWeights, prepare: Prepare, rows: int, per_row: int, clamp: SwigluClamp | None
 ) -> None:
     x, ids, shares = torch.randn(rows, HIDDEN), choose(rows, per_row), torch.rand(rows, per_row)
     result = prepare(weights, clamp)(x, ids, shares)
@@ -65,7 +83,7 @@ def test_each_row_gets_its_experts_by_weight(
     torch.testing.assert_close(result.double(), formula(weights, x, ids, shares, clamp), atol=1e-4, rtol=1e-4)
 
 
-def test_a_row_without_experts_is_zero_and_touches_none(weights: ExpertWeights) -> None:
+def test_a_row_without_experts_is_zero_and_touches_none(weights: ExpertWeights, prepare: Prepare) -> None:
     experts = prepare(weights)
     x, ids, shares = torch.randn(4, HIDDEN), choose(4, 2), torch.rand(4, 2)
     x[2] = torch.nan
@@ -80,7 +98,7 @@ def test_a_row_without_experts_is_zero_and_touches_none(weights: ExpertWeights) 
     assert int(experts.touched) == len(set(ids.flatten().tolist()) - {NO_EXPERT})
 
 
-def test_rows_that_all_go_nowhere(weights: ExpertWeights) -> None:
+def test_rows_that_all_go_nowhere(weights: ExpertWeights, prepare: Prepare) -> None:
     experts = prepare(weights)
     assert experts(torch.randn(3, HIDDEN), torch.full((3, 2), NO_EXPERT), torch.rand(3, 2)).equal(
         torch.zeros(3, HIDDEN)
@@ -89,33 +107,26 @@ def test_rows_that_all_go_nowhere(weights: ExpertWeights) -> None:
     assert int(experts.touched) == 0
 
 
-def test_touched_counts_an_expert_once_a_call(weights: ExpertWeights) -> None:
+def test_touched_counts_an_expert_once_a_call(weights: ExpertWeights, prepare: Prepare) -> None:
     experts = prepare(weights)
     for rows, ids in ((3, [[0, 4], [4, 0], [0, 1]]), (1, [[4, 2]])):
         experts(torch.randn(rows, HIDDEN), torch.tensor(ids), torch.rand(rows, 2))
     assert int(experts.touched) == 3 + 2
 
 
-def test_bytes(weights: ExpertWeights) -> None:
+def test_bytes(weights: ExpertWeights, prepare: Prepare) -> None:
     experts = prepare(weights)
     assert experts.nbytes == sum(part.nbytes for part in weights if part is not None)
     assert experts.bytes_per_expert * EXPERTS == experts.nbytes
 
 
-def test_narrow_rows_are_added_up_wide() -> None:
+def test_narrow_rows_are_added_up_wide(prepare: Prepare) -> None:
     """256 in bfloat16 swallows each 1 that is added to it; their sum in float32 does not."""
-    one = torch.zeros(3, 2, 1, dtype=torch.bfloat16)
-    experts = ExpertLoop(
-        ExpertWeights(one, torch.zeros(3, 1, 1, dtype=torch.bfloat16), None, torch.ones(3, 1, dtype=torch.bfloat16)),
-        None,
-        silu_mul,
-        DenseLinear,
-    )
-    result = experts(
-        torch.ones(1, 1, dtype=torch.bfloat16), torch.tensor([[0, 1, 2]]), torch.tensor([[256.0, 1.0, 1.0]])
-    )
+    gate_up, down, bias = torch.zeros(3, 16, 8), torch.zeros(3, 8, 8), torch.ones(3, 8)
+    experts = prepare(ExpertWeights(gate_up.bfloat16(), down.bfloat16(), None, bias.bfloat16()))
+    result = experts(torch.ones(1, 8).bfloat16(), torch.tensor([[0, 1, 2]]), torch.tensor([[256.0, 1.0, 1.0]]))
     assert result.dtype == torch.bfloat16
-    assert result.item() == 258
+    assert result.tolist() == [[258.0] * 8]
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -145,3 +156,29 @@ def test_clamped_swiglu_far_from_zero() -> None:
     result = clamped_swiglu(torch.tensor([[-1000.0, 1000.0, 1000.0, 5.0, 5.0, -1000.0]]), SwigluClamp(1.702, 7.0))
     seven = 7.0 / (1 + torch.exp(torch.tensor(-1.702 * 7.0)).item())
     assert result[0].tolist() == pytest.approx([0.0, seven * 6, seven * -6])
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_holds_the_grouped_product() -> None:
+    """Replayed with other rows and other experts, it answers and counts as the loop does."""
+    device, dtype = torch.device("cuda"), torch.bfloat16
+    create, choice = prepare_experts.choose(Target(device, dtype))
+    assert choice.implementation == "grouped"
+    gate_up, down = torch.randn(8, 2 * 64, 128, device=device), torch.randn(8, 128, 64, device=device)
+    weights = ExpertWeights((gate_up / 8).to(dtype), (down / 8).to(dtype))
+    grouped, loop = (made(weights, silu_mul, DenseLinear) for made in (create, ExpertLoop))
+    x = torch.randn(16, 128, device=device, dtype=dtype)
+    ids, shares = torch.zeros(16, 2, dtype=torch.int64, device=device), torch.rand(16, 2, device=device)
+    grouped(x, ids, shares)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = grouped(x, ids, shares)
+    for live in (16, 3):
+        x.normal_()
+        ids.copy_(torch.stack([torch.randperm(8)[:2] for _ in range(16)]))
+        ids[live:] = NO_EXPERT
+        before = int(grouped.touched), int(loop.touched)
+        graph.replay()
+        torch.testing.assert_close(result, loop(x, ids, shares), atol=2e-2, rtol=2e-2)
+        assert int(grouped.touched) - before[0] == int(loop.touched) - before[1]

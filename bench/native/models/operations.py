@@ -89,4 +89,4 @@ class Operations:
         prepare, activate = self.registry.resolve(prepare_experts, self.target), self.silu_mul
         if clamp is not None:
             activate = partial(self.registry.resolve(clamped_swiglu, self.target), clamp=clamp)
-        return prepare(weights, clamp, activate, self.prepare_linear)
+        return prepare(weights, activate, self.prepare_linear)
