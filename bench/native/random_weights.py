@@ -10,47 +10,70 @@ depend on the numbers is not a trained model's: which experts are chosen, and ho
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from bench.native.parallel.shards import WHOLE, Shards
+
 _TILE = 1_048_573
 """Numbers in the tile: 2^20 − 3, the largest prime below 2^20. Small enough to stay in a cache while it is copied."""
 
 
 class RandomWeights:
-    """A source of weights like `WeightFiles`, of any name and shape. Equal seeds make equal weights on any device."""
+    """A source of weights like `WeightFiles`, of any name and shape.
 
-    def __init__(self, seed: int, device: torch.device, dtype: torch.dtype) -> None:
+    Equal seeds make equal weights on any device, and the parts of several ranks make up what a single one has.
+    """
+
+    def __init__(self, seed: int, device: torch.device, dtype: torch.dtype, shards: Shards = WHOLE) -> None:
         self.bytes_read = 0
         """Bytes on the device of everything made so far."""
         self._device = device
         self._dtype = dtype
         self._seed = seed
+        self._shards = shards
         tile = torch.randn(_TILE, generator=torch.Generator().manual_seed(seed))
         # Twice over, so that a whole tile can be read from any place in it.
         self._tile = torch.cat((tile, tile)).to(device, dtype)
 
     def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None = None) -> Tensor:
         """The named tensors, each of its shape, stacked along their first dimension into one."""
-        (first, (_, *inner)), rows = next(iter(shapes.items())), sum(shape[0] for shape in shapes.values())
-        stacked = torch.empty((rows, *inner), dtype=dtype or self._dtype, device=self._device)
-        if inner:
-            self._fill(stacked, first)
+        first, (_, *inner) = next(iter(shapes.items()))
+        begin = zlib.crc32(first.encode(), self._seed)
+        if all(self._shards.shape(name, shape) == shape for name, shape in shapes.items()):
+            stacked = self._made((sum(shape[0] for shape in shapes.values()), *inner), first, begin, dtype)
         else:
-            stacked.fill_(first.endswith("norm.weight"))
+            parts = []
+            for name, shape in shapes.items():
+                # A part is not the whole tensor's numbers in order, so that is made first; but one at a time.
+                parts.append(self._made(shape, name, begin, dtype)[self._shards.part(name, shape)])
+                begin += math.prod(shape)
+            stacked = torch.cat(parts)
         self.bytes_read += stacked.nbytes
         return stacked
 
     def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor of `shape`, dense as all the others."""
-        return self.read({name: shape})
+        whole = self._made(shape, name, zlib.crc32(name.encode(), self._seed), None)
+        part = whole[self._shards.part(f"{name}_blocks", shape)].contiguous()
+        self.bytes_read += part.nbytes
+        return part
 
-    def _fill(self, weight: Tensor, name: str) -> None:
-        """Copy the scaled tile over `weight` as often as it fits, beginning at a place of the name's own."""
-        begin = zlib.crc32(name.encode(), self._seed) % _TILE
+    def _made(self, shape: tuple[int, ...], name: str, begin: int, dtype: torch.dtype | None) -> Tensor:
+        """A whole tensor, its numbers beginning at a place in the tile."""
+        made = torch.empty(shape, dtype=dtype or self._dtype, device=self._device)
+        if len(shape) > 1:
+            self._fill(made, begin % _TILE)
+        else:
+            made.fill_(name.endswith("norm.weight"))
+        return made
+
+    def _fill(self, weight: Tensor, begin: int) -> None:
+        """Copy the scaled tile over `weight` as often as it fits."""
         flat, tile, scale = weight.view(-1), self._tile[begin : begin + _TILE], weight.shape[-1] ** -0.5
         tiles = len(flat) // _TILE
         whole, rest = flat.tensor_split([tiles * _TILE])

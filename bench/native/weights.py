@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
+from bench.native.parallel.shards import WHOLE, Shards
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -27,7 +28,10 @@ _FP8 = "F8_E4M3"
 
 
 class WeightSource(Protocol):
-    """Gives the tensors of a model by the names of its Hugging Face folder."""
+    """Gives the tensors of a model by the names of its Hugging Face folder, or the parts of them that a rank holds.
+
+    Names and shapes are those of whole tensors; each is cut before it is stacked with others.
+    """
 
     @property
     def bytes_read(self) -> int:
@@ -49,12 +53,13 @@ class WeightSource(Protocol):
 class WeightFiles:
     """The weights of one folder, copied tensor by tensor to a device and a dtype."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, shards: Shards = WHOLE) -> None:
         """Opens every file. Raises InputError where one is missing, cut short or not safetensors."""
         self.bytes_read = 0
         """Bytes on the device of everything read so far."""
         self._device = device
         self._dtype = dtype
+        self._shards = shards
         index = folder / _INDEX
         sharded = index.exists()
         self._listing = index if sharded else folder / _SINGLE
@@ -66,11 +71,13 @@ class WeightFiles:
 
         Raises InputError for a tensor that is missing, of another shape or not of a floating dtype.
         """
-        _, *inner = next(iter(shapes.values()))
-        lengths = [shape[0] for shape in shapes.values()]
-        stacked = torch.empty((sum(lengths), *inner), dtype=dtype or self._dtype, device=self._device)
+        held = [self._shards.shape(name, shape) for name, shape in shapes.items()]
+        lengths = [rows for rows, *_ in held]
+        stacked = torch.empty((sum(lengths), *held[0][1:]), dtype=dtype or self._dtype, device=self._device)
         for part, (name, shape) in zip(torch.split(stacked, lengths), shapes.items(), strict=True):
-            part.copy_(self._matrix(name, shape) if self._is_fp8(name) else self._stored(name, shape, _FLOATING))
+            part.copy_(self._matrix(name, shape) if self._is_fp8(name) else self._part(name, shape))
+            if not self._shards.adds(name):
+                part.zero_()
         self.bytes_read += stacked.nbytes
         return stacked
 
@@ -87,10 +94,12 @@ class WeightFiles:
         blocks = columns // mxfp4.BLOCK
         codes = self._stored(f"{name}_blocks", (*outer, blocks, mxfp4.BLOCK // 2), _BYTES)
         scales = self._stored(f"{name}_scales", (*outer, blocks), _BYTES).view(torch.float8_e8m0fnu)
-        dense = torch.empty(shape, dtype=self._dtype, device=self._device)
+        stored = f"{name}_blocks"
+        part = self._shards.part(stored, shape)[1:]
+        dense = torch.empty(self._shards.shape(stored, shape), dtype=self._dtype, device=self._device)
         for row, row_codes, row_scales in zip(dense, codes.flatten(-2), scales, strict=True):
             weight = mxfp4.Mxfp4Weight(row_codes.to(self._device), row_scales.to(self._device), columns)
-            row.copy_(mxfp4.dequantise(weight, self._dtype))
+            row.copy_(mxfp4.dequantise(weight, self._dtype)[part])
         self.bytes_read += dense.nbytes
         return dense
 
@@ -98,13 +107,27 @@ class WeightFiles:
         return name in self._file_of and self._handles[self._file_of[name]].get_slice(name).get_dtype() == _FP8
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A matrix of eight-bit floats, dequantised on the device."""
+        """The rank's part of a matrix of eight-bit floats, dequantised on the device."""
         values = self._stored(name, shape, (_FP8,)).to(self._device)
         scales = self._stored(f"{name}_scale_inv", fp8_tiles.scales_shape(shape), ("F32",)).to(self._device)
-        return fp8_tiles.dequantise(values, scales, torch.float32)
+        # A cut may run through a tile.
+        return fp8_tiles.dequantise(values, scales, torch.float32)[self._shards.part(name, shape)]
+
+    def _part(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The rank's part of a tensor as it lies in its file; no more is read."""
+        if self._shards.shape(name, shape) == shape:
+            return self._stored(name, shape, _FLOATING)
+        part: Tensor = self._found(name, shape, _FLOATING)[self._shards.part(name, shape)]
+        return part
 
     def _stored(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> Tensor:
-        """The tensor as it lies in its file."""
+        """The whole tensor as it lies in its file."""
+        self._found(name, shape, dtypes)
+        stored: Tensor = self._handles[self._file_of[name]].get_tensor(name)
+        return stored
+
+    def _found(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> Any:
+        """A tensor that is as expected, not read yet."""
         expected = f"shape {list(shape)}"
         if name not in self._file_of:
             raise InputError(f"tensor {name!r} is missing", where=self._listing, allowed=expected)
@@ -114,8 +137,7 @@ class WeightFiles:
             raise InputError(f"tensor {name!r} has shape {found.get_shape()}", where=file, allowed=expected)
         if found.get_dtype() not in dtypes:
             raise InputError(f"tensor {name!r} is stored as {found.get_dtype()}", where=file, allowed=", ".join(dtypes))
-        stored: Tensor = self._handles[file].get_tensor(name)
-        return stored
+        return found
 
 
 def _shards(index: Path) -> list[Path]:

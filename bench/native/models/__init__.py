@@ -22,6 +22,8 @@ from bench.native.models.kept import kept_bytes
 from bench.native.models.layer import Layer
 from bench.native.models.operations import Operations
 from bench.native.models.streamed import StreamedLayers
+from bench.native.parallel.collectives import Collectives, NoCollectives
+from bench.native.parallel.shards import Shards
 from bench.native.random_weights import RandomWeights
 from bench.native.weights import WeightFiles, WeightSource
 
@@ -62,17 +64,26 @@ class Model(Protocol):
 
 
 def load_model(
-    folder: Path, target: Target, registry: Registry, random_seed: int | None = None, *, streamed: bool = False
+    folder: Path,
+    target: Target,
+    registry: Registry,
+    random_seed: int | None = None,
+    *,
+    streamed: bool = False,
+    collectives: Collectives | None = None,
 ) -> Decoder:
     """The model of a Hugging Face folder where `target` says, with its operations resolved by `registry`.
 
     With `random_seed` its weights are made from that, and only its configuration is read. A `streamed` model keeps two
-    layers at a time and reads them again in every step. Raises InputError for a
-    folder that is not a whole model of a known family, naming file, tensor and what was expected.
+    layers at a time and reads them again in every step. With `collectives` it is the part of one of several ranks.
+    Raises InputError for a folder that is not a whole model of a known family, naming file, tensor and what was
+    expected.
     """
     config = ModelConfig.from_folder(folder)
-    files = _weights(folder, target, random_seed)
-    matrix = (config.vocabulary, config.hidden)
+    collectives = collectives or NoCollectives()
+    shards = Shards.of(config, collectives.ranks)
+    files = _weights(folder, target, random_seed, shards)
+    matrix, out = (config.vocabulary, config.hidden), "lm_head.weight"
     embedding = files.read({"model.embed_tokens.weight": matrix})
     operations = Operations.resolve(registry, target)
 
@@ -81,7 +92,7 @@ def load_model(
             return _READ_LAYER[config.family](files, config, index, operations)
 
     with _finite("the output projection", folder):
-        matrix_out = embedding if config.tied_embeddings else files.read({"lm_head.weight": matrix})
+        matrix_out = embedding[shards.part(out, matrix)] if config.tied_embeddings else files.read({out: matrix})
         output = operations.prepare_output(matrix_out, None)
 
     weights = DecoderWeights(
@@ -92,7 +103,15 @@ def load_model(
     )
     dense = target.weight_format == "dense"
     parameter_bytes = files.bytes_read if dense else _kept_bytes(weights, config, target)
-    return Decoder(config, weights, operations, _cache_shape(config), parameter_bytes)
+    kept = cache_shape(config, shards.local_kv_heads)
+    return Decoder(config, weights, operations, kept, parameter_bytes, collectives)
+
+
+def cache_shape(config: ModelConfig, kv_heads: int) -> CacheShape:
+    """What a model keeps of each token, or a rank of it that has so many of its KV heads."""
+    if config.latent is None:
+        return CacheShape(config.layers, kv_heads, config.head_dim, config.head_dim)
+    return CacheShape(config.layers, kv_heads, config.latent.cached_dim, config.latent.rank, value_in_key=True)
 
 
 def _kept_bytes(weights: DecoderWeights, config: ModelConfig, target: Target) -> int:
@@ -111,13 +130,7 @@ def _finite(what: str, folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _weights(folder: Path, target: Target, random_seed: int | None) -> WeightSource:
+def _weights(folder: Path, target: Target, random_seed: int | None, shards: Shards) -> WeightSource:
     if random_seed is None:
-        return WeightFiles(folder, target.device, target.dtype)
-    return RandomWeights(random_seed, target.device, target.dtype)
-
-
-def _cache_shape(config: ModelConfig) -> CacheShape:
-    if config.latent is None:
-        return CacheShape(config.layers, config.kv_heads, config.head_dim, config.head_dim)
-    return CacheShape(config.layers, config.kv_heads, config.latent.cached_dim, config.latent.rank, value_in_key=True)
+        return WeightFiles(folder, target.device, target.dtype, shards)
+    return RandomWeights(random_seed, target.device, target.dtype, shards)

@@ -18,6 +18,7 @@ from bench.native.model_config import ModelConfig
 from bench.native.models.layer import Layer, Rotary
 from bench.native.models.moe import MixtureOfExperts
 from bench.native.models.operations import Operations
+from bench.native.parallel.collectives import Collectives
 from bench.native.rotary import rotary_frequencies, rotary_magnitude
 
 
@@ -54,10 +55,12 @@ class Decoder:
         operations: Operations,
         cache_shape: CacheShape,
         parameter_bytes: int,
+        collectives: Collectives,
     ) -> None:
         self.config = config
         self.cache_shape = cache_shape
         self.parameter_bytes = parameter_bytes
+        self.collectives = collectives
         self._weights = weights
         self._operations = operations
         self._frequencies = rotary_frequencies(config.rotary, weights.embedding.device)
@@ -114,12 +117,14 @@ class Decoder:
         hidden, _ = self._feed_forward(
             self.layers - 1, attended[rows], flow.residual[rows], live, self._weights.final_norm
         )
-        return self._weights.output(hidden).float()
+        return self.collectives.all_gather(self._weights.output(hidden)).float()
 
     def _feed_forward(
         self, index: int, attended: Tensor, residual: Tensor, live: Tensor | None, following_norm: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The rest of layer `index` and the norm that follows it: the normalised sum and the sum."""
         layer, add_rms_norm, eps = self._weights.layers[index], self._operations.add_rms_norm, self.config.rms_eps
-        hidden, residual = add_rms_norm(layer.attention.output(attended), residual, layer.feed_forward_norm, eps)
-        return add_rms_norm(layer.feed_forward(hidden, live), residual, following_norm, eps)
+        all_reduce = self.collectives.all_reduce
+        attended = all_reduce(layer.attention.output(attended))
+        hidden, residual = add_rms_norm(attended, residual, layer.feed_forward_norm, eps)
+        return add_rms_norm(all_reduce(layer.feed_forward(hidden, live)), residual, following_norm, eps)

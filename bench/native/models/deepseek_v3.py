@@ -56,7 +56,7 @@ def _read_attention(source: WeightSource, config: ModelConfig, index: int, opera
     down, query = _read_down(source, config, latent, name, operations)
     heads, rank = config.query_heads, latent.rank
     up = source.read({f"{name}.kv_b_proj.weight": (heads * (latent.plain_dim + latent.value_dim), rank)})
-    keys, values = up.view(heads, -1, rank).tensor_split([latent.plain_dim], dim=1)
+    keys, values = up.view(-1, latent.plain_dim + latent.value_dim, rank).tensor_split([latent.plain_dim], dim=1)
     out = {f"{name}.o_proj": config.hidden}
     return LatentAttention(
         operations=operations,
@@ -79,7 +79,7 @@ def _read_down(
     first, width = ("q_proj", rows) if rank is None else ("q_a_proj", rank)
     shapes = {first: (width, config.hidden), "kv_a_proj_with_mqa": (latent.cached_dim, config.hidden)}
     weight = source.read({f"{name}.{part}.weight": shape for part, shape in shapes.items()})
-    query_weight, latent_weight = weight.tensor_split([width])
+    query_weight, latent_weight = weight.tensor_split([-latent.cached_dim])
     _pair_halves(latent_weight, latent)
     query = None
     if rank is None:

@@ -72,7 +72,5 @@ def read_experts(
         }
     )
     down = source.read({f"{expert}.down_proj.weight": (hidden, intermediate) for expert in one_by_one})
-    weights = ExpertWeights(
-        gate_up.view(moe.experts, 2 * intermediate, hidden), down.view(moe.experts, hidden, intermediate)
-    )
+    weights = ExpertWeights(gate_up.view(moe.experts, -1, hidden), down.view(moe.experts, hidden, -1))
     return operations.prepare_experts(weights, clamp=None)
