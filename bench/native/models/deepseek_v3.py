@@ -60,6 +60,7 @@ def _read_attention(source: WeightSource, config: ModelConfig, index: int, opera
     out = {f"{name}.o_proj": config.hidden}
     return LatentAttention(
         operations=operations,
+        write=operations.latent_kv_write,
         config=latent,
         down=down,
         query=query,

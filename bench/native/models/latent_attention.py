@@ -7,6 +7,7 @@ the cache is read as one key-value head and no key or value is ever made. Source
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,8 @@ class QueryFromRank:
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
     operations: Operations
+    write: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
+    """As `neokernels.latent_kv_write` says."""
     config: LatentConfig
     down: Linear
     """Queries, or what they come from, and the latent with its key stacked: they read the same input."""
@@ -57,9 +60,7 @@ class LatentAttention:
             query = self.query(query)
         heads = query.view(len(query), -1, self.config.query_dim)
         plain, turning = heads.tensor_split([self.config.plain_dim], dim=-1)
-        turned = self.operations.latent_kv_write(
-            turning, latent, rotary.cos, rotary.sin, cache_slots, cache[0], self.latent_norm, _EPS
-        )
+        turned = self.write(turning, latent, rotary.cos, rotary.sin, cache_slots, cache[0], self.latent_norm, _EPS)
         return torch.cat((self.into_latent(plain), turned), dim=-1)
 
     def attend(self, query: Tensor, cache: KvCache, layout: PagedLayout) -> Tensor:
