@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from neokernels.linear import output_format
 from neokernels.registry import Registry, Target, WeightFormat
 
 from bench.native.models import load_model
@@ -29,8 +30,12 @@ def weight_bytes(folder: Path, target: Target, ranks: Ranks | None = None) -> in
     model = load_model(folder, nowhere, Registry(), random_seed=0, collectives=NoCollectives(ranks))
     if target.weight_format == "dense":
         return model.parameter_bytes
-    config, size = model.config, target.dtype.itemsize
-    embedding = config.vocabulary * config.hidden * size
-    # Quantised, a tied output projection is a matrix of its own.
-    projections = model.parameter_bytes - embedding + (embedding // ranks.size if config.tied_embeddings else 0)
-    return embedding + int(projections / size * _QUANTISED_BITS[target.weight_format] / 8)
+    config, narrower = model.config, _QUANTISED_BITS[target.weight_format] / 8 / target.dtype.itemsize
+    embedding = config.vocabulary * config.hidden * target.dtype.itemsize
+    output = embedding // ranks.size
+    layers = model.parameter_bytes - embedding - (0 if config.tied_embeddings else output)
+    if output_format(target.weight_format) != "dense":
+        output = int(output * narrower)
+    elif config.tied_embeddings:
+        output = 0
+    return embedding + output + int(layers * narrower)
