@@ -66,7 +66,7 @@ def written(changes: dict[str, Any]) -> Path:
         ("base.load", {"kind": "poisson", "sessions_per_s": float("nan")}, "load.sessions_per_s = nan", "finite"),
         ("base.measure.percentiles", [99], "measure.percentiles.0 = 99", "less than 1"),
         ("base.engine.kind", "warp", "engine.kind = 'warp'", "'native', 'mock'"),
-        ("specs.0.workload.kind", REMOVED, "'workload.kind' is missing", "'reasoning', 'agentic', 'trace'"),
+        ("specs.0.workload.kind", REMOVED, "'workload.kind' is missing", "'reasoning', 'agentic', 'fixed', 'trace'"),
         ("specs", [], "`specs` is missing or empty", "a list of one or more specs"),
         ("specs", SUITE["specs"] * 2, "two specs are named 'thinking'", "a name once"),
     ],
@@ -145,7 +145,9 @@ def test_what_a_later_spec_needs_is_missed_before_the_first_runs(refusal: Callab
 def test_a_model_folder_that_lacks_a_file(refusal: Callable[..., str], file: str) -> None:
     shutil.copytree(TINY, "model")
     (Path("model") / file).unlink()
-    suite = written({"base.model.path": "model", "base.engine": {"threads": 1}})
+    # Only a workload of free lengths needs the tokenizer.
+    free = {"specs.0.workload.length_mode": "free"}
+    suite = written({"base.model.path": "model", "base.engine": {"threads": 1}, **free})
     line = refusal("run", suite, found_by_engine=file == "model.safetensors")
     assert line.startswith("bench: model")
     assert file in line
