@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.core.clock import Clock
 from bench.core.errors import EngineError, InputError, StorageError
 from bench.core.protocols import Engine, Watch
 from bench.core.records import Progress, Startup, TurnRow
 from bench.core.spec import Case
+from bench.core.work import Ceiling, ModelWork
+from bench.hardware.ceiling import datasheet_ceiling
 from bench.hardware.datasheet import name_patterns
 from bench.metrics.accuracy import judge
 from bench.metrics.context import RunContext, Stop
@@ -50,6 +52,7 @@ class Recording:
     ) -> None:
         node = fingerprint()
         hardware = hardware_key(node, name_patterns())
+        self._hardware = hardware.key
         self._case = case
         self._engine = engine
         self._clock = clock
@@ -139,6 +142,8 @@ class Recording:
             stopped_because=self._stopped_because,
             power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
+            work=described.get("work") and ModelWork(**described["work"]),
+            ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,
         )
         summary = summarise(self._case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
@@ -151,6 +156,16 @@ class Recording:
             **summary.sections(),
         )
         self._writer.finish(record)
+
+    def _ceilings(self, described: Mapping[str, Any]) -> dict[str, Ceiling]:
+        """What one accelerator can do by its datasheet, and what the engine measured before it was timed."""
+        datasheet = datasheet_ceiling(self._hardware, described)
+        ceilings = {} if datasheet is None else {"datasheet": datasheet}
+        if measured := described.get("ceilings"):
+            ceilings["measured"] = Ceiling(
+                measured["read_bytes_per_s"], measured["gemm_flops_per_s"], "measured when the engine started"
+            )
+        return ceilings
 
 
 def _stop(error: BaseException) -> Stop:

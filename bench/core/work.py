@@ -36,18 +36,21 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyFigures:
-    """How far an engine's distributions over the next token are from a reference's, over fixed texts."""
+    """How far an engine's distributions over the next token are from a reference's, over fixed texts.
+
+    A figure is None where some distribution of the engine's holds no numbers.
+    """
 
     tokens: int
     """Positions compared."""
-    kl_mean: float
+    kl_mean: float | None
     """Kullback-Leibler divergence of the engine from the reference, in nats a token."""
-    kl_max: float
+    kl_max: float | None
     top1_agreement: float
     """Share of positions whose most likely token is the same."""
-    perplexity: float
+    perplexity: float | None
     reference_perplexity: float
-    perplexity_difference: float
+    perplexity_difference: float | None
     """Relative: 0.01 is one percent more than the reference's."""
     reference: str
     """How the reference was computed; one in less than float32 makes these figures bounds."""

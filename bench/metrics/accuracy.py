@@ -66,12 +66,14 @@ def _coarsest(engine: Mapping[str, Any]) -> str:
 
 
 def _wrong(figures: AccuracyFigures, threshold: Threshold) -> list[str]:
+    if figures.kl_mean is None or figures.perplexity_difference is None:
+        return ["some logits are not numbers"]
     wrong = []
-    if not figures.kl_mean <= threshold.kl_mean:
+    if figures.kl_mean > threshold.kl_mean:
         wrong.append(f"KL {figures.kl_mean:.3g} nats a token is more than {threshold.kl_mean:g}")
-    if not figures.top1_agreement >= threshold.top1_agreement:
+    if figures.top1_agreement < threshold.top1_agreement:
         wrong.append(f"top-1 agreement {figures.top1_agreement:.3f} is less than {threshold.top1_agreement:g}")
-    if not figures.perplexity_difference <= threshold.perplexity_difference:
+    if figures.perplexity_difference > threshold.perplexity_difference:
         wrong.append(
             f"perplexity is {figures.perplexity_difference:+.3g} of the reference's, over "
             f"{threshold.perplexity_difference:g}"

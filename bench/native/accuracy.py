@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +50,13 @@ class Reference:
     computed: str
     """`float32`, or `bfloat16, layer by layer`, against which figures are only bounds."""
 
+    def cut(self, tokens: int) -> Reference:
+        """The same of the first `tokens` of each probe."""
+        if tokens >= len(self.probes[0]):
+            return self
+        probes = tuple(probe[:tokens] for probe in self.probes)
+        return replace(self, probes=probes, log_probabilities=self.log_probabilities[:, :tokens])
+
 
 def make_reference(folder: Path, device: torch.device, *, most_bytes: int | None = None) -> Reference:
     """Run the probes through the model of `folder` in float32, if its weights fit `most_bytes` (null: what is free).
@@ -72,8 +79,9 @@ def measure(
     runner: StepRunner, blocks: int, max_running: int, step_tokens: int, reference: Reference
 ) -> AccuracyFigures:
     """How far the engine behind `runner`, which has to be idle, is from `reference`."""
-    needed = -(-PROBE_TOKENS // runner.block_tokens)
-    together = max(1, min(len(reference.probes), max_running, step_tokens, blocks // needed))
+    reference = reference.cut(blocks * runner.block_tokens)
+    needed = -(-len(reference.probes[0]) // runner.block_tokens)
+    together = min(len(reference.probes), max_running, step_tokens, blocks // needed)
     found = [
         _steps(runner, reference.probes[first : first + together], step_tokens)
         for first in range(0, len(reference.probes), together)
@@ -87,24 +95,28 @@ def compare(log_probabilities: Tensor, reference: Reference) -> AccuracyFigures:
     divergences = torch.tensor([_divergence(p.double(), q.double()) for p, q in zip(expected, found, strict=True)])
     following = torch.tensor([probe[1:] for probe in reference.probes])[..., None]
 
-    def perplexity(of: Tensor) -> float:
-        return math.exp(-float(of[:, :-1].double().gather(-1, following).mean()))
+    def perplexity(of: Tensor) -> Tensor:
+        return (-of[:, :-1].double().gather(-1, following).mean()).exp()
 
     asked, got = perplexity(reference.log_probabilities), perplexity(log_probabilities)
     return AccuracyFigures(
         tokens=len(divergences),
-        kl_mean=float(divergences.mean()),
-        kl_max=float(divergences.max()),
+        kl_mean=_number(divergences.mean()),
+        kl_max=_number(divergences.max()),
         top1_agreement=float((expected.argmax(-1) == found.argmax(-1)).double().mean()),
-        perplexity=got,
-        reference_perplexity=asked,
-        perplexity_difference=got / asked - 1,
+        perplexity=_number(got),
+        reference_perplexity=float(asked),
+        perplexity_difference=_number(got / asked - 1),
         reference=reference.computed,
     )
 
 
 def _divergence(expected: Tensor, found: Tensor) -> float:
     return float((expected.exp() * (expected - found)).nansum()) if found.isfinite().all() else math.inf
+
+
+def _number(value: Tensor) -> float | None:
+    return float(value) if value.isfinite() else None
 
 
 def _probes(folder: Path, config: ModelConfig) -> tuple[tuple[int, ...], ...]:

@@ -99,6 +99,8 @@ class EngineCore:
         self._work_since_ns = 0
         self._prompt_tokens = 0
         self._discarded_tokens = 0
+        self._routes = runner.experts_touched() is not None
+        self._experts_touched = 0
 
     @property
     def has_work(self) -> bool:
@@ -185,7 +187,7 @@ class EngineCore:
             work = partial(self._sample, planned, self._sampler.rows(rows, positions), rows)
         pending = self._executor.launch(work, self._work_since_ns)
         self._prompt_tokens += prefill_tokens
-        return _Launched(slices, due, planned, self._counts(slices, host, prefill_tokens), pending)
+        return _Launched(slices, due, planned, self._attention_work.counts(slices, host, prefill_tokens), pending)
 
     def _begin(self, slices: Sequence[Slice]) -> None:
         """Set down what requests ask for that have started, or started again, since the last step."""
@@ -210,7 +212,7 @@ class EngineCore:
         self, verifier: Verifier, planned: PlannedStep, drafted: DraftedRows, probabilities: Tensor | None
     ) -> Tensor:
         """What runs on the device: the tokens of each of the R requests, [R, 1 + most drafts], filled up with −1."""
-        return verifier.verify(self._runner.run(planned), drafted, probabilities)
+        return self._with_experts(verifier.verify(self._runner.run(planned), drafted, probabilities))
 
     @torch.inference_mode()
     def _sample(self, planned: PlannedStep, sampling: SamplingRows, rows: NDArray[np.int64]) -> Tensor:
@@ -219,20 +221,19 @@ class EngineCore:
         if self._newest is not None:
             # A failed row holds −1; its request will be dropped, but the next step may be on its way already.
             self._newest[self._sampler.there(rows)] = tokens.clamp(min=0)
-        return tokens[:, None]
+        return self._with_experts(tokens[:, None])
 
-    def _counts(self, slices: Sequence[Slice], host: HostBatch, prefill_tokens: int) -> dict[str, int]:
-        kv_bytes, attention_flops = self._attention_work.of_step(host.query_lens, host.context_lens)
-        return {
-            "prefill_tokens": prefill_tokens,
-            "decode_tokens": len(host.token_ids) - prefill_tokens,
-            "requests": len(slices),
-            "context_tokens": int(host.context_lens.sum()),
-            "kv_bytes": kv_bytes,
-            "attention_flops": attention_flops,
-            "logit_rows": len(host.logit_rows),
-            "drafted_tokens": sum(one.drafts for one in slices),
-        }
+    def _with_experts(self, tokens: Tensor) -> Tensor:
+        """`tokens` and, where the model routes to experts, a last row with how many it has touched so far."""
+        touched = self._runner.experts_touched()
+        return tokens if touched is None else torch.cat((tokens, touched.expand(1, tokens.shape[1])))
+
+    def _experts_since(self, told: Tensor) -> int | None:
+        """How many experts the step touched whose result is `told`; steps are booked in order."""
+        if not self._routes:
+            return None
+        before, self._experts_touched = self._experts_touched, int(told[-1, 0])
+        return self._experts_touched - before
 
     def _book(self, launched: _Launched) -> StepRow | None:
         try:
@@ -248,7 +249,8 @@ class EngineCore:
                 self._fail(request.id, failure)
             return None
         accepted = discarded = 0
-        for index, row in zip(launched.due, told.tolist(), strict=True):
+        experts_touched = self._experts_since(told)
+        for index, row in zip(launched.due, told.tolist(), strict=not self._routes):
             said = [token_id for token_id in row if token_id >= 0]
             accepted += max(0, len(said) - 1)
             discarded += self._conclude(launched.slices[index], said)
@@ -266,6 +268,7 @@ class EngineCore:
             graph_key=launched.planned.graph_key,
             device_ns=took.device_ns,
             host_ns=took.host_ns,
+            experts_touched=experts_touched,
             **counts,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from neokernels.registry import Registry, Target
+from neokernels.roofline import measure_ceilings
 
 from bench.core.errors import EngineError
 from bench.native.accuracy import Reference, make_reference, measure
@@ -41,7 +42,7 @@ from bench.native.speculative.speculation import Speculation
 from bench.native.speculative.speculator import Speculator
 from bench.native.speculative.verify import Verifier
 from bench.native.weight_size import weight_bytes
-from bench.native.work import AttentionWork
+from bench.native.work import AttentionWork, model_work
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         "threads": threads,
         "weights": "stored" if random_seed is None else "random",
         "accuracy": accuracy,
+        "work": asdict(model_work(model)),
+        "ceilings": asdict(measure_ceilings(target.device, target.dtype)),
         "parameter_bytes": model.parameter_bytes,
         "kv_pool": {
             "blocks": pools[0].blocks,
@@ -147,6 +150,8 @@ def _accuracy(
 ) -> dict[str, Any] | None:
     if reference is None:
         return None
+    if pool.blocks * pool.block_tokens < 2:
+        return {"reason": "a KV pool of one token holds no text"}
     figures = measure(runner, pool.blocks, settings.max_running, settings.step_tokens, reference)
     return {"figures": asdict(figures)}
 

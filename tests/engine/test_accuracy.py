@@ -74,7 +74,7 @@ def test_what_is_not_a_number_fails(reference: Reference) -> None:
     broken = reference.log_probabilities.clone()
     broken[0, 3] = math.nan
     figures = compare(broken, reference)
-    assert figures.kl_mean == math.inf
+    assert figures.kl_mean is None
     described_as = {"dtype": "float32", "kv_dtype": "float32", "weight_format": "dense"}
     assert judge({**described_as, "accuracy": {"figures": asdict(figures)}}).status == "failed"
 
@@ -97,6 +97,7 @@ def test_a_model_too_large_for_float32_is_read_layer_by_layer_and_kept(
     bound = make_reference(TINY, CPU, most_bytes=1)
     assert bound.computed == "bfloat16, layer by layer"
     figures = compare(bound.log_probabilities, reference)
+    assert figures.kl_mean is not None
     assert 0 < figures.kl_mean < 0.01
     (kept,) = (tmp_path / "neobench" / "references").iterdir()
     assert load_file(kept)["log_probabilities"].equal(bound.log_probabilities)
@@ -106,6 +107,13 @@ def test_a_model_too_large_for_float32_is_read_layer_by_layer_and_kept(
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert make_reference(TINY, CPU, most_bytes=1).log_probabilities.equal(bound.log_probabilities)
+
+
+def test_a_pool_smaller_than_the_texts_is_checked_with_their_beginnings() -> None:
+    accuracy = judge(described(kv_cache_tokens=20, block_tokens=4))
+    assert accuracy.status == "passed"
+    assert accuracy.figures is not None
+    assert accuracy.figures.tokens == 4 * 20
 
 
 def test_random_weights_and_a_check_that_is_off_are_not_applicable() -> None:

@@ -117,6 +117,10 @@ class StepRunner:
         self._graphs[planned.graph_key].run(step, newest)
         return self._logits[: len(step.logit_rows)]
 
+    def experts_touched(self) -> Tensor | None:
+        """As `Model.experts_touched` says."""
+        return self._model.experts_touched()
+
     def clear_statistics(self) -> None:
         """Forget the steps that ran so far."""
         self._ran = StepCounts()

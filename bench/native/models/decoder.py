@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models.layer import Layer, Rotary
+from bench.native.models.layer import Layer, Rotary, kept_bytes
 from bench.native.models.moe import MixtureOfExperts
 from bench.native.models.operations import Operations
 from bench.native.parallel.collectives import Collectives
@@ -75,6 +75,16 @@ class Decoder:
     @property
     def layers(self) -> int:
         return len(self._weights.layers)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes that all layers and the final norm are kept in."""
+        return kept_bytes((*self._weights.layers, self._weights.final_norm))
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes that the output projection is kept in."""
+        return self._weights.output.nbytes
 
     def experts_touched(self) -> Tensor | None:
         """As `Model.experts_touched` says."""
