@@ -2,9 +2,9 @@
  *
  * float32:  [panels, inputs, 64]
  * bfloat16: [panels, pairs of inputs, 64, 2]; two products a lane are what the hardware's dot product takes
- * int8:     [panels, inputs, 64], with a scale for each output, by which its sum is multiplied
+ * int8:     [panels, quads of inputs, 64, 4] in the order 0 2 1 3, with a scale for each output that multiplies its sum
  *
- * What is missing to whole panels and pairs is zero. Every output is one chain of sums over the inputs in order, whatever
+ * What is missing to whole panels, pairs and quads is zero. Every output is one chain of sums over the inputs in order, whatever
  * the other rows: results are the same bits at every batch size. */
 #include "lanes.h"
 #include "pool.h"
@@ -31,46 +31,32 @@ typedef Lanes Sums[TILE_ROWS][VECTORS];
  * way ahead by itself. */
 enum { AHEAD_BYTES = 8192, LINE = 64 };
 
-INLINE void fetch(const void *panel, long i, long bytes) {
+INLINE void fetch(const void *weight, long bytes) {
 #pragma GCC unroll 4
-    for (long line = 0; line < bytes; line += LINE) __builtin_prefetch((const char *)panel + i + AHEAD_BYTES + line);
+    for (long line = 0; line < bytes; line += LINE) __builtin_prefetch((const char *)weight + AHEAD_BYTES + line);
 }
 
 INLINE int has_bf16(Kind kind) { return kind == BF16 || kind == INT8_BF16; }
 
 INLINE long panel_bytes(Kind kind, long inputs) {
-    return PANEL * (kind == F32 ? 4 * inputs : kind == BF16 ? (inputs + 1) / 2 * 4 : inputs);
+    return PANEL * (kind == F32 ? 4 * inputs : kind == BF16 ? (inputs + 1) / 2 * 4 : (inputs + 3) / 4 * 4);
 }
 
-INLINE Lanes weight_lanes(Kind kind, const void *panel, long i) {
-    typedef int8_t Bytes __attribute__((vector_size(16)));
-    if (kind == F32) return load_f32((const float *)panel + i);
-    Bytes bytes;
-    memcpy(&bytes, (const int8_t *)panel + i, sizeof bytes);
-#if defined(__AVX512F__)
-    return (Lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
-#else
-    return __builtin_convertvector(bytes, Lanes);
-#endif
-}
-
-/* One input at a time, each product in float32. */
-INLINE void multiply_singly(Kind kind, const int rows, const void *x, long inputs, const void *panel, int first, Sums sums) {
-    for (long k = 0; k < inputs; k++) {
-        if (first) fetch(panel, k * panel_bytes(kind, 1), panel_bytes(kind, 1));
+INLINE void multiply_f32(const int rows, const float *x, long inputs, const float *panel, int first, Sums sums) {
+    for (long k = 0; k < inputs; k++, panel += PANEL) {
+        if (first) fetch(panel, PANEL * sizeof *panel);
         Lanes weight[VECTORS];
-        for (int v = 0; v < VECTORS; v++) weight[v] = weight_lanes(kind, panel, k * PANEL + v * LANES);
-        for (int r = 0; r < rows; r++) {
-            float value = has_bf16(kind) ? float_of(((const bf16 *)x)[r * inputs + k]) : ((const float *)x)[r * inputs + k];
-            for (int v = 0; v < VECTORS; v++) sums[r][v] += weight[v] * value;
-        }
+        for (int v = 0; v < VECTORS; v++) weight[v] = load_f32(panel + v * LANES);
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < VECTORS; v++) sums[r][v] += weight[v] * x[r * inputs + k];
     }
 }
 
-/* Two numbers of x, or the last alone. */
-INLINE uint32_t pair_at(const bf16 *x, int whole) {
-    uint32_t pair = x[0];
-    if (whole) memcpy(&pair, x, sizeof pair);
+/* Up to two numbers of x. */
+INLINE uint32_t pair_at(const bf16 *x, long left) {
+    uint32_t pair = 0;
+    if (left >= 2) memcpy(&pair, x, sizeof pair);
+    else if (left == 1) pair = x[0];
     return pair;
 }
 
@@ -84,33 +70,25 @@ INLINE Lanes add_pair(Lanes sums, Bits weight, uint32_t pair) {
 #endif
 }
 
-INLINE void add_pairs(const int rows, const bf16 *x, long inputs, const Bits weight[VECTORS], int whole, Sums sums) {
+INLINE void add_pairs(const int rows, const bf16 *x, long inputs, long left, const bf16 *panel, Sums sums) {
+    Bits weight[VECTORS];
+    for (int v = 0; v < VECTORS; v++) weight[v] = (Bits)load_f32((const float *)(panel + v * 2 * LANES));
     for (int r = 0; r < rows; r++) {
-        uint32_t pair = pair_at(x + r * inputs, whole);
+        uint32_t pair = pair_at(x + r * inputs, left);
         for (int v = 0; v < VECTORS; v++) sums[r][v] = add_pair(sums[r][v], weight[v], pair);
     }
 }
 
-INLINE void pairs_of_bf16(const bf16 *panel, Bits pairs[VECTORS]) {
-    for (int v = 0; v < VECTORS; v++) pairs[v] = (Bits)load_f32((const float *)(panel + v * 2 * LANES));
-}
-
 INLINE void multiply_bf16(const int rows, const bf16 *x, long inputs, const bf16 *panel, int first, Sums sums) {
-    Bits weight[VECTORS];
     long k = 0;
-    for (; k + 1 < inputs; k += 2) {
-        if (first) fetch(panel, k * PANEL * sizeof *panel, 2 * PANEL * sizeof *panel);
-        pairs_of_bf16(panel + k * PANEL, weight);
-        add_pairs(rows, x + k, inputs, weight, 1, sums);
+    for (; k + 2 <= inputs; k += 2) {
+        if (first) fetch(panel + k * PANEL, 2 * PANEL * sizeof *panel);
+        add_pairs(rows, x + k, inputs, 2, panel + k * PANEL, sums);
     }
-    if (k < inputs) {
-        pairs_of_bf16(panel + k * PANEL, weight);
-        add_pairs(rows, x + k, inputs, weight, 0, sums);
-    }
+    if (k < inputs) add_pairs(rows, x + k, inputs, 1, panel + k * PANEL, sums);
 }
 
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
-#define PAIRS_OF_INT8
 
 /* The two bytes of each magnitude 0..127 as bfloat16, which holds it exactly. */
 typedef struct {
@@ -119,66 +97,76 @@ typedef struct {
 
 INLINE Magnitudes magnitudes(void) {
     Magnitudes table;
-    for (int half = 0; half < 2; half++) {
-        uint8_t low[64], high[64];
-        for (int i = 0; i < 64; i++) {
-            union { float value; uint32_t bits; } both = {half * 64 + i};
-            low[i] = both.bits >> 16, high[i] = both.bits >> 24;
-        }
-        memcpy(&table.low[half], low, 64), memcpy(&table.high[half], high, 64);
+    uint8_t low[128], high[128];
+    for (int i = 0; i < 128; i++) {
+        union { float value; uint32_t bits; } both = {i};
+        low[i] = both.bits >> 16, high[i] = both.bits >> 24;
     }
+    memcpy(table.low, low, sizeof low), memcpy(table.high, high, sizeof high);
     return table;
 }
 
-/* Two rows of a panel, of which the second may be missing, as pairs. Lane group j (of 4) of vector v are outputs
- * 16 j + 4 v ..: what unpacking within 128 bits makes of them. */
-INLINE void pairs_of_int8(const Magnitudes *table, const int8_t *panel, int whole, Bits pairs[VECTORS]) {
-    __m512i low[2], high[2];
-    for (int odd = 0; odd < 2; odd++) {
-        __m512i codes = odd && !whole ? _mm512_setzero_si512() : _mm512_loadu_si512(panel + odd * PANEL);
-        __m512i magnitude = _mm512_abs_epi8(codes);
-        low[odd] = _mm512_permutex2var_epi8(table->low[0], magnitude, table->low[1]);
-        high[odd] = _mm512_permutex2var_epi8(table->high[0], magnitude, table->high[1]);
-        high[odd] = _mm512_ternarylogic_epi32(high[odd], codes, _mm512_set1_epi8(-128), 0xf8); /* a | (b & c) */
-    }
-    __m512i first[2], second[2];
-    for (int odd = 0; odd < 2; odd++) {
-        first[odd] = _mm512_unpacklo_epi8(low[odd], high[odd]);
-        second[odd] = _mm512_unpackhi_epi8(low[odd], high[odd]);
-    }
-    pairs[0] = (Bits)_mm512_unpacklo_epi16(first[0], first[1]), pairs[1] = (Bits)_mm512_unpackhi_epi16(first[0], first[1]);
-    pairs[2] = (Bits)_mm512_unpacklo_epi16(second[0], second[1]), pairs[3] = (Bits)_mm512_unpackhi_epi16(second[0], second[1]);
+/* The bytes of 16 outputs' quads, looked up and brought together as bfloat16: two pairs for each output. */
+INLINE void widen(const Magnitudes *table, const int8_t *weight, Bits pairs[2]) {
+    const __m512i low_bytes = _mm512_set1_epi16(0xff), signs = _mm512_set1_epi8(-128);
+    __m512i codes = _mm512_loadu_si512(weight), magnitude = _mm512_abs_epi8(codes);
+    __m512i low = _mm512_permutex2var_epi8(table->low[0], magnitude, table->low[1]);
+    __m512i high = _mm512_permutex2var_epi8(table->high[0], magnitude, table->high[1]);
+    high = _mm512_ternarylogic_epi32(high, codes, signs, 0xf8); /* a | (b & c) */
+    pairs[0] = (Bits)_mm512_ternarylogic_epi32(low_bytes, low, _mm512_slli_epi16(high, 8), 0xca); /* a ? b : c */
+    pairs[1] = (Bits)_mm512_ternarylogic_epi32(low_bytes, _mm512_srli_epi16(low, 8), high, 0xca);
 }
 
-INLINE void multiply_int8(const int rows, const bf16 *x, long inputs, const int8_t *panel, int first, Sums sums) {
-    const Magnitudes table = magnitudes();
-    Bits weight[VECTORS];
-    long k = 0;
-    for (; k + 1 < inputs; k += 2) {
-        if (first) fetch(panel, k * PANEL, 2 * PANEL);
-        pairs_of_int8(&table, panel + k * PANEL, 1, weight);
-        add_pairs(rows, x + k, inputs, weight, 1, sums);
-    }
-    if (k < inputs) {
-        pairs_of_int8(&table, panel + k * PANEL, 0, weight);
-        add_pairs(rows, x + k, inputs, weight, 0, sums);
-    }
-    for (int r = 0; r < rows; r++) {
-        float groups[VECTORS][4][4], values[4][VECTORS][4];
-        memcpy(groups, sums[r], sizeof groups);
-        for (int v = 0; v < VECTORS; v++)
-            for (int j = 0; j < 4; j++) memcpy(values[j][v], groups[v][j], sizeof groups[v][j]);
-        memcpy(sums[r], values, sizeof values);
+INLINE void add_quads(const int rows, const bf16 *x, long inputs, long left, const int8_t *panel,
+                      const Magnitudes *table, Sums sums) {
+    for (int v = 0; v < VECTORS; v++) {
+        Bits pairs[2];
+        widen(table, panel + v * 4 * LANES, pairs);
+        for (int r = 0; r < rows; r++) {
+            sums[r][v] = add_pair(sums[r][v], pairs[0], pair_at(x + r * inputs, left));
+            sums[r][v] = add_pair(sums[r][v], pairs[1], pair_at(x + r * inputs + 2, left - 2));
+        }
     }
 }
+
+INLINE void multiply_int8_bf16(const int rows, const bf16 *x, long inputs, const int8_t *panel, int first, Sums sums) {
+    const Magnitudes table = magnitudes();
+    long k = 0;
+    for (; k + 4 <= inputs; k += 4) {
+        if (first) fetch(panel + k * PANEL, 4 * PANEL);
+        add_quads(rows, x + k, inputs, 4, panel + k * PANEL, &table, sums);
+    }
+    if (k < inputs) add_quads(rows, x + k, inputs, inputs - k, panel + k * PANEL, &table, sums);
+}
+#else
+#define multiply_int8_bf16(...) multiply_int8(1, __VA_ARGS__)
 #endif
+
+INLINE void multiply_int8(int is_bf16, const int rows, const void *x, long inputs, const int8_t *panel, int first, Sums sums) {
+    for (long k = 0; k < inputs; k += 4) {
+        if (first) fetch(panel + k * PANEL, 4 * PANEL);
+        for (int i = 0; i < 4 && k + i < inputs; i++) {
+            int byte = (i & 1) << 1 | i >> 1; /* where input i of the quad lies */
+            for (int v = 0; v < VECTORS; v++) {
+                Mask quads;
+                memcpy(&quads, panel + k * PANEL + v * 4 * LANES, sizeof quads);
+                Lanes weight = __builtin_convertvector(quads << (24 - 8 * byte) >> 24, Lanes);
+                for (int r = 0; r < rows; r++) {
+                    long place = r * inputs + k + i;
+                    sums[r][v] += weight * (is_bf16 ? float_of(((const bf16 *)x)[place]) : ((const float *)x)[place]);
+                }
+            }
+        }
+    }
+}
 
 INLINE void multiply(Kind kind, const int rows, const void *x, long inputs, const void *panel, int first, Sums sums) {
-    if (kind == BF16) return multiply_bf16(rows, x, inputs, panel, first, sums);
-#if defined(PAIRS_OF_INT8)
-    if (kind == INT8_BF16) return multiply_int8(rows, x, inputs, panel, first, sums);
-#endif
-    multiply_singly(kind, rows, x, inputs, panel, first, sums);
+    switch (kind) {
+    case F32: return multiply_f32(rows, x, inputs, panel, first, sums);
+    case BF16: return multiply_bf16(rows, x, inputs, panel, first, sums);
+    case INT8_F32: return multiply_int8(0, rows, x, inputs, panel, first, sums);
+    case INT8_BF16: return multiply_int8_bf16(rows, x, inputs, panel, first, sums);
+    }
 }
 
 INLINE void tile(Kind kind, const int rows, const Linear *job, long row, long panel, int first) {

@@ -12,6 +12,8 @@ from neokernels.cpu.library import kernel
 from neokernels.formats import int8
 
 _PANEL = 64
+_QUAD = (0, 2, 1, 3)
+"""The order of four inputs in a lane of 32 bits."""
 
 
 class PanelLinear:
@@ -57,9 +59,11 @@ class Int8PanelLinear(PanelLinear):
         """As `PanelLinear`. Raises NotFiniteError for a weight that is not finite."""
         self._outputs, self._inputs = weight.shape
         quantised = int8.quantise(weight)
-        self._keep(_panels(quantised.codes), quantised.scales.flatten(), bias)
+        quads = pad(quantised.codes, (0, -self._inputs % len(_QUAD))).unflatten(1, (-1, len(_QUAD)))
+        lanes = quads[..., _QUAD].contiguous().view(torch.int32).squeeze(-1)
+        self._keep(_panels(lanes), quantised.scales.flatten(), bias)
 
 
 def _panels(weight: Tensor) -> Tensor:
-    """weight [N, K]; returns [panels, K, 64], filled up with zeros."""
+    """weight [N, lanes of 32 bits]; returns [panels, lanes, 64], filled up with zeros."""
     return pad(weight, (0, 0, 0, -len(weight) % _PANEL)).view(-1, _PANEL, weight.shape[1]).transpose(1, 2).contiguous()
