@@ -10,7 +10,7 @@ from neokernels.formats import fp8, int8, mxfp4, nvfp4
 from neokernels.formats.magnitude import NotFiniteError
 from neokernels.linear import Linear, prepare_linear
 from neokernels.linear_quantised import Fp8Linear, Int8Linear, PackedInt8Linear, ScaledFp8Linear
-from neokernels.registry import Registry, Target, WeightFormat
+from neokernels.registry import Numerics, Registry, Target, WeightFormat
 from torch import Tensor
 
 FORMATS = {"int8": int8, "fp8": fp8, "mxfp4": mxfp4, "nvfp4": nvfp4}
@@ -38,7 +38,7 @@ def assert_close(result: Tensor, expected: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("numerics", ["fast", "batch_invariant"])
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES.items())
 @pytest.mark.parametrize("form", FORMATS)
-def test_formula(form: WeightFormat, dtype: torch.dtype, tolerance: float, numerics: str) -> None:
+def test_formula(form: WeightFormat, dtype: torch.dtype, tolerance: float, numerics: Numerics) -> None:
     for rows, inputs, outputs in ((1, 64, 48), (3, 33, 5), (20, 100, 17), (1, 1, 1)):
         x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
         for bias in (None, torch.randn(outputs).to(dtype)):
@@ -69,6 +69,21 @@ def test_the_scaled_product_gives_the_same_numbers(rows: int, inputs: int, outpu
     x, weight, bias = (torch.randn(*shape) for shape in ((rows, inputs), (outputs, inputs), (outputs,)))
     expected = Fp8Linear(weight, bias)(x)
     torch.testing.assert_close(ScaledFp8Linear(weight, bias)(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("numerics", ["fast", "batch_invariant"])
+def test_a_gpu_gives_the_numbers_of_the_format(form: WeightFormat, numerics: Numerics) -> None:
+    target = Target(torch.device("cuda"), torch.bfloat16, numerics, form)
+    x, weight, bias = (torch.randn(*shape).bfloat16() for shape in ((300, 100), (70, 100), (70,)))
+    linear = Registry().resolve(prepare_linear, target)(weight.cuda(), bias.cuda())
+    whole = linear(x.cuda())
+    assert_close(whole.cpu(), formula(form, x, weight, bias), 2e-2)
+    assert linear(x[:0].cuda()).shape == (0, 70)
+    if numerics == "batch_invariant":
+        for rows in (1, 7, 128, 129):
+            assert linear(x[-rows:].cuda()).equal(whole[-rows:])
 
 
 @pytest.mark.parametrize("linear", [Int8Linear, Fp8Linear])

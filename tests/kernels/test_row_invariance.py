@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from neokernels.counter_random import gumbel_noise
 from neokernels.cpu import library
 from neokernels.linear import prepare_linear
+from neokernels.logit_filters import Filters
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Numerics, Operation, Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
 from neokernels.rope_kv_write import QkNorm, rope_kv_write, rotary_factors
+from neokernels.sampling import sample
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
 from torch import Tensor
 
@@ -103,6 +106,21 @@ def test_rotation_into_the_cache(dtype: torch.dtype) -> None:
 
     qkv = torch.randn(ROWS, (heads + 2 * kv_heads) * dim).to(dtype)
     assert_rows_keep_their_bits(compute, qkv, torch.randint(0, 4000, (ROWS,)))
+
+
+def test_sampling() -> None:
+    """The noise to its bits, and the tokens that are drawn with it."""
+    seeds, positions, ids = torch.randint(0, 1 << 48, (ROWS,)), torch.randint(0, 4000, (ROWS,)), torch.arange(333)
+    assert_rows_keep_their_bits(lambda s, p: gumbel_noise(s, p, ids), seeds, positions)
+    draw = resolved(sample, torch.float32)
+
+    def compute(logits: Tensor, temperatures: Tensor, seeds: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+        filters = Filters(top_k=top_k.clamp(max=333), most_k=333, top_p=top_p.clamp(max=0.99))
+        tokens: Tensor = draw(logits, temperatures, seeds, seeds % 4000, filters)
+        return tokens
+
+    logits, temperatures, top_p = torch.randn(ROWS, 333) * 2, torch.rand(ROWS) + 0.5, torch.rand(ROWS) * 0.5 + 0.4
+    assert_rows_keep_their_bits(compute, logits, temperatures, seeds, torch.randint(1, 100, (ROWS,)), top_p)
 
 
 @pytest.mark.parametrize(
