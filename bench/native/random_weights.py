@@ -66,6 +66,8 @@ class RandomWeights:
     def _made(self, shape: tuple[int, ...], name: str, begin: int, dtype: torch.dtype | None) -> Tensor:
         """A whole tensor, its numbers beginning at a place in the tile."""
         made = torch.empty(shape, dtype=dtype or self._dtype, device=self._device)
+        if made.is_meta:
+            return made  # holds no numbers, and to learn that torch would import its compiler, for seconds
         if len(shape) > 1:
             self._fill(made, begin % _TILE)
         else:
