@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
+from bench.report.roofline import machine_and_model
 
 _LEAST_WIDTH = 160
 """Columns a table is laid out for; a narrower terminal breaks its lines, which is still read more easily than cells."""
@@ -82,6 +83,7 @@ def remarks(record: Mapping[str, Any]) -> Iterable[str]:
         yield f"[red]{reason['code']}[/red]: {escape(reason['message'])}"
     for note in record["verdict"]["notes"]:
         yield f"note: {escape(note['message'])}"
+    yield from machine_and_model(record)
     if missing := value_of(record["energy"], "missing"):
         yield f"no joules: {escape(missing)}"
 
