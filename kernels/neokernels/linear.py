@@ -82,9 +82,7 @@ def keeps(weight_format: WeightFormat) -> Refuses:
     """The requirement of an implementation that keeps weights in one format."""
 
     def refuses(target: Target) -> str | None:
-        if target.weight_format == weight_format:
-            return None
-        return f"keeps weights in {weight_format}, not in {target.weight_format}"
+        return None if target.weight_format == weight_format else f"not for weights kept in {target.weight_format}"
 
     return refuses
 

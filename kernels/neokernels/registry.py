@@ -99,14 +99,14 @@ class Operation(Generic[P, T]):
 
         Raises LookupError when all do.
         """
-        refusals: list[str] = []
+        refusals: dict[str, list[str]] = {}
         for implementation in reversed(self.implementations) if reference else self.implementations:
             refusal = implementation.refuses(target)
             if refusal is None:
-                reason = "; ".join(refusals) or "first choice"
+                reason = _told(refusals) or "first choice"
                 return implementation.function, Choice(self.name, implementation.name, reason, implementation.graphs)
-            refusals.append(f"{implementation.name}: {refusal}")
-        raise LookupError(f"{self.name} has no implementation for {target}: {'; '.join(refusals)}")
+            refusals.setdefault(refusal, []).append(implementation.name)
+        raise LookupError(f"{self.name} has no implementation for {target}: {_told(refusals)}")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Compute with the implementation that the first argument, a tensor, resolves to."""
@@ -133,3 +133,8 @@ class Registry:
     def choices(self) -> tuple[Choice, ...]:
         """One choice an operation, in the order they were resolved."""
         return tuple(self._choices.values())
+
+
+def _told(refusals: dict[str, list[str]]) -> str:
+    """Who refused, reason by reason."""
+    return "; ".join(f"{', '.join(names)}: {refusal}" for refusal, names in refusals.items())

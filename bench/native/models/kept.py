@@ -9,9 +9,11 @@ from bench.native.models.operations import Operations
 
 def kept_bytes(part: object) -> int:
     """Of a part of a model: a tensor, what was prepared of one, or a record or sequence of parts."""
-    if isinstance(part, list | tuple) and not hasattr(part, "nbytes"):
-        return sum(kept_bytes(one) for one in part)
-    if is_dataclass(part) and not isinstance(part, Operations) and not hasattr(part, "nbytes"):
+    nbytes: int | None = getattr(part, "nbytes", None)
+    if nbytes is not None:
+        return nbytes
+    if isinstance(part, list | tuple):
+        return sum(map(kept_bytes, part))
+    if is_dataclass(part) and not isinstance(part, Operations):
         return sum(kept_bytes(getattr(part, field.name)) for field in fields(part))
-    nbytes: int = getattr(part, "nbytes", 0)
-    return nbytes
+    return 0
