@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from bench.core.records import Sampling
 
+_LEAST_TEMPERATURE = 1e-5
+"""Below it logits that differ at all are so far apart that drawing is taking the likeliest, and may overflow."""
 _GREEDY = -1
 _TOP_K, _TOP_P, _MIN_P = 1, 2, 4
 
@@ -95,7 +97,7 @@ class SamplingColumns:
             sampling.top_k or 0,
             sampling.top_p,
             sampling.min_p,
-            filters if sampling.temperature > 0 else _GREEDY,
+            filters if sampling.temperature >= _LEAST_TEMPERATURE else _GREEDY,
             sampling.repetition_penalty,
             bool(sampling.logit_bias),
         )

@@ -88,19 +88,20 @@ def test_the_distribution_of_a_row_is_that_of_transformers(sampling: Sampling) -
     rows = one.rows(np.array([2]), np.array([5]))
     actual = one.probabilities(one.adjust(source.clone(), rows), rows)[0]
     ids: Any = torch.tensor([prompt])
+    scores: Any = source
     processors = LogitsProcessorList()
     if sampling.logit_bias:
         processors.append(SequenceBiasLogitsProcessor([[[token], value] for token, value in sampling.logit_bias]))
     processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if sampling.temperature == 0:
-        adjusted = processors(ids, source)[0]
+        adjusted = processors(ids, scores)[0]
         assert actual.nonzero().flatten().tolist() == [int(adjusted.argmax())]
         return
     processors.append(TemperatureLogitsWarper(sampling.temperature))
     processors.append(TopKLogitsWarper(sampling.top_k or VOCABULARY))
     processors.append(TopPLogitsWarper(sampling.top_p))
     processors.append(MinPLogitsWarper(sampling.min_p))
-    torch.testing.assert_close(actual, processors(ids, source)[0].softmax(-1))
+    torch.testing.assert_close(actual, processors(ids, scores)[0].softmax(-1))
 
 
 def test_tokens_that_were_said_are_repetitions_too() -> None:
@@ -142,6 +143,14 @@ def test_a_row_that_is_not_finite_has_no_token_and_harms_no_other(broken: float)
         one.begin(row, sampling, [1, 2, 3])
     logits[[1, 5, 8], 77] = broken
     assert choose(one, logits, rows, positions) == [-1 if row in (1, 5, 8) else whole[row] for row in rows]
+
+
+def test_a_temperature_that_float32_cannot_divide_by_is_greedy() -> None:
+    one = sampler()
+    for row, temperature in enumerate((1e-50, 1e-38, 1e-6)):
+        one.begin(row, Sampling(temperature=temperature, top_p=0.9), [1])
+    logits = logits_of(1, 3)
+    assert choose(one, logits, [0, 1, 2], [1, 1, 1]) == logits.argmax(-1).tolist()
 
 
 def test_no_one_is_due() -> None:

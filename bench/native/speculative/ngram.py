@@ -23,18 +23,18 @@ class NgramIndex:
     """Where each run of up to `longest` tokens last ended in a text that grows.
 
     Runs are known by a 64-bit hash; two that collide cost a wrong draft and nothing else. The text that is there from
-    the start is indexed in sorted arrays, 16 bytes a token and length, what is added to it in a dictionary, so that a
+    the start is indexed in sorted arrays, 16 bytes a token and length, what is added to it in dictionaries, so that a
     step costs the same however long the text is.
     """
 
     def __init__(self, token_ids: array[int], longest: int) -> None:
         """`token_ids` is the text: the array grows, and what was added is indexed by the next `following`."""
         self._token_ids = token_ids
-        self._longest = longest
-        ids = np.array(token_ids, dtype=np.uint64)
-        self._early = [_sorted_ends(ids, length) for length in range(1, longest + 1)]
-        self._late: dict[int, int] = {}
+        self._powers = [pow(_FACTOR, exponent, 1 << 64) for exponent in range(longest)]
+        self._early = _sorted_ends(np.array(token_ids, dtype=np.uint64), self._powers)
+        self._late: list[dict[int, int]] = [{} for _ in range(longest)]
         self._indexed = len(token_ids) - 1
+        self._newest: tuple[int, list[int]] = (0, [])
 
     def following(self, tokens: int) -> list[int]:
         """The `tokens` tokens that followed the longest run of newest ones, where that last occurred before.
@@ -42,43 +42,42 @@ class NgramIndex:
         None when not even the newest token did. What is copied may run over the end of the text into itself: a text
         that repeats a phrase is continued with the phrase.
         """
-        self._index_late()
-        end = self._latest_end()
+        size = len(self._token_ids)
+        for end in range(self._indexed + 1, size):
+            for late, key in zip(self._late, self._keys(end), strict=False):
+                late[key] = end
+        self._indexed = max(self._indexed, size - 1)
+        end = self._latest_end(self._keys(size))
         if end is None:
             return []
         text = self._token_ids[end : end + tokens]
         for index in range(tokens - len(text)):
             text.append(text[index])
-        return list(text)
+        return text.tolist()
 
-    def _latest_end(self) -> int | None:
-        size = len(self._token_ids)
-        for length in range(min(self._longest, size), 0, -1):
-            key = self._hash(size, length)
-            end = self._late.get(key)
-            if end is None:
-                end = self._early_end(key, length)
+    def _latest_end(self, keys: list[int]) -> int | None:
+        """Where the longest of the runs, given by length, was last followed by another token."""
+        for length in range(len(keys), 0, -1):
+            key = keys[length - 1]
+            end = self._late[length - 1].get(key)
             if end is not None:
                 return end
+            hashes, ends = self._early[length - 1]
+            index = int(hashes.searchsorted(np.uint64(key), side="right")) - 1
+            if index >= 0 and int(hashes[index]) == key:
+                return int(ends[index])
         return None
 
-    def _early_end(self, key: int, length: int) -> int | None:
-        hashes, ends = self._early[length - 1]
-        index = int(hashes.searchsorted(np.uint64(key), side="right")) - 1
-        return int(ends[index]) if index >= 0 and int(hashes[index]) == key else None
-
-    def _index_late(self) -> None:
-        """Take in the runs that have been followed by a token since the last time."""
-        for end in range(self._indexed + 1, len(self._token_ids)):
-            for length in range(1, min(self._longest, end) + 1):
-                self._late[self._hash(end, length)] = end
-        self._indexed = max(self._indexed, len(self._token_ids) - 1)
-
-    def _hash(self, end: int, length: int) -> int:
-        value = length
-        for token in self._token_ids[end - length : end]:
-            value = (value * _FACTOR + token) & _MASK
-        return value
+    def _keys(self, end: int) -> list[int]:
+        """Hashes of the runs that end at `end`, by length: Σ token_i · factor^i, counted back from the end."""
+        if self._newest[0] != end:
+            keys, value = [], 0
+            for place, power in enumerate(self._powers[:end], start=1):
+                value = (value + self._token_ids[end - place] * power) & _MASK
+                keys.append(value)
+            # What a step looks up is what the next one takes in.
+            self._newest = (end, keys)
+        return self._newest[1]
 
 
 class NgramSpeculator:
@@ -104,14 +103,15 @@ class NgramSpeculator:
         return Drafts([self._found[request.row][:drafts] if drafts else [] for request, _, drafts in slices])
 
 
-def _sorted_ends(ids: NDArray[np.uint64], length: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Hashes of the runs of `length` tokens that are followed by another, ascending, and where each ends.
+def _sorted_ends(ids: NDArray[np.uint64], powers: Sequence[int]) -> list[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
+    """By length: the hashes of runs that are followed by another token, ascending, and where each ends.
 
     Of equal hashes the run that ends last comes last.
     """
-    runs = max(0, len(ids) - length)
-    hashes = np.full(runs, length, dtype=np.uint64)
-    for offset in range(length):
-        hashes = hashes * np.uint64(_FACTOR) + ids[offset : offset + runs]
-    order = np.argsort(hashes, kind="stable")
-    return hashes[order], order + length
+    found = []
+    hashes = np.zeros(len(ids), dtype=np.uint64)
+    for length, power in enumerate(powers, start=1):
+        hashes = hashes[1:] + ids[: max(0, len(ids) - length)] * np.uint64(power)
+        order = np.argsort(hashes, kind="stable")
+        found.append((hashes[order], order + length))
+    return found
