@@ -43,9 +43,9 @@ class NgramIndex:
         that repeats a phrase is continued with the phrase.
         """
         size = len(self._token_ids)
-        for end in range(self._indexed + 1, size):
-            for late, key in zip(self._late, self._keys(end), strict=False):
-                late[key] = end
+        for followed in range(self._indexed + 1, size):
+            for late, key in zip(self._late, self._keys(followed), strict=False):
+                late[key] = followed
         self._indexed = max(self._indexed, size - 1)
         end = self._latest_end(self._keys(size))
         if end is None:
