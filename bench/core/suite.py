@@ -163,7 +163,7 @@ def _dotted(*parts: int | str) -> str:
 
 def _sentence(message: str) -> str:
     """Pydantic's message as it reads after "allowed:"."""
-    message, _, _ = message.partition(", unable to parse")
+    message, _, _ = message.partition(", unable to ")
     return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
 
 
