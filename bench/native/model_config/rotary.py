@@ -56,6 +56,8 @@ def read_rotary(fields: JsonObject, dim: int, default_theta: float) -> RotaryCon
     theta = rope.number("rope_theta", fields.get("rope_theta", default_theta))
     if theta <= 1:
         raise InputError(f"rope_theta = {theta}", where=fields.path, allowed="more than 1")
+    if dim % 2:
+        raise InputError(f"{dim} dimensions of a head are rotated", where=fields.path, allowed="an even number of them")
     return RotaryConfig(theta=theta, dim=dim, scaling=_scaling(rope))
 
 
