@@ -26,7 +26,7 @@ _TILE = 1_048_573
 class RandomWeights:
     """A source of weights like `WeightFiles`, of any name and shape.
 
-    Equal seeds make equal weights on any device, and the parts of several ranks make up what a single one has.
+    Equal seeds make equal weights, and the parts of several ranks make up what a single one has.
     """
 
     def __init__(self, seed: int, device: torch.device, dtype: torch.dtype, shards: Shards = WHOLE) -> None:
