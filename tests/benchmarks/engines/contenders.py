@@ -75,7 +75,7 @@ class EngineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **contender.environment},
+            env={**contender.environment, **os.environ},  # what whoever runs this sets goes first
             text=True,
             start_new_session=True,  # so that what it starts can be ended with it
         )
