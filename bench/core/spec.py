@@ -86,7 +86,7 @@ class NativeEngineSpec(_Section):
     numerics: Numerics = "fast"
     """`batch_invariant`: what a request is answered does not depend on who shares its steps."""
     threads: PositiveInt | None = None
-    """CPU threads; null is every core the process may use."""
+    """CPU threads, dealt out to the ranks; null is every core the process may use."""
     tensor_parallel: PositiveInt = 1
     """Ranks the model is cut over; each is a process, and on GPUs a device."""
     max_running: PositiveInt = 16

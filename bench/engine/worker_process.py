@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
 
 from bench.core.errors import EngineError
+from bench.core.module_process import how_it_ended, start_module
 
 Out = TypeVar("Out")
 In = TypeVar("In")
@@ -23,8 +18,7 @@ class WorkerProcess(Generic[Out, In]):
     """Runs `python -m module FD`, FD being the child's end of the connection.
 
     Each message is handed to `receive` on the running event loop, and the end of the process, expected or not, to
-    `ended` as one line, after the last message. The child is a plain process rather than one of multiprocessing's:
-    those run the parent's main module once more and keep a tracker process.
+    `ended` as one line, after the last message.
     """
 
     def __init__(self, module: str, receive: Callable[[In], None], ended: Callable[[str], None]) -> None:
@@ -33,17 +27,7 @@ class WorkerProcess(Generic[Out, In]):
         self._exited = asyncio.Event()
         # What the child prints is kept from the user's terminal; its last line tells why it died.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-            )
-        self._connection: Connection[Out, In] = Connection(ours.detach())
+        self._process, self._connection = start_module(module, self._output)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._connection.fileno(), self._on_readable)
 
@@ -82,15 +66,9 @@ class WorkerProcess(Generic[Out, In]):
         last_words = self._last_line()
         self._output.close()
         self._exited.set()
-        self._ended(f"{_how_it_ended(code)}{f': {last_words}' if last_words else ''}")
+        self._ended(f"the engine's process {how_it_ended(code)}{f': {last_words}' if last_words else ''}")
 
     def _last_line(self) -> str:
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"the engine's process ended with exit code {code}"
-    return f"the engine's process was ended by {signal.Signals(-code).name}"

@@ -122,6 +122,7 @@ class EngineCore:
         return {
             "scheduler": asdict(self._scheduler.stats()),
             "graphs": self._runner.statistics(),
+            "collectives": self._runner.collectives(),
             "speculation": None if self._speculation is None else self._speculation.statistics.describe(),
             "discarded_tokens": self._discarded_tokens,
         }

@@ -62,6 +62,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
+def in_a_line(error: BaseException) -> str:
+    """What went wrong on a device."""
+    return "out of memory" if is_out_of_memory(error) else str(error).strip().partition("\n")[0]
+
+
 def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
     """What the host laid out, as a tensor on `device`."""
     tensor = torch.from_numpy(values)

@@ -11,28 +11,24 @@ import torch
 from neokernels.registry import Registry, Target
 from neokernels.roofline import measure_ceilings
 
-from bench.core.errors import EngineError
 from bench.native.accuracy import Reference, make_reference, measure
 from bench.native.core import EngineCore
-from bench.native.device import (
-    accelerator_ids,
-    free_bytes,
-    is_out_of_memory,
-    resolve_device,
-    resolve_dtype,
-    resolve_kv_dtype,
-)
+from bench.native.device import accelerator_ids
 from bench.native.executor import executor_for
 from bench.native.generation import ThinkTags
-from bench.native.graphs.modes import GraphSettings
 from bench.native.graphs.runner import StepRunner
 from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models import load_model
+from bench.native.models import cache_shape
 from bench.native.models.decoder import Decoder
+from bench.native.parallel.followers import Followers
+from bench.native.parallel.ranks import Ranks
+from bench.native.parallel.runner import LeadingRunner
+from bench.native.parallel.shards import Shards
 from bench.native.policies import make_policy
+from bench.native.rank import graph_settings, load_part, pool_blocks, rank_devices, target_of, threads_of
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
@@ -41,7 +37,6 @@ from bench.native.speculative.ngram import NgramSpeculator
 from bench.native.speculative.speculation import Speculation
 from bench.native.speculative.speculator import Speculator
 from bench.native.speculative.verify import Verifier
-from bench.native.weight_size import weight_bytes
 from bench.native.work import AttentionWork, model_work
 
 
@@ -56,28 +51,55 @@ class LoadedEngine:
     """And into running the reference and being held to it."""
     description: dict[str, Any]
     """What was resolved, in plain values, for the record."""
+    followers: Followers
+    """The processes of other ranks, if there are any; they are to be closed."""
 
 
 def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None = None) -> LoadedEngine:
     """Load the model, size the KV pool by what memory is then left, and put the engine together.
 
     With `random_seed` the model's weights are made from it, and only its configuration is read. Raises InputError for a
-    folder that is not a model, EngineError when model, pool or graphs do not fit the device.
+    folder that is not a model or cannot be cut as asked, EngineError when model, pool or graphs do not fit the device.
     """
-    threads = settings.threads or usable_cpus()
-    torch.set_num_threads(threads)
     config = ModelConfig.from_folder(folder)
-    registry = Registry()
-    target = _target(settings, config)
+    devices = rank_devices(settings)
+    Shards.of(config, Ranks(0, settings.tensor_parallel))  # refuses before a process is started in vain
+    target = target_of(settings, config, devices[0])
+    followers = Followers(folder, settings, random_seed)
+    try:
+        return _load(folder, settings, random_seed, config, target, followers)
+    except BaseException:
+        followers.close()
+        raise
+
+
+def _load(
+    folder: Path,
+    settings: EngineSettings,
+    random_seed: int | None,
+    config: ModelConfig,
+    target: Target,
+    followers: Followers,
+) -> LoadedEngine:
+    """With its part of the work in hand, each rank needs the others: `followers` are those of this one, rank 0."""
+    torch.set_num_threads(settings.threads or usable_cpus())
+    ceilings = measure_ceilings(target.device, target.dtype)
     began = time.monotonic()
     # Before the model itself takes its memory.
     reference = None if _unchecked(settings, random_seed) else make_reference(folder, target.device)
     accuracy_s = time.monotonic() - began
-    model = _load_model(folder, target, registry, random_seed)
+    torch.set_num_threads(threads_of(settings))
+    registry = Registry()
+    collectives = followers.join(target.device)
+    model = load_part(folder, target, registry, random_seed, collectives)
     drafter = _load_draft_model(settings, target)
-    pools = _pools(settings, target, model, *([drafter] if drafter else []))
+    others = followers.loaded()
+    models = [model, drafter] if drafter else [model]
+    blocks = min([pool_blocks(settings, target, collectives.ranks, *models), *(one.blocks for one in others)])
+    pools = _pools(settings, target, blocks, *models)
+    followers.serve(blocks)
     pool_tokens = pools[0].blocks * pools[0].block_tokens
-    runner = _runner(settings, target, model, pools[0], registry)
+    runner = _runner(settings, target, model, pools[0], registry, followers)
     captured = runner.warm_up()
     began = time.monotonic()
     accuracy = _accuracy(settings, runner, pools[0], reference) or {"reason": _unchecked(settings, random_seed)}
@@ -90,7 +112,7 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         sampler=sampler,
         speculation=_speculation(settings, target, sampler, registry, config, drafter, pools[-1]),
         executor=executor_for(target.device, overlap=overlap),
-        attention_work=AttentionWork.of(config, model.cache_shape, target.kv_dtype or target.dtype),
+        attention_work=AttentionWork.of(config, cache_shape(config, config.kv_heads), target.kv_dtype or target.dtype),
         tags=ThinkTags.from_folder(folder),
         vocabulary=config.vocabulary,
         eos_ids=config.eos_ids,
@@ -99,7 +121,8 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         max_running=settings.max_running,
         device=target.device,
     )
-    accelerators = accelerator_ids(target.device)
+    devices = rank_devices(settings)
+    accelerators = [id for device in devices for id in accelerator_ids(device)]
     description = {
         "device": str(target.device),
         "accelerators": len(accelerators),
@@ -108,17 +131,18 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         "weight_format": settings.weight_format,
         "kv_dtype": _name(target.kv_dtype or target.dtype),
         "numerics": settings.numerics,
-        "threads": threads,
+        "threads": settings.threads or usable_cpus(),
+        "tensor_parallel": {"ranks": len(devices), "devices": list(map(str, devices)), "backend": collectives.backend},
         "weights": "stored" if random_seed is None else "random",
         "accuracy": accuracy,
         "work": asdict(model_work(model)),
-        "ceilings": asdict(measure_ceilings(target.device, target.dtype)),
-        "parameter_bytes": model.parameter_bytes,
+        "ceilings": asdict(ceilings),
+        "parameter_bytes": model.parameter_bytes + sum(one.parameter_bytes for one in others),
         "kv_pool": {
             "blocks": pools[0].blocks,
             "block_tokens": pools[0].block_tokens,
             "tokens": pool_tokens,
-            "bytes": sum(pool.bytes for pool in pools),
+            "bytes": sum(pool.bytes for pool in pools) + len(others) * pools[0].bytes,
         },
         "policy": settings.policy,
         "admission": settings.admission,
@@ -129,13 +153,8 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         else [],
         "kernels": [asdict(choice) for choice in registry.choices],
     }
-    return LoadedEngine(core, min(config.max_positions, pool_tokens), captured.capture_s, accuracy_s, description)
-
-
-def _target(settings: EngineSettings, config: ModelConfig) -> Target:
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, config.stored_dtype, device)
-    return Target(device, dtype, settings.numerics, settings.weight_format, resolve_kv_dtype(settings.kv_dtype, dtype))
+    longest = min(config.max_positions, pool_tokens)
+    return LoadedEngine(core, longest, captured.capture_s, accuracy_s, description, followers)
 
 
 def _unchecked(settings: EngineSettings, random_seed: int | None) -> str | None:
@@ -165,26 +184,27 @@ def _load_draft_model(settings: EngineSettings, target: Target) -> Decoder | Non
         return None
     folder = Path(settings.speculation.model)
     # With a registry of its own: the record tells what answers for the model that is measured.
-    return _load_model(folder, target, Registry(), None)
+    return load_part(folder, target, Registry(), None)
 
 
-def _pools(settings: EngineSettings, target: Target, *models: Decoder) -> list[KvPool]:
+def _pools(settings: EngineSettings, target: Target, blocks: int, *models: Decoder) -> list[KvPool]:
     """A pool for each model, all of the same blocks."""
     dtype = target.kv_dtype or target.dtype
-    blocks = _pool_blocks(settings, target, *models)
     return [KvPool(model.cache_shape, blocks, settings.block_tokens, dtype, target.device) for model in models]
 
 
-def _runner(settings: EngineSettings, target: Target, model: Decoder, pool: KvPool, registry: Registry) -> StepRunner:
-    graphs = GraphSettings(
-        mode=settings.graph_mode,
-        sizes=settings.graph_sizes,
-        max_tokens=settings.graph_max_tokens,
-        max_running=settings.max_running,
-        step_tokens=settings.step_tokens,
-        drafted_tokens=settings.speculation.tokens if settings.speculation else 0,
-    )
-    return StepRunner(model, pool, graphs, registry.choices, target.device)
+def _runner(
+    settings: EngineSettings,
+    target: Target,
+    model: Decoder,
+    pool: KvPool,
+    registry: Registry,
+    followers: Followers,
+) -> StepRunner:
+    graphs = graph_settings(settings)
+    if settings.tensor_parallel == 1:
+        return StepRunner(model, pool, graphs, registry.choices, target.device)
+    return LeadingRunner(followers, model, pool, graphs, registry.choices, target.device)
 
 
 def _scheduler(settings: EngineSettings, config: ModelConfig, pool: KvPool) -> Scheduler:
@@ -231,36 +251,3 @@ def _speculation(
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _load_model(folder: Path, target: Target, registry: Registry, random_seed: int | None) -> Decoder:
-    needed, free = weight_bytes(folder, target), free_bytes(target.device)
-    too_large = EngineError(
-        f"the weights of {folder} take about {needed:,} bytes, but {free:,} are free on {target.device}"
-    )
-    if needed > free:
-        raise too_large
-    try:
-        return load_model(folder, target, registry, random_seed)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise too_large from error
-
-
-def _pool_blocks(settings: EngineSettings, target: Target, *models: Decoder) -> int:
-    """Blocks of the pools: as asked, or the share of what is free, but never more than `max_running` full contexts."""
-    if settings.kv_cache_tokens is not None:
-        return -(-settings.kv_cache_tokens // settings.block_tokens)
-    dtype, free = target.kv_dtype or target.dtype, free_bytes(target.device)
-    block_bytes = sum(model.cache_shape.bytes_per_token(dtype) for model in models) * settings.block_tokens
-    longest = models[0].config.max_positions
-    blocks = min(
-        int(free * settings.kv_memory_share) // block_bytes, settings.max_running * -(-longest // settings.block_tokens)
-    )
-    if blocks < 1:
-        raise EngineError(
-            f"no block of {block_bytes:,} bytes fits kv_memory_share = {settings.kv_memory_share} of the free "
-            f"{free:,} bytes on {target.device}"
-        )
-    return blocks

@@ -75,13 +75,13 @@ class AttentionWork:
 
 
 def model_work(model: Decoder) -> ModelWork:
-    """The part of a step's work that does not depend on contexts."""
-    config = model.config
+    """The part of a step's work that does not depend on contexts, of all ranks together: each reads as much."""
+    config, ranks = model.config, model.collectives.ranks.size
     routed = model.experts
     return ModelWork(
-        weight_bytes=model.layer_bytes - sum(experts.nbytes for experts in routed),
-        output_bytes=model.output_bytes,
-        expert_bytes=routed[0].bytes_per_expert if routed else 0,
+        weight_bytes=ranks * (model.layer_bytes - sum(experts.nbytes for experts in routed)),
+        output_bytes=ranks * model.output_bytes,
+        expert_bytes=ranks * routed[0].bytes_per_expert if routed else 0,
         flops_per_token=2
         * sum(_attention_weights(config) + _feed_forward_weights(config, i) for i in range(model.layers)),
         flops_per_logit_row=2 * config.vocabulary * config.hidden,

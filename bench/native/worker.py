@@ -1,17 +1,14 @@
 """The process the native engine steps in: commands come in, one message a step goes out.
 
-A thread takes commands off the connection at once, so that the driver never blocks behind a long step; they are applied
-between steps. The process ends on `Stop`, and also, wherever it is, when the driver's end of the connection closes: no
-driver, however it died, leaves an engine behind.
+Commands are applied between steps. The process ends on `Stop`, and also, wherever it is, when the driver's end of the
+connection closes: no driver, however it died, leaves an engine behind.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import EngineError, InputError
 from bench.core.records import StepRow
 from bench.core.units import NS_PER_S
+from bench.native.command_queue import open_command_queue
 from bench.native.messages import (
     Cancel,
     Command,
@@ -39,36 +37,26 @@ from bench.native.messages import (
 
 if TYPE_CHECKING:
     from bench.native.core import EngineCore
+    from bench.native.load import LoadedEngine
 
 _ROWS_EVERY_NS = NS_PER_S // 2
 
 
 def main() -> None:
-    # Ctrl-C and the end of a batch job reach every process; what is to be done about it the driver decides.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.SIG_IGN)
-    # The driver shares these cores. OpenMP threads that spin while they wait for one another would keep it off them, or
-    # the very thread they wait for. OpenMP reads this when torch is imported.
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    connection: Connection[Report, Command] = Connection(int(sys.argv[1]))
-    commands: SimpleQueue[Command] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, commands), daemon=True).start()
-    core = _load(connection, commands)
-    if core is not None:
-        _Worker(core, connection, commands).serve()
+    connection, commands = open_command_queue()
+    engine = _load(connection, commands)
+    if engine is not None:
+        try:
+            _Worker(engine.core, connection, commands).serve()
+        except EngineError as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
+        engine.followers.close()
     # All that was to be sent is sent, and the interpreter takes a second to take torch apart.
     os._exit(0)
 
 
-def _receive(connection: Connection[Report, Command], commands: SimpleQueue[Command]) -> None:
-    while True:
-        try:
-            commands.put(connection.recv())
-        except (EOFError, OSError):
-            os._exit(0)
-
-
-def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command]) -> EngineCore | None:
+def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command]) -> LoadedEngine | None:
     """The engine of the first command, ready and announced; None when it was refused, which is then told."""
     command = commands.get()
     if not isinstance(command, Load):
@@ -83,14 +71,14 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     began = time.monotonic()
     try:
         engine = load_engine(Path(command.model_folder), command.settings, command.random_seed)
+        loaded = time.monotonic()
+        engine.core.generate_first_token()
     except InputError as error:
         connection.send(InputRefused(error.what, error.where, error.allowed))
         return None
     except EngineError as error:
         connection.send(EngineFailed(str(error)))
         return None
-    loaded = time.monotonic()
-    engine.core.generate_first_token()
     first_token = time.monotonic()
     connection.send(
         Ready(
@@ -102,7 +90,7 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
             description=engine.description,
         )
     )
-    return engine.core
+    return engine
 
 
 class _Worker:

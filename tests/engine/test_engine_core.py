@@ -208,7 +208,7 @@ def test_the_pool_is_sized_by_what_was_asked_or_by_what_can_be_used(small_model:
 def test_weights_that_do_not_fit_are_told_with_both_sizes(
     small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
 ) -> None:
-    monkeypatch.setattr("bench.native.load.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("bench.native.rank.free_bytes", lambda device: 1000)
     with pytest.raises(EngineError, match=r"take about [\d,]+ bytes, but 1,000 are free on cpu"):
         load_engine(small_model.folder, settings())
 

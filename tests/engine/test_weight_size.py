@@ -47,7 +47,7 @@ def test_quantised_weights_take_about_what_was_said(folder: Path, weight_format:
 def test_a_shape_that_does_not_fit_is_refused_before_any_of_it_is_made(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.native.load.free_bytes", lambda device: 24 << 30)
+    monkeypatch.setattr("bench.native.rank.free_bytes", lambda device: 24 << 30)
     values = NativeEngineSpec(device="cpu", dtype="bfloat16", threads=1).model_dump(exclude={"kind"})
     folder = config_root() / "models" / name
     with pytest.raises(EngineError, match=r"take about [\d,]{15,} bytes, but 25,769,803,776 are free on cpu") as caught:

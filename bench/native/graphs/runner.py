@@ -121,6 +121,10 @@ class StepRunner:
         """As `Model.experts_touched` says."""
         return self._model.experts_touched()
 
+    def collectives(self) -> dict[str, Any] | None:
+        """As `Collectives.statistics` says."""
+        return self._model.collectives.statistics()
+
     def clear_statistics(self) -> None:
         """Forget the steps that ran so far."""
         self._ran = StepCounts()

@@ -18,11 +18,16 @@ from bench.native.parallel.ranks import Ranks
 
 TIMEOUT = timedelta(minutes=2)
 """Longest that ranks wait for one another, in joining and in a step."""
+_LOOPBACK = "127.0.0.1"
 
 
 class Collectives(Protocol):
     @property
     def ranks(self) -> Ranks: ...
+
+    @property
+    def backend(self) -> str | None:
+        """torch's name of what carries them; None where there is nothing to exchange."""
 
     def all_reduce(self, part: Tensor) -> Tensor:
         """The sum of every rank's `part`, which may be overwritten."""
@@ -42,6 +47,7 @@ class NoCollectives:
     """Of a single rank; or of one among several that never steps, whose model is only asked for its shapes."""
 
     ranks: Ranks = field(default_factory=Ranks)
+    backend: None = None
 
     def all_reduce(self, part: Tensor) -> Tensor:
         return part
@@ -112,3 +118,13 @@ class GroupCollectives:
         exchange()
         self._calls += 1
         self._seconds += time.perf_counter() - began
+
+
+def open_store(size: int) -> dist.TCPStore:
+    """Where `size` ranks find one another: rank 0's, at a free port of the loopback interface."""
+    return dist.TCPStore(_LOOPBACK, 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False)
+
+
+def join_store(size: int, port: int) -> dist.TCPStore:
+    """The same, as another rank reaches it."""
+    return dist.TCPStore(_LOOPBACK, port, size, is_master=False, timeout=TIMEOUT)

@@ -1,0 +1,35 @@
+"""A Python module run as a child process that is given one end of a connection."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+
+def start_module(module: str, output: IO[bytes] | None = None) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+    """Run `python -m module FD`, FD being the child's end of the connection whose other end is returned.
+
+    What the child prints goes to `output`, or where this process prints. The child is a plain process rather than one
+    of multiprocessing's: those run the parent's main module once more and keep a tracker process.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        )
+    return process, Connection(ours.detach())
+
+
+def how_it_ended(code: int) -> str:
+    """In words, an exit code of `Popen`."""
+    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
