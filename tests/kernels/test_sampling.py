@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from neokernels.counter_random import Purpose, gumbel_noise, uniform
@@ -18,6 +20,15 @@ FILTERS = {
     "min_p": Filters(min_p=torch.full((40,), 0.05)),
     "all": Filters(torch.full((40,), 40), 40, torch.full((40,), 0.95), torch.full((40,), 0.02)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Rows this small gain nothing from a second thread, and lose much to it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def draw(logits: Tensor, temperatures: list[float], seeds: list[int], positions: list[int]) -> list[int]:
