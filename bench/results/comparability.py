@@ -25,8 +25,15 @@ def comparability_key(record: Record) -> dict[str, Any]:
 
 
 def _precision(record: Record) -> str:
-    """The dtype the engine says it computed in, or the one it was asked for; an engine without a model has none."""
+    """What was computed in, and what weights and KV cache were kept in where that is something else.
+
+    As the engine says, or as it was asked; an engine without a model has none.
+    """
     engine = record.case.spec.engine
     if isinstance(engine, MockEngineSpec):
         return "none"
-    return str((record.engine or {}).get("dtype", engine.dtype))
+    dtype, weights, cache = (
+        str((record.engine or {}).get(name, getattr(engine, name))) for name in ("dtype", "weight_format", "kv_dtype")
+    )
+    kept = [f"{weights} weights"] * (weights != "dense") + [f"{cache} cache"] * (cache not in (dtype, "auto"))
+    return ", ".join([dtype, *kept])

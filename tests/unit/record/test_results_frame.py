@@ -83,3 +83,17 @@ def test_the_key_holds_what_must_agree(
 def test_precision_is_what_the_engine_did_and_not_what_was_asked(write: Callable[..., Result]) -> None:
     found = write(sections={"engine": {"dtype": "float32"}}, engine={"kind": "native", "dtype": "auto"})
     assert comparability_key(found.record)["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision"),
+    [
+        ({"dtype": "bfloat16", "policy": "static"}, "bfloat16"),
+        ({"dtype": "bfloat16", "weight_format": "int8"}, "bfloat16, int8 weights"),
+        ({"dtype": "bfloat16", "kv_dtype": "fp8"}, "bfloat16, fp8 cache"),
+    ],
+)
+def test_formats_of_weights_and_cache_are_part_of_the_precision(
+    write: Callable[..., Result], asked: dict[str, Any], precision: str
+) -> None:
+    assert comparability_key(write(engine={"kind": "native", **asked}).record)["precision"] == precision
