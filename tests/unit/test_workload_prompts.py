@@ -162,7 +162,7 @@ def prompts_of_a_run(draw: st.DrawFn) -> list[Turn]:
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(prompts_of_a_run(), st.booleans())
 def test_shared_tokens_is_the_longest_prefix_any_earlier_prompt_has(
     folder: Path, turns: list[Turn], framing: bool
