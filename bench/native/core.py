@@ -123,7 +123,7 @@ class EngineCore:
             "scheduler": asdict(self._scheduler.stats()),
             "graphs": self._runner.statistics(),
             "collectives": self._runner.collectives(),
-            "speculation": None if self._speculation is None else self._speculation.statistics.describe(),
+            "speculation": None if self._speculation is None else self._speculation.describe(),
             "discarded_tokens": self._discarded_tokens,
         }
 
@@ -171,7 +171,11 @@ class EngineCore:
         if not slices:
             return None
         self._begin(slices)
-        drafts = None if self._speculation is None else self._speculation.draft(slices)
+        try:
+            drafts = None if self._speculation is None else self._speculation.draft(slices)
+        except (RuntimeError, MemoryError) as error:
+            self._fail_step(error, slices, sum(one.tokens for one in slices))
+            return None
         items = [self._item(one, drafts.tokens[index] if drafts else ()) for index, one in enumerate(slices)]
         prefill_tokens = sum(one.tokens for one in slices if not one.request.decoding)
         host = HostBatch.of(items, self._runner.block_tokens)  # before block tables change hands
@@ -240,14 +244,9 @@ class EngineCore:
         try:
             told, took = launched.pending.result()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            tokens = len(launched.planned.batch.token_ids)
-            failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the device's memory")
             # What was launched since may read blocks that this step was to fill.
             since = () if self._in_flight is None else self._in_flight.slices
-            for request, *_ in (*launched.slices, *since):
-                self._fail(request.id, failure)
+            self._fail_step(error, (*launched.slices, *since), len(launched.planned.batch.token_ids))
             return None
         accepted = discarded = 0
         experts_touched = self._experts_since(told)
@@ -268,10 +267,18 @@ class EngineCore:
             padding_tokens=launched.planned.padding_tokens,
             graph_key=launched.planned.graph_key,
             device_ns=took.device_ns,
-            host_ns=took.host_ns,
+            host_ns=took.host_ns if self._speculation is None else self._speculation.host_ns(took.host_ns),
             experts_touched=experts_touched,
             **counts,
         )
+
+    def _fail_step(self, error: RuntimeError | MemoryError, slices: Sequence[Slice], tokens: int) -> None:
+        """End the requests of a step of `tokens` that ran out of memory. Any other error is the engine's own."""
+        if not is_out_of_memory(error):
+            raise error
+        failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the device's memory")
+        for request, *_ in slices:
+            self._fail(request.id, failure)
 
     def _conclude(self, one: Slice, said: Sequence[int]) -> int:
         """Book what one request was told. Returns how many of the tokens came too late, after its end."""

@@ -15,9 +15,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from bench.core.errors import InputError
 from bench.core.records import Sampling, StepRow
 from bench.core.spec import NativeEngineSpec
+from bench.native.core import EngineCore
 from bench.native.load import load_engine
 from bench.native.messages import Submit
+from bench.native.request import Slice
 from bench.native.settings import EngineSettings
+from bench.native.speculative.draft_model import DraftModelSpeculator
+from bench.native.speculative.speculator import Drafts
 
 PROMPTS = ((5, 9, 200, 41, 77), tuple(range(20, 60)), (7, 8, 9) * 6, (301, 4, 88))
 SAMPLINGS = (
@@ -36,12 +40,10 @@ class Answers:
     rows: list[StepRow]
     did: dict[str, Any]
     """The engine's account of its speculation."""
+    errors: list[str]
 
 
-def ask(
-    folder: Path, samplings: Sequence[Sampling], speculation: dict[str, Any] | None = None, **changes: Any
-) -> Answers:
-    """What an engine answers to the prompts, one for each of `samplings`, asked together."""
+def engine(folder: Path, speculation: dict[str, Any] | None = None, **changes: Any) -> EngineCore:
     values = {
         "device": "cpu",
         "threads": 1,
@@ -52,8 +54,12 @@ def ask(
         "speculation": speculation,
     }
     spec = NativeEngineSpec.model_validate({**values, **changes})
-    core = load_engine(folder, EngineSettings.of(spec.model_dump(exclude={"kind"}))).core
-    answers = Answers([[] for _ in samplings], [], {})
+    return load_engine(folder, EngineSettings.of(spec.model_dump(exclude={"kind"}))).core
+
+
+def run(core: EngineCore, samplings: Sequence[Sampling]) -> Answers:
+    """What an engine answers to the prompts, one for each of `samplings`, asked together."""
+    answers = Answers([[] for _ in samplings], [], {}, [])
     for id, sampling in enumerate(samplings):
         assert core.add(Submit(id, array("i", PROMPTS[id]), OUTPUT, True, 0, sampling)) is None
     while core.has_work:
@@ -61,8 +67,17 @@ def ask(
         answers.rows.extend([step.row] if step.row else [])
         for tokens in step.tokens:
             answers.said[tokens.id].extend(tokens.token_ids)
-        assert all(ended.error is None for ended in step.ended)
+        answers.errors.extend(ended.error for ended in step.ended if ended.error is not None)
     answers.did.update(core.statistics()["speculation"] or {}, preemptions=core.counters().preemptions)
+    return answers
+
+
+def ask(
+    folder: Path, samplings: Sequence[Sampling], speculation: dict[str, Any] | None = None, **changes: Any
+) -> Answers:
+    """The answers of a new engine, all of them whole."""
+    answers = run(engine(folder, speculation, **changes), samplings)
+    assert answers.errors == []
     return answers
 
 
@@ -152,6 +167,7 @@ def test_a_model_that_drafts_for_itself_is_always_right(
     answers = ask(small_model.folder, SAMPLINGS, by_model(small_model.folder), numerics=numerics)
     assert answers.did["accepted_tokens"] == answers.did["drafted_tokens"] > 80
     # With fast numerics a draft is a draw of its own, which is judged and not compared.
+    assert answers.did["judged_by"] == ("match" if numerics == "batch_invariant" else "rejection")
     assert (answers.said == plain) == (numerics == "batch_invariant")
 
 
@@ -185,6 +201,25 @@ def test_a_draft_model_of_a_shorter_context_stops_drafting_at_its_end(
     assert answers.said == plain
     # Of 40 tokens of three requests, and none of the one whose prompt is longer than that.
     assert 0 < answers.did["drafted_tokens"] < 3 * 3 * 32
+
+
+@pytest.mark.parametrize("place", ["first", "later"])
+def test_a_draft_model_that_runs_out_of_memory_fails_the_requests_of_its_step(
+    small_model: Any, smaller_model: Path, plain: list[list[int]], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    core = engine(small_model.folder, by_model(smaller_model), numerics="batch_invariant")
+    draft, calls = DraftModelSpeculator.draft, iter(range(1000))
+
+    def too_large(self: DraftModelSpeculator, slices: Sequence[Slice]) -> Drafts:
+        if next(calls) == (0 if place == "first" else 9):
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return draft(self, slices)
+
+    monkeypatch.setattr(DraftModelSpeculator, "draft", too_large)
+    failed = run(core, SAMPLINGS[:1])
+    assert failed.errors[0].startswith("out_of_memory: a step of ")
+    assert core.counters().kv_blocks_used == 0
+    assert run(core, SAMPLINGS).said == plain
 
 
 def test_a_draft_model_of_another_vocabulary_is_refused(small_model: Any, tmp_path: Path) -> None:

@@ -22,11 +22,13 @@ from bench.native.models import Model
 from bench.native.request import Request, Slice
 from bench.native.sampler import Said, Sampler
 from bench.native.sampling_rows import SamplingRows
-from bench.native.speculative.speculator import Drafts, most_drafts
+from bench.native.speculative.speculator import Drafts, Judgement, most_drafts
 
 
 class DraftModelSpeculator:
     """A model and its KV pool, and how far it has followed each running request."""
+
+    on_device = True
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class DraftModelSpeculator:
         self._sampler = sampler
         self._device = device
         self._tokens = tokens
-        self._coupled = coupled
+        self.judged_by: Judgement = "match" if coupled else "rejection"
         self._token_ids: list[array[int]] = [array("i")] * max_running
         self._computed = [0] * max_running
 
@@ -81,7 +83,7 @@ class DraftModelSpeculator:
         drafting, place, rejected = [feed for feed in feeds if feed.drafts], 0, False
         while drafting:
             rows = self._rows([feed.request for feed in drafting], place)
-            rejected = rejected or bool(rows.drawn and not self._coupled)
+            rejected = rejected or bool(rows.drawn and self.judged_by == "rejection")
             # A draft model that breaks down guesses at random; its guesses are judged like any other.
             logits = self._sampler.adjust(logits.nan_to_num_(0.0), rows, self._said(drafting, tokens, rows))
             if rejected:

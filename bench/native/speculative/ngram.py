@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.native.request import Request, Slice
-from bench.native.speculative.speculator import Drafts, most_drafts
+from bench.native.speculative.speculator import Drafts, Judgement, most_drafts
 
 _FACTOR = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -82,6 +82,9 @@ class NgramIndex:
 
 class NgramSpeculator:
     """Prompt lookup for every running request."""
+
+    on_device = False
+    judged_by: Judgement = "match"
 
     def __init__(self, *, tokens: int, match_tokens: int, max_running: int) -> None:
         self._tokens = tokens

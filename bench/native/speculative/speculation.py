@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.native.request import Request, Slice
 from bench.native.speculative.speculator import Drafts, Speculator
@@ -37,3 +38,11 @@ class Speculation:
     def count_step(self, duration_ns: int) -> None:
         """The step that was last drafted for took so long, drafting included."""
         self.statistics.count_step(duration_ns, self._drafting_ns)
+
+    def host_ns(self, host_ns: int) -> int:
+        """The host's part of the step that was last drafted for: of `host_ns`, what the device did not draft in."""
+        return max(0, host_ns - self._drafting_ns) if self.speculator.on_device else host_ns
+
+    def describe(self) -> dict[str, Any]:
+        """How drafts were judged and what became of them, in plain values."""
+        return {"judged_by": self.speculator.judged_by, **self.statistics.describe()}

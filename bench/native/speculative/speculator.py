@@ -5,11 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from bench.native.request import Request, Slice
+
+Judgement = Literal["match", "rejection"]
+"""`match`: it is the token the model chooses itself. `rejection`: speculative sampling; see `verify`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class Drafts:
 
 class Speculator(Protocol):
     """Keeps what it needs of each running request at the request's row."""
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it drafts where the model runs."""
+
+    @property
+    def judged_by(self) -> Judgement:
+        """What decides whether a drafted token is taken."""
 
     def begin(self, request: Request, token_ids: array[int]) -> None:
         """A request starts, or starts again after a preemption, at its row, `computed` tokens of it cached.
