@@ -17,6 +17,10 @@ from neokernels.logit_filters import Filters, keep_likely, keep_min_p, keep_top_
 from neokernels.registry import Implementation, Operation, Target
 
 
+_PART = 8
+"""Candidates are packed where they are less than this part of the vocabulary."""
+
+
 def sample_reference(
     logits: Tensor,
     temperatures: Tensor,
@@ -47,7 +51,7 @@ def sample_packed(
     logits = logits / temperatures[:, None]
     ids = torch.arange(logits.shape[-1])
     if filters.top_k is not None:
-        logits, ids = _packed(keep_top_k(logits, filters.top_k, filters.most_k), ids)
+        logits, ids = _most_likely(logits, ids, filters.top_k, filters.most_k)
     if filters.top_p is not None:
         logits, ids = _packed(keep_top_p(logits, filters.top_p), ids)
     if filters.min_p is not None:
@@ -56,10 +60,24 @@ def sample_packed(
     return best if ids.dim() == 1 else ids.gather(-1, best[:, None]).squeeze(-1)
 
 
+def _most_likely(logits: Tensor, ids: Tensor, top_k: Tensor, most_k: int) -> tuple[Tensor, Tensor]:
+    """`keep_top_k`, packed as by `_packed`, without a pass that writes what is dropped."""
+    if _PART * most_k > logits.shape[-1]:
+        return _packed(keep_top_k(logits, top_k, most_k), ids)
+    largest, indices = logits.topk(most_k)
+    threshold = largest.gather(-1, top_k[:, None] - 1)
+    kept = int((logits >= threshold).sum(-1).max())
+    if kept > most_k:  # tokens as likely as the last
+        largest, indices = logits.topk(kept)
+    indices, order = indices.sort(-1)
+    packed = largest.gather(-1, order)
+    return packed.masked_fill(packed < threshold, -torch.inf), indices
+
+
 def _packed(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """The tokens each row keeps and their ids, both [R, C], ids ascending, where they are a small part of the row."""
     kept = max(1, int((logits > -torch.inf).sum(-1).max()))
-    if 8 * kept > logits.shape[-1]:
+    if _PART * kept > logits.shape[-1]:
         return logits, ids
     indices = logits.topk(kept).indices.sort(-1).values
     return logits.gather(-1, indices), indices if ids.dim() == 1 else ids.gather(-1, indices)
