@@ -44,13 +44,14 @@ class RandomWeights:
         """The named tensors, each of its shape, stacked along their first dimension into one."""
         first, (_, *inner) = next(iter(shapes.items()))
         begin = zlib.crc32(first.encode(), self._seed)
-        if all(self._shards.shape(name, shape) == shape for name, shape in shapes.items()):
+        if all(self._shards.holds_all(name, shape) for name, shape in shapes.items()):
             stacked = self._made((sum(shape[0] for shape in shapes.values()), *inner), first, begin, dtype)
         else:
             parts = []
             for name, shape in shapes.items():
                 # A part is not the whole tensor's numbers in order, so that is made first; but one at a time.
-                parts.append(self._made(shape, name, begin, dtype)[self._shards.part(name, shape)])
+                part = self._made(shape, name, begin, dtype)[self._shards.part(name, shape)]
+                parts.append(part if self._shards.adds(name) else torch.zeros_like(part))
                 begin += math.prod(shape)
             stacked = torch.cat(parts)
         self.bytes_read += stacked.nbytes

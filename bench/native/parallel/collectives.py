@@ -14,6 +14,9 @@ import torch.distributed as dist
 from neokernels.registry import Numerics
 from torch import Tensor
 
+# As torch.distributed exports them, but only to those who do not check types.
+from torch._C._distributed_c10d import Store, TCPStore
+
 from bench.native.parallel.ranks import Ranks
 
 TIMEOUT = timedelta(minutes=2)
@@ -65,7 +68,7 @@ class NoCollectives:
 class GroupCollectives:
     """Over torch's process group: NCCL between GPUs, gloo between CPUs."""
 
-    def __init__(self, ranks: Ranks, device: torch.device, numerics: Numerics, store: dist.Store) -> None:
+    def __init__(self, ranks: Ranks, device: torch.device, numerics: Numerics, store: Store) -> None:
         """Returns when all ranks have come to `store`; one that does not in time is a RuntimeError."""
         self.ranks = ranks
         self.backend = "nccl" if device.type == "cuda" else "gloo"
@@ -120,11 +123,11 @@ class GroupCollectives:
         self._seconds += time.perf_counter() - began
 
 
-def open_store(size: int) -> dist.TCPStore:
+def open_store(size: int) -> TCPStore:
     """Where `size` ranks find one another: rank 0's, at a free port of the loopback interface."""
-    return dist.TCPStore(_LOOPBACK, 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False)
+    return TCPStore(_LOOPBACK, 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False)
 
 
-def join_store(size: int, port: int) -> dist.TCPStore:
+def join_store(size: int, port: int) -> TCPStore:
     """The same, as another rank reaches it."""
-    return dist.TCPStore(_LOOPBACK, port, size, is_master=False, timeout=TIMEOUT)
+    return TCPStore(_LOOPBACK, port, size, is_master=False, timeout=TIMEOUT)

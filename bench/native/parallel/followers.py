@@ -122,7 +122,7 @@ class Followers:
 
     def _each(self, kind: type[T]) -> list[T]:
         """The next answer of every follower."""
-        answers = []
+        answers: list[T] = []
         for one in self._followers:
             match one.answers.get():
                 case InputRefused(what, where, allowed):

@@ -102,6 +102,10 @@ class Shards:
         parts = zip(self.part(name, shape), shape, strict=True)
         return tuple(len(range(*part.indices(length))) for part, length in parts)
 
+    def holds_all(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether this rank has the tensor `name` as it lies in its file."""
+        return self.shape(name, shape) == shape and self.adds(name)
+
     def adds(self, name: str) -> bool:
         """Whether this rank is one to add the tensor `name`, where it must be added once."""
         return self.ranks.rank == 0 or not name.endswith(_ADDED_ONCE)
