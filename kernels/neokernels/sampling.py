@@ -16,7 +16,6 @@ from neokernels.counter_random import Purpose, gumbel_noise
 from neokernels.logit_filters import Filters, keep_likely, keep_min_p, keep_top_k, keep_top_p
 from neokernels.registry import Implementation, Operation, Target
 
-
 _PART = 8
 """Candidates are packed where they are less than this part of the vocabulary."""
 
