@@ -40,7 +40,5 @@ def none_negative(kept: Tensor, slots: Tensor, rows: Tensor) -> tuple[Tensor, Te
 def read_rows(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
     """[S, heads, D] in `dtype`: what lies at slots [S] int64 of cache [blocks, block tokens, heads, D]."""
     if cache.dtype == fp8.E4M3:
-        rows = cache.view(torch.uint8).flatten(0, 1).index_select(0, slots).view(fp8.E4M3)
-    else:
-        rows = cache.flatten(0, 1).index_select(0, slots)
-    return rows.to(dtype)
+        return fp8.widened(cache.view(torch.uint8).flatten(0, 1).index_select(0, slots).view(fp8.E4M3), dtype)
+    return cache.flatten(0, 1).index_select(0, slots).to(dtype)

@@ -100,7 +100,8 @@ class Fp8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         tokens = fp8.quantise_activations(x)
-        y = self._multiply(tokens.values.float(), self._weight.values.float(), None)
+        x_values, weight_values = (fp8.widened(rows.values, torch.float32) for rows in (tokens, self._weight))
+        y = self._multiply(x_values, weight_values, None)
         y = y * tokens.scales * self._weight.scales.squeeze(-1)
         return (y if self._bias is None else y + self._bias).to(x.dtype)
 

@@ -128,6 +128,12 @@ def test_fp8_keeps_every_e4m3() -> None:
     assert round_trip(fp8, finite[None] * 8).equal(finite[None] * 8)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_e4m3_is_widened_exactly(dtype: torch.dtype) -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(fp8.E4M3)
+    torch.testing.assert_close(fp8.widened(every, dtype), every.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("form", [mxfp4, nvfp4])
 def test_four_bits_keep_all_sixteen_codes(form: ModuleType) -> None:
     values = torch.tensor([*E2M1_VALUES, *(-value for value in E2M1_VALUES)])
