@@ -58,14 +58,15 @@ INLINE void find(int is_bf16, const Attention *job, const int32_t *table, long k
 }
 
 /* sums[r] += query r . key, over some numbers of the head */
-INLINE void add_products(int is_bf16, const int rows, const void *key, const Row *row, long i, long count, Lanes *sums) {
+INLINE void add_products(int is_bf16, const int rows, const void *key, const void *queries, long stride, long i, long count,
+                         Lanes *sums) {
     Lanes lanes = load(is_bf16, key, i, count);
-    for (int r = 0; r < rows; r++) sums[r] += lanes * load(is_bf16, row[r].query, i, count);
+    for (int r = 0; r < rows; r++) sums[r] += lanes * load(is_bf16, queries, r * stride + i, LANES);
 }
 
 /* scores[r][t] = query r . key t */
-INLINE void score(int is_bf16, const int rows, const Attention *job, const Context *context, const Row *row,
-                  float scores[TILE_ROWS][TOKENS]) {
+INLINE void score(int is_bf16, const int rows, const Attention *job, const Context *context, const void *queries,
+                  long stride, float scores[TILE_ROWS][TOKENS]) {
     for (int group = context->first / LANES * LANES; group < context->end; group += LANES) {
         Lanes products[TILE_ROWS][LANES];
         for (int t = group; t < group + LANES; t++) {
@@ -83,11 +84,12 @@ INLINE void score(int is_bf16, const int rows, const Attention *job, const Conte
                         __m512bh pairs = (__m512bh)_mm512_loadu_si512((const bf16 *)key + i);
                         for (int r = 0; r < rows; r++)
                             sums[r] = (Lanes)_mm512_dpbf16_ps(
-                                (__m512)sums[r], pairs, (__m512bh)_mm512_loadu_si512((const bf16 *)row[r].query + i));
+                                (__m512)sums[r], pairs, (__m512bh)_mm512_loadu_si512((const bf16 *)queries + r * stride + i));
                     }
 #endif
-                for (; i + LANES <= job->key_dim; i += LANES) add_products(is_bf16, rows, key, row, i, LANES, sums);
-                if (i < job->key_dim) add_products(is_bf16, rows, key, row, i, job->key_dim - i, sums);
+                for (; i + LANES <= job->key_dim; i += LANES)
+                    add_products(is_bf16, rows, key, queries, stride, i, LANES, sums);
+                if (i < job->key_dim) add_products(is_bf16, rows, key, queries, stride, i, job->key_dim - i, sums);
             }
             for (int r = 0; r < rows; r++) products[r][t - group] = sums[r];
         }
@@ -141,6 +143,11 @@ INLINE void attend(int is_bf16, const int rows, const Attention *job, const int3
     long width = (job->value_dim + LANES - 1) / LANES * LANES, first = row[0].first, end = row[0].end;
     const int vectors = rows == TILE_ROWS ? MOST_VECTORS / 2 : MOST_VECTORS; /* as many sums as there are registers */
     float outputs[TILE_ROWS * width], scores[TILE_ROWS][TOKENS], shrink[TILE_ROWS];
+    /* The queries side by side, filled up with zeros. */
+    long stride = (job->key_dim + LANES - 1) / LANES * LANES, bytes = job->key_dim * (is_bf16 ? sizeof(bf16) : sizeof(float));
+    float queries[rows * stride];
+    memset(queries, 0, sizeof queries);
+    for (int r = 0; r < rows; r++) memcpy(to(is_bf16, queries, r * stride), row[r].query, bytes);
     memset(outputs, 0, sizeof *outputs * rows * width);
     for (int r = 1; r < rows; r++) {
         first = row[r].first < first ? row[r].first : first;
@@ -155,7 +162,7 @@ INLINE void attend(int is_bf16, const int rows, const Attention *job, const int3
         if (rows < TILE_ROWS && block <= first)
             for (int t = context.first; t < context.known && t < context.first + AHEAD; t++)
                 fetch(is_bf16, context.keys[t], job->key_dim);
-        score(is_bf16, rows, job, &context, row, scores);
+        score(is_bf16, rows, job, &context, queries, stride, scores);
         for (int r = 0; r < rows; r++) shrink[r] = soften(job, row + r, block, scores[r]);
         long column = 0;
         for (; column + vectors * LANES <= job->value_dim; column += vectors * LANES)
