@@ -2,7 +2,8 @@
 
 Its pool has as many blocks as the model's and the same block tables: what the scheduler and the prefix cache decide
 about blocks holds for both. It computes whatever the model computes, in the same step, so a block that the prefix cache
-serves is filled in both pools. Only the last draft of a step is not fed to it until it has been accepted.
+serves is filled in both pools. Only the last draft of a step is not fed to it until it has been accepted: where that
+ends a request, its slot stays unwritten in a block that others may share, and costs them a worse guess, nothing else.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class DraftModelSpeculator:
             rows = self._rows([feed.request for feed in drafting], place)
             rejected = rejected or bool(rows.drawn and self.judged_by == "rejection")
             # A draft model that breaks down guesses at random; its guesses are judged like any other.
-            logits = self._sampler.adjust(logits.nan_to_num_(0.0), rows, self._said(drafting, tokens, rows))
+            logits = logits.nan_to_num_(0.0, posinf=0.0, neginf=0.0)
+            logits = self._sampler.adjust(logits, rows, self._said(drafting, tokens, rows))
             if rejected:
                 probabilities.append(self._sampler.probabilities(logits, rows))
             chosen = self._sampler.draw(logits, rows, Purpose.DRAFT if rejected else Purpose.TOKEN)

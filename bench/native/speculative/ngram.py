@@ -39,7 +39,7 @@ class NgramIndex:
     def following(self, tokens: int) -> list[int]:
         """The `tokens` tokens that followed the longest run of newest ones, where that last occurred before.
 
-        None when not even the newest token did. What is copied may run over the end of the text into itself: a text
+        Empty when not even the newest token did. What is copied may run over the end of the text into itself: a text
         that repeats a phrase is continued with the phrase.
         """
         size = len(self._token_ids)

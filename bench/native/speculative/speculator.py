@@ -23,7 +23,7 @@ class Drafts:
     """Of each slice, as many as it was granted."""
     probabilities: Tensor | None = None
     """[D, V] float32: what each token was drawn from; the first of each request in order of the slices, then the second
-    of each that has one, and so on. None when a draft stands if and only if it is the token the model would choose."""
+    of each that has one, and so on. None when a draft is taken if it is the token the model chooses itself."""
 
 
 class Speculator(Protocol):
@@ -53,7 +53,7 @@ class Speculator(Protocol):
 def most_drafts(request: Request, tokens: int) -> int:
     """`tokens`, or as many as may all be accepted and followed by one more before the output is at its longest.
 
-    None while a prompt is computed: the step that ends it gives one token.
+    0 while a prompt is computed: the step that ends it gives one token.
     """
     if not request.decoding or request.pending != 1:
         return 0
