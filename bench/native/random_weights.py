@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.native.parallel.shards import WHOLE, Shards
+from bench.native.parallel.shards import WHOLE, Part, Shards
 
 _TILE = 1_048_573
 """Numbers in the tile: 2^20 − 3, the largest prime below 2^20. Small enough to stay in a cache while it is copied."""
@@ -42,38 +42,51 @@ class RandomWeights:
 
     def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None = None) -> Tensor:
         """The named tensors, each of its shape, stacked along their first dimension into one."""
-        first, (_, *inner) = next(iter(shapes.items()))
-        begin = zlib.crc32(first.encode(), self._seed)
-        if all(self._shards.holds_all(name, shape) for name, shape in shapes.items()):
-            stacked = self._made((sum(shape[0] for shape in shapes.values()), *inner), first, begin, dtype)
-        else:
-            parts = []
-            for name, shape in shapes.items():
-                # A part is not the whole tensor's numbers in order, so that is made first; but one at a time.
-                part = self._made(shape, name, begin, dtype)[self._shards.part(name, shape)]
-                parts.append(part if self._shards.adds(name) else torch.zeros_like(part))
-                begin += math.prod(shape)
-            stacked = torch.cat(parts)
+        held = [self._shards.shape(name, shape) for name, shape in shapes.items()]
+        lengths = [rows for rows, *_ in held]
+        stacked = torch.empty((sum(lengths), *held[0][1:]), dtype=dtype or self._dtype, device=self._device)
         self.bytes_read += stacked.nbytes
+        first = next(iter(shapes))
+        begin = self._place_of(first)
+        if all(self._shards.holds_all(name, shape) for name, shape in shapes.items()):
+            self._make(stacked, first, begin)
+            return stacked
+        for part, (name, shape) in zip(torch.split(stacked, lengths), shapes.items(), strict=True):
+            if self._shards.adds(name):
+                self._make_part(part, name, begin, shape, self._shards.part(name, shape))
+            else:
+                part.zero_()
+            begin += math.prod(shape)
         return stacked
 
     def read_mxfp4(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor of `shape`, dense as all the others."""
-        whole = self._made(shape, name, zlib.crc32(name.encode(), self._seed), None)
-        part = whole[self._shards.part(f"{name}_blocks", shape)].contiguous()
-        self.bytes_read += part.nbytes
-        return part
+        stored = f"{name}_blocks"
+        dense = torch.empty(self._shards.shape(stored, shape), dtype=self._dtype, device=self._device)
+        self.bytes_read += dense.nbytes
+        self._make_part(dense, name, self._place_of(name), shape, self._shards.part(stored, shape))
+        return dense
 
-    def _made(self, shape: tuple[int, ...], name: str, begin: int, dtype: torch.dtype | None) -> Tensor:
-        """A whole tensor, its numbers beginning at a place in the tile."""
-        made = torch.empty(shape, dtype=dtype or self._dtype, device=self._device)
+    def _place_of(self, name: str) -> int:
+        return zlib.crc32(name.encode(), self._seed)
+
+    def _make_part(self, made: Tensor, name: str, begin: int, shape: tuple[int, ...], part: Part) -> None:
+        """The numbers of a part do not follow one another, so the whole tensor is made, but of one at a time."""
+        if made.shape == shape:
+            self._make(made, name, begin)
+        elif not made.is_meta:
+            whole = torch.empty(shape, dtype=made.dtype, device=made.device)
+            self._make(whole, name, begin)
+            made.copy_(whole[part])
+
+    def _make(self, made: Tensor, name: str, begin: int) -> None:
+        """Numbers that begin at a place in the tile."""
         if made.is_meta:
-            return made  # holds no numbers, and to learn that torch would import its compiler, for seconds
-        if len(shape) > 1:
+            return  # holds no numbers, and to learn that torch would import its compiler, for seconds
+        if made.dim() > 1:
             self._fill(made, begin % _TILE)
         else:
             made.fill_(name.endswith("norm.weight"))
-        return made
 
     def _fill(self, weight: Tensor, begin: int) -> None:
         """Copy the scaled tile over `weight` as often as it fits."""
