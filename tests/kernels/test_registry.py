@@ -42,7 +42,7 @@ def test_each_operation_is_recorded_once() -> None:
     for operation in (rms_norm, TWICE, rms_norm):
         registry.resolve(operation, CPU)
     assert [choice.operation for choice in registry.choices] == ["rms_norm", "twice"]
-    assert registry.resolve(rms_norm, CPU) is rms_norm_reference
+    assert registry.resolve(rms_norm, Target(torch.device("cpu"), torch.float16)) is rms_norm_reference
 
 
 def test_no_implementation_names_every_refusal() -> None:
