@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.core.records import Counters, Sampling, StepRow
 from bench.core.units import NS_PER_S
@@ -32,10 +29,9 @@ from bench.native.messages import Ended, Submit, Tokens
 from bench.native.prefix_cache import extend_hashes
 from bench.native.request import Slice
 from bench.native.sampler import Sampler
-from bench.native.sampling_rows import SamplingRows
 from bench.native.scheduler import Scheduler
 from bench.native.speculative.speculation import Speculation
-from bench.native.speculative.verify import DraftedRows, Verifier
+from bench.native.token_step import TokenSteps
 from bench.native.work import AttentionWork
 
 
@@ -93,14 +89,19 @@ class EngineCore:
         self._ledger = Ledger(eos_ids)
         # Drawn anew by every engine: what one run left is unknown to the next.
         self._prefix_salt = os.urandom(16) if prefix_cache else None
-        self._newest = torch.zeros(max_running, dtype=torch.int64, device=device) if overlap else None
-        """The newest token of each request, by its row: the next step may need it before the host knows it."""
+        self._overlap = overlap
+        self._token_steps = TokenSteps(
+            runner,
+            sampler,
+            None if speculation is None else speculation.verifier,
+            max_running=max_running,
+            device=device,
+            overlap=overlap,
+        )
         self._in_flight: _Launched | None = None
         self._work_since_ns = 0
         self._prompt_tokens = 0
         self._discarded_tokens = 0
-        self._routes = runner.experts_touched() is not None
-        self._experts_touched = 0
 
     @property
     def has_work(self) -> bool:
@@ -158,7 +159,7 @@ class EngineCore:
         A request whose logits are not numbers fails alone; a step that runs out of memory fails the requests in it.
         """
         launched = self._launch()
-        if self._newest is not None:
+        if self._overlap:
             launched, self._in_flight = self._in_flight, launched
         row = None if launched is None else self._book(launched)
         return StepResult(*self._ledger.take(), row)
@@ -183,13 +184,11 @@ class EngineCore:
         planned = self._runner.plan(host)
         rows = np.array([slices[index].request.row for index in due], dtype=np.int64)
         positions = np.array([slices[index].request.total - 1 for index in due], dtype=np.int64)
-        work: Callable[[], Tensor]
-        if self._speculation is not None and drafts is not None and any(drafts.tokens):
-            verifier = self._speculation.verifier
-            drafted = verifier.rows(rows, positions, [drafts.tokens[index] for index in due])
-            work = partial(self._verify, verifier, planned, drafted, drafts.probabilities)
+        if drafts is not None and any(drafts.tokens):
+            drafted = [drafts.tokens[index] for index in due]
+            work = self._token_steps.verification(planned, rows, positions, drafted, drafts.probabilities)
         else:
-            work = partial(self._sample, planned, self._sampler.rows(rows, positions), rows)
+            work = self._token_steps.sampling(planned, rows, positions)
         pending = self._executor.launch(work, self._work_since_ns)
         self._prompt_tokens += prefill_tokens
         return _Launched(slices, due, planned, self._attention_work.counts(slices, host, prefill_tokens), pending)
@@ -213,44 +212,17 @@ class EngineCore:
         due = request.computed + known == request.total
         return BatchItem(token_ids, request.computed, request.block_table, (1 + len(drafts)) * due)
 
-    def _verify(
-        self, verifier: Verifier, planned: PlannedStep, drafted: DraftedRows, probabilities: Tensor | None
-    ) -> Tensor:
-        """What runs on the device: the tokens of each of the R requests, [R, 1 + most drafts], filled up with −1."""
-        return self._with_experts(verifier.verify(self._runner.run(planned), drafted, probabilities))
-
-    @torch.inference_mode()
-    def _sample(self, planned: PlannedStep, sampling: SamplingRows, rows: NDArray[np.int64]) -> Tensor:
-        """What runs on the device: the next token of each of the R requests that are due one, [R, 1] int64."""
-        tokens = self._sampler.choose(self._runner.run(planned, self._newest), sampling)
-        if self._newest is not None:
-            # A failed row holds −1; its request will be dropped, but the next step may be on its way already.
-            self._newest[self._sampler.there(rows)] = tokens.clamp(min=0)
-        return self._with_experts(tokens[:, None])
-
-    def _with_experts(self, tokens: Tensor) -> Tensor:
-        """`tokens` and, where the model routes to experts, a last row with how many it has touched so far."""
-        touched = self._runner.experts_touched()
-        return tokens if touched is None else torch.cat((tokens, touched.expand(1, tokens.shape[1])))
-
-    def _experts_since(self, told: Tensor) -> int | None:
-        """How many experts the step touched whose result is `told`; steps are booked in order."""
-        if not self._routes:
-            return None
-        before, self._experts_touched = self._experts_touched, int(told[-1, 0])
-        return self._experts_touched - before
-
     def _book(self, launched: _Launched) -> StepRow | None:
         try:
-            told, took = launched.pending.result()
+            result, took = launched.pending.result()
         except (RuntimeError, MemoryError) as error:
             # What was launched since may read blocks that this step was to fill.
             since = () if self._in_flight is None else self._in_flight.slices
             self._fail_step(error, (*launched.slices, *since), len(launched.planned.batch.token_ids))
             return None
         accepted = discarded = 0
-        experts_touched = self._experts_since(told)
-        for index, row in zip(launched.due, told.tolist(), strict=not self._routes):
+        told, experts_touched = self._token_steps.read(result)
+        for index, row in zip(launched.due, told, strict=True):
             said = [token_id for token_id in row if token_id >= 0]
             accepted += max(0, len(said) - 1)
             discarded += self._conclude(launched.slices[index], said)
