@@ -16,6 +16,8 @@ from torch import Tensor
 _READ_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 """Many times what caches hold."""
 _GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+_HALF_GEMM_SIZE = 256
+"""Of float16 on a CPU: most have no such products, and one of the other size takes them seconds."""
 _ROUNDS = 3
 
 
@@ -24,7 +26,7 @@ class Ceilings:
     read_bytes_per_s: float
     """Of a sum over memory that no cache holds."""
     gemm_flops_per_s: float
-    """Of a product of square matrices, 1,024 wide on a CPU and 8,192 on a GPU."""
+    """Of a product of square matrices, 1,024 wide on a CPU (256 in float16) and 8,192 on a GPU."""
 
 
 def measure_ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
@@ -33,7 +35,8 @@ def measure_ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     read_s = _best_s(device, words.sum)
     read_bytes = words.nbytes
     del words
-    size = _GEMM_SIZE[device.type]
+    halves = device.type == "cpu" and dtype == torch.float16
+    size = _HALF_GEMM_SIZE if halves else _GEMM_SIZE[device.type]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     gemm_s = _best_s(device, lambda: left @ right)
     return Ceilings(read_bytes / read_s, 2 * size**3 / gemm_s)
