@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from neokernels.cpu import huge_pages
 from torch import Tensor
 
 from bench.core.errors import EngineError
@@ -50,11 +51,11 @@ class KvPool:
             raise too_large
         slots = (shape.layers, blocks, block_tokens, shape.kv_heads)
         try:
-            keys = torch.empty((*slots, shape.key_dim), dtype=dtype, device=device)
+            keys = _room((*slots, shape.key_dim), dtype, device)
             if shape.value_in_key:
                 values = keys[..., : shape.value_dim]
             else:
-                values = torch.empty((*slots, shape.value_dim), dtype=dtype, device=device)
+                values = _room((*slots, shape.value_dim), dtype, device)
         except RuntimeError as error:
             raise too_large from error
         self._layers = tuple(zip(keys.unbind(), values.unbind(), strict=True))
@@ -62,3 +63,10 @@ class KvPool:
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Key and value cache of one layer, [blocks, block tokens, KV heads, key or value dim] each."""
         return self._layers[index]
+
+
+def _room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Not cleared."""
+    if device.type == "cpu":
+        return huge_pages.empty(shape, dtype)
+    return torch.empty(shape, dtype=dtype, device=device)

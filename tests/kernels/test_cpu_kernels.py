@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from neokernels.cpu import attention, library, rows
+from neokernels.cpu import attention, huge_pages, library, rows
 from neokernels.cpu.linear import Int8PanelLinear, PanelLinear
 from neokernels.formats import int8
 from neokernels.linear import prepare_linear
@@ -205,6 +205,14 @@ def test_a_query_does_not_depend_on_what_shares_its_step(dtype: torch.dtype) -> 
         assert attention.paged_attention(query[row : row + 1], keys, values, alone, 0.2, 100).equal(
             together[row : row + 1]
         )
+
+
+@pytest.mark.parametrize("size", [0, 5, huge_pages.HUGE_PAGE - 1, 2 * huge_pages.HUGE_PAGE + 3])
+def test_huge_pages_hold_what_is_written(size: int) -> None:
+    room = huge_pages.empty((size, 2), torch.bfloat16)
+    values = torch.randn(size, 2).bfloat16()
+    assert room.copy_(values).clone().equal(values)
+    assert room.is_contiguous()
 
 
 def test_without_a_compiler_the_reason_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

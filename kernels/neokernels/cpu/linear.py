@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neokernels.cpu import huge_pages
 from neokernels.cpu.library import kernel
 from neokernels.formats import int8
 
@@ -59,11 +60,12 @@ class Int8PanelLinear(PanelLinear):
         """As `PanelLinear`. Raises NotFiniteError for a weight that is not finite."""
         self._outputs, self._inputs = weight.shape
         quantised = int8.quantise(weight)
-        quads = pad(quantised.codes, (0, -self._inputs % len(_QUAD))).unflatten(1, (-1, len(_QUAD)))
+        quads = pad(quantised.codes, (0, -self._inputs % len(_QUAD))).view(self._outputs, -1, len(_QUAD))
         lanes = quads[..., _QUAD].contiguous().view(torch.int32).squeeze(-1)
         self._keep(_panels(lanes), quantised.scales.flatten(), bias)
 
 
 def _panels(weight: Tensor) -> Tensor:
     """weight [N, lanes of 32 bits]; returns [panels, lanes, 64], filled up with zeros."""
-    return pad(weight, (0, 0, 0, -len(weight) % _PANEL)).view(-1, _PANEL, weight.shape[1]).transpose(1, 2).contiguous()
+    lanes = pad(weight, (0, 0, 0, -len(weight) % _PANEL)).view(-1, _PANEL, weight.shape[1]).transpose(1, 2)
+    return huge_pages.empty(lanes.shape, lanes.dtype).copy_(lanes)
