@@ -1,0 +1,92 @@
+"""The workload section of a suite."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
+
+from bench.core.records import LengthMode
+from bench.core.section import Section
+
+
+class _Workload(Section):
+    length_mode: LengthMode = "pinned"
+    """`pinned`: EOS is ignored and lengths are the workload's. `free`: the model ends its own answers."""
+    token_scale: PositiveFloat = 1.0
+    """Multiplies every token count; 1 is the workload as it was measured."""
+    idle_gap_cap_s: NonNegativeFloat | None = 10.0
+    """Longest tool or human delay kept between turns, before `time_scale`; null keeps all."""
+    temperature: NonNegativeFloat = 0.0
+    """0 is greedy: the filters below then change nothing."""
+    top_k: PositiveInt | None = None
+    """Draw from the k most likely tokens; null from all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the fewest most likely tokens that together have this probability."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Draw from the tokens at least this share as likely as the likeliest."""
+    repetition_penalty: PositiveFloat = 1.0
+    """Divides positive and multiplies negative logits of tokens the prompt or the output holds already."""
+    logit_bias: dict[NonNegativeInt, float] = Field(default_factory=dict)
+    """Added to the logits of these token ids."""
+    seed: NonNegativeInt = 0
+
+
+class ReasoningSpec(_Workload):
+    kind: Literal["reasoning"]
+    sessions: PositiveInt
+    profile: str = "reasoning"
+    """A quantile table: a path, or a name under `configs/workloads`."""
+
+
+class AgenticSpec(_Workload):
+    kind: Literal["agentic"]
+    sessions: PositiveInt
+    profile: str = "agentic"
+    max_turns_per_session: PositiveInt | None = None
+    """Turns beyond this are not drawn; null draws as many as the profile says."""
+
+
+class FixedSpec(_Workload):
+    """Single-turn sessions of one size, for a controlled shape of step."""
+
+    kind: Literal["fixed"]
+    sessions: PositiveInt
+    prompt_tokens: PositiveInt
+    output_tokens: PositiveInt
+    """Thinking and answer together."""
+    thinking_tokens: NonNegativeInt = 0
+    shared_prefix_tokens: NonNegativeInt = 0
+    """Leading prompt tokens that are the same in every session."""
+
+    @field_validator("thinking_tokens")
+    @classmethod
+    def _an_answer_follows(cls, thinking: int, info: ValidationInfo) -> int:
+        if thinking >= info.data.get("output_tokens", thinking + 1):
+            raise ValueError("fewer than output_tokens, so that an answer follows")
+        return thinking
+
+    @field_validator("shared_prefix_tokens")
+    @classmethod
+    def _a_prefix_is_a_part(cls, shared: int, info: ValidationInfo) -> int:
+        if shared > info.data.get("prompt_tokens", shared):
+            raise ValueError("at most prompt_tokens")
+        return shared
+
+
+class TraceSpec(_Workload):
+    kind: Literal["trace"]
+    path: str
+    max_turns: PositiveInt | None = None
+    """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
+
+
+WorkloadSpec = Annotated[ReasoningSpec | AgenticSpec | FixedSpec | TraceSpec, Field(discriminator="kind")]
