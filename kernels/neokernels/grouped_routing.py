@@ -36,7 +36,7 @@ def route_grouped_reference(
     `sigmoid` is how that goes over the rows. Returns the chosen ids [T, k] int64 and their weights [T, k] float32.
     """
     scores = sigmoid(logits.float())
-    choice = (scores + bias).unflatten(-1, (groups, -1))
+    choice = (scores + bias).view(len(scores), groups, scores.shape[1] // groups)
     best = choice.topk(2).values.sum(-1).topk(groups_per_token).indices
     left_out = choice.new_ones(choice.shape[:-1]).scatter(-1, best, 0).bool()
     expert_ids = choice.masked_fill(left_out[..., None], -float("inf")).flatten(-2).topk(experts_per_token).indices
