@@ -3,7 +3,7 @@
 from bench.native.model_config.config import ModelConfig
 from bench.native.model_config.families import ARCHITECTURES, Family, StoredFormat
 from bench.native.model_config.latent import LatentConfig
-from bench.native.model_config.moe import MoeConfig, Scoring
+from bench.native.model_config.moe import MoeConfig
 from bench.native.model_config.rotary import Llama3Scaling, RotaryConfig, YarnScaling, attention_temperature
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "ModelConfig",
     "MoeConfig",
     "RotaryConfig",
-    "Scoring",
     "StoredFormat",
     "YarnScaling",
     "attention_temperature",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 from bench.core.errors import InputError
 from bench.native.json_file import JsonObject
-
-Scoring = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +16,6 @@ class MoeConfig:
     experts: int
     experts_per_token: int
     expert_intermediate: int
-    scoring: Scoring
-    """How the router's logits become weights."""
     normalise_top_k: bool
     """The weights of a token's experts add up to 1, before `routed_scaling`."""
     dense_layers: frozenset[int] = frozenset()
@@ -49,7 +45,6 @@ def read_qwen3_moe(fields: JsonObject, layers: int) -> MoeConfig:
         # Qwen's own files say num_experts, those that transformers 5 saves num_local_experts.
         **_experts(fields, "num_experts" if fields.get("num_experts", None) is not None else "num_local_experts"),
         expert_intermediate=fields.integer("moe_intermediate_size"),
-        scoring="softmax",
         normalise_top_k=fields.flag("norm_topk_prob", False),
         dense_layers=frozenset(index for index in range(layers) if index in dense or (index + 1) % step),
     )
@@ -61,7 +56,6 @@ def read_gpt_oss(fields: JsonObject, layers: int) -> MoeConfig:
     return MoeConfig(
         **_experts(fields, "num_local_experts"),
         expert_intermediate=fields.integer("intermediate_size"),
-        scoring="softmax",
         # It takes the softmax over the chosen logits alone, which is the same.
         normalise_top_k=True,
         router_bias=True,
@@ -89,7 +83,6 @@ def read_deepseek_v3(fields: JsonObject, layers: int) -> MoeConfig:
     return MoeConfig(
         **counts,
         expert_intermediate=fields.integer("moe_intermediate_size"),
-        scoring="sigmoid",
         normalise_top_k=fields.flag("norm_topk_prob", True),
         dense_layers=frozenset(index for index in range(layers) if index < first or index % step),
         groups=groups,

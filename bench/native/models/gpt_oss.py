@@ -1,7 +1,8 @@
 """gpt-oss's layer: attention with sinks, in every other layer through a window, and a routed feed-forward.
 
 Its experts lie stacked, the rows of gate and up by turns: as blocks of four-bit values the way OpenAI released them, or
-dense and transposed the way transformers saves them.
+dense and transposed the way transformers saves them. Blocks are made dense, a layer at a time; where weights are kept
+in mxfp4, quantising them again gives back the very values they came with.
 """
 
 from __future__ import annotations
