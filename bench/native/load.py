@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from bench.native.generation import ThinkTags
 from bench.native.graphs.runner import StepRunner
 from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
-from bench.native.kv_pool import KvPool
+from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models import cache_shape
 from bench.native.models.decoder import Decoder
 from bench.native.parallel.followers import Followers
 from bench.native.parallel.ranks import Ranks
@@ -81,7 +80,7 @@ def _load(
     target: Target,
     followers: Followers,
 ) -> LoadedEngine:
-    """With its part of the work in hand, each rank needs the others: `followers` are those of this one, rank 0."""
+    """What rank 0 does to load an engine; between them its `followers` do their parts."""
     torch.set_num_threads(settings.threads or usable_cpus())
     ceilings = measure_ceilings(target.device, target.dtype)
     began = time.monotonic()
@@ -112,7 +111,7 @@ def _load(
         sampler=sampler,
         speculation=_speculation(settings, target, sampler, registry, config, drafter, pools[-1]),
         executor=executor_for(target.device, overlap=overlap),
-        attention_work=AttentionWork.of(config, cache_shape(config, config.kv_heads), target.kv_dtype or target.dtype),
+        attention_work=AttentionWork.of(config, _kept_by_all(model), target.kv_dtype or target.dtype),
         tags=ThinkTags.from_folder(folder),
         vocabulary=config.vocabulary,
         eos_ids=config.eos_ids,
@@ -247,6 +246,12 @@ def _speculation(
             coupled=settings.numerics == "batch_invariant",
         )
     return Speculation(speculator, Verifier(sampler, registry, _logits_target(target)))
+
+
+def _kept_by_all(model: Decoder) -> CacheShape:
+    """What all ranks keep of a token: a head that several of them have is kept, and read, by each."""
+    shape = model.cache_shape
+    return replace(shape, kv_heads=shape.kv_heads * model.collectives.ranks.size)
 
 
 def _name(dtype: torch.dtype) -> str:

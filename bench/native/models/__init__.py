@@ -103,15 +103,8 @@ def load_model(
     )
     dense = target.weight_format == "dense"
     parameter_bytes = files.bytes_read if dense else _kept_bytes(weights, config, target)
-    kept = cache_shape(config, shards.local_kv_heads)
+    kept = _cache_shape(config, shards.local_kv_heads)
     return Decoder(config, weights, operations, kept, parameter_bytes, collectives)
-
-
-def cache_shape(config: ModelConfig, kv_heads: int) -> CacheShape:
-    """What a model keeps of each token, or a rank of it that has so many of its KV heads."""
-    if config.latent is None:
-        return CacheShape(config.layers, kv_heads, config.head_dim, config.head_dim)
-    return CacheShape(config.layers, kv_heads, config.latent.cached_dim, config.latent.rank, value_in_key=True)
 
 
 def _kept_bytes(weights: DecoderWeights, config: ModelConfig, target: Target) -> int:
@@ -134,3 +127,9 @@ def _weights(folder: Path, target: Target, random_seed: int | None, shards: Shar
     if random_seed is None:
         return WeightFiles(folder, target.device, target.dtype, shards)
     return RandomWeights(random_seed, target.device, target.dtype, shards)
+
+
+def _cache_shape(config: ModelConfig, kv_heads: int) -> CacheShape:
+    if config.latent is None:
+        return CacheShape(config.layers, kv_heads, config.head_dim, config.head_dim)
+    return CacheShape(config.layers, kv_heads, config.latent.cached_dim, config.latent.rank, value_in_key=True)

@@ -109,7 +109,9 @@ class GroupCollectives:
         return {"calls": self._calls, "seconds": self._seconds} if self._on_host else {}
 
     def close(self) -> None:
-        dist.destroy_process_group()
+        # NCCL would wait for ranks that may be gone; what it holds ends with the process.
+        if self._on_host:
+            dist.destroy_process_group()
 
     def _gathered(self, mine: Tensor) -> list[Tensor]:
         parts = [torch.empty_like(mine, memory_format=torch.contiguous_format) for _ in range(self.ranks.size)]

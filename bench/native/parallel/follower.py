@@ -46,6 +46,8 @@ class _Follower:
         self._settings = settings = join.settings
         torch.set_num_threads(threads_of(settings))
         folder, device = Path(join.model_folder), rank_devices(settings)[join.ranks.rank]
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # kernels that are not torch's are launched on the current one
         self._target = target_of(settings, ModelConfig.from_folder(folder), device)
         self._registry = Registry()
         store = join_store(join.ranks.size, join.port)
