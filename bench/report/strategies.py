@@ -56,7 +56,8 @@ def _axis(row: _Row, axis: str) -> str:
 def _ratio(measured: _Row) -> str:
     if (ratio := measured["to_baseline"]) is None:
         return ""
-    return f"x{number(ratio['value'])}{' ' if ratio['distinct'] else '~'}"
+    digits = 3 if ratio["value"] >= 1 else 2
+    return f"x{number(ratio['value'], digits)}{' ' if ratio['distinct'] else '~'}"
 
 
 def _percent(share: float | None) -> str:
@@ -86,7 +87,7 @@ _CELLS: tuple[tuple[str, Callable[[_Row], str | Text]], ...] = (
     ("padding", lambda row: _graphs(row, "padding_share")),
     ("drafts kept", lambda row: _percent(row["acceptance_rate"])),
     ("tok/step", lambda row: number(row["acceptance_length"])),
-    ("verdict", lambda row: verdict(row["verdict"])),
+    ("", lambda row: "" if row["verdict"] == "valid" else verdict(row["verdict"])),
 )
 
 
@@ -100,6 +101,8 @@ def _remarks(strategies: Mapping[str, Any]) -> Iterator[str]:
             f"x: against {strategies['baseline']}; ~: the {level:.0%} intervals overlap, so no difference was shown; "
             "cached: share of the prompt tokens; prefill: prompt tokens computed a turn"
         )
+    if any(len(row["records"]) == 1 for row in rows):
+        yield "an interval of one run holds nothing of what differs between runs: --set measure.repeats=3 does"
     if any(row["graphs"] and not row["graphs"]["ran"] for row in rows):
         yield "(graphs), (padding): shares of the steps and of their tokens, had the device any graphs"
     for axis, reason in dict.fromkeys(item for row in rows for item in row["downgrades"].items()):
