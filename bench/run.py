@@ -34,7 +34,7 @@ class Prepared:
 
 
 def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) -> list[Result]:
-    """Run every spec of `suite`, each as often as it asks, and return the results in that order.
+    """Run every spec of `suite`, in rounds until each ran as often as it asks, and return the results in that order.
 
     Raises KeyboardInterrupt when the user stops it and EngineError when an engine fails: the result of the case that
     was running is finished with what it had, and earlier results are untouched. Raises InputError for what cannot run,
@@ -44,7 +44,9 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
     for index, spec in enumerate(suite.specs, start=1):
         watch.case(spec.name, index, len(suite.specs))
         prepared.append(prepare(spec, watch.phase))
-    runs = [one for one in prepared for _ in range(one.case.spec.measure.repeats)]
+    # In rounds, so that a machine that grows slower meanwhile does so for every case.
+    rounds = range(max(one.case.spec.measure.repeats for one in prepared))
+    runs = [one for done in rounds for one in prepared if done < one.case.spec.measure.repeats]
     results = []
     for index, one in enumerate(runs, start=1):
         watch.case(one.case.spec.name, index, len(runs))
