@@ -17,7 +17,6 @@ from bench.native.device import accelerator_ids
 from bench.native.executor import executor_for
 from bench.native.generation import ThinkTags
 from bench.native.graphs.runner import StepRunner
-from bench.native.host import usable_cpus
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
@@ -81,7 +80,8 @@ def _load(
     followers: Followers,
 ) -> LoadedEngine:
     """What rank 0 does to load an engine; between them its `followers` do their parts."""
-    torch.set_num_threads(settings.threads or usable_cpus())
+    threads = settings.tensor_parallel * threads_of(settings)
+    torch.set_num_threads(threads)
     ceilings = measure_ceilings(target.device, target.dtype)
     began = time.monotonic()
     # Before the model itself takes its memory.
@@ -130,7 +130,7 @@ def _load(
         "weight_format": settings.weight_format,
         "kv_dtype": _name(target.kv_dtype or target.dtype),
         "numerics": settings.numerics,
-        "threads": settings.threads or usable_cpus(),
+        "threads": threads,
         "tensor_parallel": {"ranks": len(devices), "devices": list(map(str, devices)), "backend": collectives.backend},
         "weights": "stored" if random_seed is None else "random",
         "accuracy": accuracy,

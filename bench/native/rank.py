@@ -21,7 +21,7 @@ from bench.native.weight_size import weight_bytes
 
 
 def threads_of(settings: EngineSettings) -> int:
-    """CPU threads of one rank: an equal part of what the engine may use."""
+    """CPU threads of each rank: an equal part of what the engine may use, at least one."""
     return max(1, (settings.threads or usable_cpus()) // settings.tensor_parallel)
 
 

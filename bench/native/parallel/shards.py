@@ -57,6 +57,7 @@ _WHOLE = (
 )
 """Endings of what every rank has whole. The latent of keys and values is one head, which all of them need."""
 _KV = ("k_proj", "v_proj")
+_KV_HEADS = "KV heads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ class Shards:
         if moe is not None:
             counts["columns of an expert"] = moe.expert_intermediate
         if config.latent is None and size % config.kv_heads:
-            counts["KV heads"] = config.kv_heads
+            counts[_KV_HEADS] = config.kv_heads
         for what, count in counts.items():
             if count % size:
                 raise InputError(
                     f"tensor_parallel = {size} for {count} {what}",
                     where="engine.tensor_parallel",
-                    allowed="ranks that each get as many",
+                    allowed=f"a divisor of {count}{' or a multiple' if what == _KV_HEADS else ''}",
                 )
         return Shards(ranks, config.kv_heads)
 
