@@ -38,7 +38,7 @@ class Ceiling:
 class AccuracyFigures:
     """How far an engine's distributions over the next token are from a reference's, over fixed texts.
 
-    A figure is None where some distribution of the engine's holds no numbers.
+    A figure is None where some distribution it is taken from holds no numbers.
     """
 
     tokens: int
@@ -49,7 +49,7 @@ class AccuracyFigures:
     top1_agreement: float
     """Share of positions whose most likely token is the same."""
     perplexity: float | None
-    reference_perplexity: float
+    reference_perplexity: float | None
     perplexity_difference: float | None
     """Relative: 0.01 is one percent more than the reference's."""
     reference: str

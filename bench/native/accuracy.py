@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from bench.core.configs import config_root
+from bench.core.errors import InputError
 from bench.core.work import AccuracyFigures
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import free_bytes
@@ -62,7 +63,7 @@ def make_reference(folder: Path, device: torch.device, *, most_bytes: int | None
     """Run the probes through the model of `folder` in float32, if its weights fit `most_bytes` (null: what is free).
 
     Otherwise its layers are read one at a time in bfloat16, and what comes out is kept for the next time, by the
-    digest of model and probes. Raises InputError for a folder that is not a whole model.
+    digest of model and probes. Raises InputError for a folder that is not a whole model or has another's tokenizer.
     """
     config = ModelConfig.from_folder(folder)
     probes = _probes(folder, config)
@@ -105,7 +106,7 @@ def compare(log_probabilities: Tensor, reference: Reference) -> AccuracyFigures:
         kl_max=_number(divergences.max()),
         top1_agreement=float((expected.argmax(-1) == found.argmax(-1)).double().mean()),
         perplexity=_number(got),
-        reference_perplexity=float(asked),
+        reference_perplexity=_number(asked),
         perplexity_difference=_number(got / asked - 1),
         reference=reference.computed,
     )
@@ -122,13 +123,26 @@ def _number(value: Tensor) -> float | None:
 def _probes(folder: Path, config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     """Texts by the model's tokenizer, or numbers where it has none."""
     tokens = min(PROBE_TOKENS, config.max_positions)
-    tokenizer = _tokenizer(folder)
-    if tokenizer is None:
+    encoded = _texts(folder)
+    if not encoded or not all(encoded):
         drawn = np.random.default_rng(0).integers(config.vocabulary, size=(_PROBES, tokens))
         return tuple(tuple(row) for row in drawn.tolist())
-    texts = (config_root() / "accuracy.txt").read_text(encoding="utf-8").split("\n\n")[:_PROBES]
-    encoded = (tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    if (largest := max(map(max, encoded))) >= config.vocabulary:
+        raise InputError(
+            f"encodes text as token {largest}",
+            where=folder / "tokenizer.json",
+            allowed=f"tokens below the model's vocabulary of {config.vocabulary}",
+        )
     return tuple(tuple((ids * tokens)[:tokens]) for ids in encoded)
+
+
+def _texts(folder: Path) -> list[list[int]]:
+    """Token ids of the texts, none where there is no tokenizer."""
+    tokenizer = _tokenizer(folder)
+    if tokenizer is None:
+        return []
+    texts = (config_root() / "accuracy.txt").read_text(encoding="utf-8").split("\n\n")[:_PROBES]
+    return [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
 
 
 def _tokenizer(folder: Path) -> Tokenizer | None:

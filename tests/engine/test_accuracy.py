@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from bench.core.errors import InputError
 from bench.core.spec import NativeEngineSpec
 from bench.metrics.accuracy import judge
 from bench.native import reference_cache
@@ -77,6 +80,24 @@ def test_what_is_not_a_number_fails(reference: Reference) -> None:
     assert figures.kl_mean is None
     described_as = {"dtype": "float32", "kv_dtype": "float32", "weight_format": "dense"}
     assert judge({**described_as, "accuracy": {"figures": asdict(figures)}}).status == "failed"
+
+
+def test_a_model_whose_own_logits_are_not_numbers_fails_in_figures_a_record_can_hold(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["model.norm.weight"][3] = math.nan
+    save_file(weights, tmp_path / "model" / "model.safetensors")
+    accuracy = judge(described(tmp_path / "model"))
+    assert (accuracy.status, accuracy.reason) == ("failed", "some logits are not numbers")
+    assert json.loads(json.dumps(asdict(accuracy), allow_nan=False))["figures"]["reference_perplexity"] is None
+
+
+def test_a_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "model")
+    config = json.loads((TINY / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "vocab_size": 300}))
+    with pytest.raises(InputError, match=r"tokenizer.json: encodes text as token \d+ \(allowed: .* vocabulary of 300\)"):
+        make_reference(tmp_path / "model", CPU)
 
 
 def test_the_figures_are_those_of_the_definition(reference: Reference) -> None:
