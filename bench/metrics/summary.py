@@ -178,7 +178,7 @@ def _requests_section(
         "sent": len(turns),
         "completed": int(turns.ok.sum()),
         "counted": int(counted.sum()),
-        "failed": dict(Counter(turns.error[row] or "no reason given" for row in np.flatnonzero(turns.failed))),
+        "failed": dict(Counter(_kind_of_failure(turns.error[row]) for row in np.flatnonzero(turns.failed))),
         "left_out": {reason: n for reason, n in left_out.items() if n},
         "tokens": {
             "prompt": int(turns.prompt_tokens.sum()),
@@ -187,3 +187,8 @@ def _requests_section(
             "cached": None if np.isnan(turns.cached_tokens).any() else int(turns.cached_tokens.sum()),
         },
     }
+
+
+def _kind_of_failure(error: str | None) -> str:
+    """What a failure is counted by: the part before the figures of the one request."""
+    return (error or "no reason given").partition(": ")[0]

@@ -96,7 +96,9 @@ def test_a_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path: Path) -> None:
     shutil.copytree(TINY, tmp_path / "model")
     config = json.loads((TINY / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "vocab_size": 300}))
-    with pytest.raises(InputError, match=r"tokenizer.json: encodes text as token \d+ \(allowed: .* vocabulary of 300\)"):
+    with pytest.raises(
+        InputError, match=r"tokenizer.json: encodes text as token \d+ \(allowed: .* vocabulary of 300\)"
+    ):
         make_reference(tmp_path / "model", CPU)
 
 

@@ -82,9 +82,11 @@ def test_too_few_requests(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
 def test_failures(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
     rows = closed_loop()
     rows[20].status, rows[20].error = "failed", "connection reset"
+    for row, asked in zip(rows[21:23], (70, 80), strict=True):
+        row.status, row.error = "failed", f"context_exceeded: {asked} prompt and 8 output tokens in a context of 64"
     found = summary_of(make_case(), rows)
     assert codes(found) == ["failures"]
-    assert found.requests["failed"] == {"connection reset": 1}
+    assert found.requests["failed"] == {"connection reset": 1, "context_exceeded": 2}
 
 
 def test_output_short_of_pinned_length_but_not_of_free(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
