@@ -60,6 +60,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "graph_mode": "full",
         "graph_sizes": "vllm",
         "overlap": True,
+        "tensor_parallel": 2,
     },
     "drafting": {
         "dtype": "bfloat16",
@@ -140,6 +141,7 @@ def test_a_checked_engine_says_how_near_its_reference_it_is(measured: Callable[.
 def test_an_overlapping_engine_with_a_small_pool_preempts(measured: Callable[..., Any]) -> None:
     engine = measured(RUNS["overlapping"])["engine"]
     assert engine["overlap"]
+    assert engine["tensor_parallel"]["ranks"] == 2
     assert engine["kv_dtype"] == "bfloat16"
     assert engine["kv_pool"]["tokens"] == 104
     assert engine["did"]["scheduler"]["preemptions"] > 0
@@ -203,8 +205,20 @@ def test_a_wrong_value_is_told_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_draft_model_of_another_vocabulary_is_refused(bench: Callable[..., Any], small: Path, tmp_path: Path) -> None:
-    speculation = "engine.speculation={kind: draft_model, model: qwen3-0.6b}"
-    ran = bench("run", small, "--out", tmp_path / "runs", "--set", speculation)
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("tensor_parallel=3", "engine.tensor_parallel: "),
+        ("speculation={kind: draft_model, model: qwen3-0.6b}", "model.safetensors: no such file"),
+    ],
+)
+def test_what_only_the_engine_finds_is_told_in_one_line_too(
+    bench: Callable[..., Any], small: Path, tmp_path: Path, setting: str, told: str
+) -> None:
+    ran = bench("run", small, "--out", tmp_path / "runs", "--set", f"engine.{setting}")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.splitlines()[-1].startswith("bench: ")
+    progress, line = ran.err.splitlines()
+    assert progress == "case: starting the engine"
+    assert told in line
+    assert "(allowed: " in line
+    assert not list((tmp_path / "runs").iterdir())
