@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from neokernels.registry import Registry, Target
 from neokernels.roofline import measure_ceilings
 
-from bench.native.accuracy import Reference, make_reference, measure
+from bench.native.accuracy_gate import AccuracyGate
 from bench.native.core import EngineCore
 from bench.native.device import accelerator_ids
 from bench.native.executor import executor_for
@@ -30,11 +29,7 @@ from bench.native.rank import graph_settings, load_part, pool_blocks, rank_devic
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
-from bench.native.speculative.draft_model import DraftModelSpeculator
-from bench.native.speculative.ngram import NgramSpeculator
-from bench.native.speculative.speculation import Speculation
-from bench.native.speculative.speculator import Speculator
-from bench.native.speculative.verify import Verifier
+from bench.native.speculative.build import load_drafter, make_speculation
 from bench.native.work import AttentionWork, model_work
 
 
@@ -80,36 +75,32 @@ def _load(
     followers: Followers,
 ) -> LoadedEngine:
     """What rank 0 does to load an engine; between them its `followers` do their parts."""
-    threads = settings.tensor_parallel * threads_of(settings)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(settings.tensor_parallel * threads_of(settings))
     ceilings = measure_ceilings(target.device, target.dtype)
-    began = time.monotonic()
-    # Before the model itself takes its memory.
-    reference = None if _unchecked(settings, random_seed) else make_reference(folder, target.device)
-    accuracy_s = time.monotonic() - began
+    gate = AccuracyGate(folder, settings, random_seed, target.device)
     torch.set_num_threads(threads_of(settings))
     registry = Registry()
     collectives = followers.join(target.device)
     model = load_part(folder, target, registry, random_seed, collectives)
-    drafter = _load_draft_model(settings, target)
+    drafter = load_drafter(settings, target)
     others = followers.loaded()
     models = [model, drafter] if drafter else [model]
     blocks = min([pool_blocks(settings, target, collectives.ranks, *models), *(one.blocks for one in others)])
     pools = _pools(settings, target, blocks, *models)
     followers.serve(blocks)
-    pool_tokens = pools[0].blocks * pools[0].block_tokens
     runner = _runner(settings, target, model, pools[0], registry, followers)
     captured = runner.warm_up()
-    began = time.monotonic()
-    accuracy = _accuracy(settings, runner, pools[0], reference) or {"reason": _unchecked(settings, random_seed)}
-    accuracy_s += time.monotonic() - began
-    sampler = Sampler(registry, _logits_target(target), max_running=settings.max_running, vocabulary=config.vocabulary)
+    accuracy = gate.check(runner, pools[0])
+    logits_target = Target(target.device, torch.float32, target.numerics)
+    sampler = Sampler(registry, logits_target, max_running=settings.max_running, vocabulary=config.vocabulary)
     overlap = settings.overlap and settings.speculation is None
     core = EngineCore(
         runner=runner,
         scheduler=_scheduler(settings, config, pools[0]),
         sampler=sampler,
-        speculation=_speculation(settings, target, sampler, registry, config, drafter, pools[-1]),
+        speculation=make_speculation(
+            settings, target, sampler, registry, config.vocabulary, (drafter, pools[1]) if drafter else None
+        ),
         executor=executor_for(target.device, overlap=overlap),
         attention_work=AttentionWork.of(config, _kept_by_all(model), target.kv_dtype or target.dtype),
         tags=ThinkTags.from_folder(folder),
@@ -120,9 +111,32 @@ def _load(
         max_running=settings.max_running,
         device=target.device,
     )
+    description = {
+        **_resolved(settings, target, collectives.backend),
+        "weights": "stored" if random_seed is None else "random",
+        "accuracy": accuracy,
+        "work": asdict(model_work(model)),
+        "ceilings": asdict(ceilings),
+        "parameter_bytes": model.parameter_bytes + sum(one.parameter_bytes for one in others),
+        "kv_pool": {
+            "blocks": blocks,
+            "block_tokens": settings.block_tokens,
+            "tokens": blocks * settings.block_tokens,
+            "bytes": sum(pool.bytes for pool in pools) + len(others) * pools[0].bytes,
+        },
+        "kernels": [asdict(choice) for choice in registry.choices],
+    }
+    longest = min(config.max_positions, blocks * settings.block_tokens)
+    return LoadedEngine(core, longest, captured.capture_s, gate.seconds, description, followers)
+
+
+def _resolved(settings: EngineSettings, target: Target, backend: str | None) -> dict[str, Any]:
+    """What became of what was asked for, in plain values."""
     devices = rank_devices(settings)
     accelerators = [id for device in devices for id in accelerator_ids(device)]
-    description = {
+    overlap = settings.overlap and settings.speculation is None
+    lost_overlap = settings.overlap and not overlap
+    return {
         "device": str(target.device),
         "accelerators": len(accelerators),
         "accelerator_ids": accelerators,
@@ -130,60 +144,14 @@ def _load(
         "weight_format": settings.weight_format,
         "kv_dtype": _name(target.kv_dtype or target.dtype),
         "numerics": settings.numerics,
-        "threads": threads,
-        "tensor_parallel": {"ranks": len(devices), "devices": list(map(str, devices)), "backend": collectives.backend},
-        "weights": "stored" if random_seed is None else "random",
-        "accuracy": accuracy,
-        "work": asdict(model_work(model)),
-        "ceilings": asdict(ceilings),
-        "parameter_bytes": model.parameter_bytes + sum(one.parameter_bytes for one in others),
-        "kv_pool": {
-            "blocks": pools[0].blocks,
-            "block_tokens": pools[0].block_tokens,
-            "tokens": pool_tokens,
-            "bytes": sum(pool.bytes for pool in pools) + len(others) * pools[0].bytes,
-        },
+        "threads": settings.tensor_parallel * threads_of(settings),
+        "tensor_parallel": {"ranks": len(devices), "devices": list(map(str, devices)), "backend": backend},
         "policy": settings.policy,
         "admission": settings.admission,
         "prefix_cache": settings.prefix_cache,
         "overlap": overlap,
-        "downgrades": ["overlap: speculation has to know each token before it drafts"]
-        if settings.overlap and not overlap
-        else [],
-        "kernels": [asdict(choice) for choice in registry.choices],
+        "downgrades": ["overlap: speculation has to know each token before it drafts"] if lost_overlap else [],
     }
-    longest = min(config.max_positions, pool_tokens)
-    return LoadedEngine(core, longest, captured.capture_s, accuracy_s, description, followers)
-
-
-def _unchecked(settings: EngineSettings, random_seed: int | None) -> str | None:
-    """Why the answers are not checked; None where they are."""
-    if random_seed is not None:
-        return "random weights"
-    return None if settings.check_accuracy else "engine.check_accuracy is off"
-
-
-def _accuracy(
-    settings: EngineSettings, runner: StepRunner, pool: KvPool, reference: Reference | None
-) -> dict[str, Any] | None:
-    if reference is None:
-        return None
-    if pool.blocks * pool.block_tokens < 2:
-        return {"reason": "a KV pool of one token holds no text"}
-    figures = measure(runner, pool.blocks, settings.max_running, settings.step_tokens, reference)
-    return {"figures": asdict(figures)}
-
-
-def _logits_target(target: Target) -> Target:
-    return Target(target.device, torch.float32, target.numerics)
-
-
-def _load_draft_model(settings: EngineSettings, target: Target) -> Decoder | None:
-    if settings.speculation is None or settings.speculation.model is None:
-        return None
-    folder = Path(settings.speculation.model)
-    # With a registry of its own: the record tells what answers for the model that is measured.
-    return load_part(folder, target, Registry(), None)
 
 
 def _pools(settings: EngineSettings, target: Target, blocks: int, *models: Decoder) -> list[KvPool]:
@@ -215,37 +183,6 @@ def _scheduler(settings: EngineSettings, config: ModelConfig, pool: KvPool) -> S
         max_context_tokens=config.max_positions,
         optimistic=settings.admission == "optimistic",
     )
-
-
-def _speculation(
-    settings: EngineSettings,
-    target: Target,
-    sampler: Sampler,
-    registry: Registry,
-    config: ModelConfig,
-    drafter: Decoder | None,
-    drafter_pool: KvPool,
-) -> Speculation | None:
-    asked = settings.speculation
-    if asked is None:
-        return None
-    speculator: Speculator
-    if drafter is None:
-        speculator = NgramSpeculator(
-            tokens=asked.tokens, match_tokens=asked.match_tokens, max_running=settings.max_running
-        )
-    else:
-        speculator = DraftModelSpeculator(
-            drafter,
-            drafter_pool,
-            sampler,
-            target.device,
-            vocabulary=config.vocabulary,
-            tokens=asked.tokens,
-            max_running=settings.max_running,
-            coupled=settings.numerics == "batch_invariant",
-        )
-    return Speculation(speculator, Verifier(sampler, registry, _logits_target(target)))
 
 
 def _kept_by_all(model: Decoder) -> CacheShape:
