@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,8 +32,9 @@ def kept(folder: Path, probes: Sequence[Sequence[int]], compute: Callable[[], Te
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({_NAME: computed}, partial)
         partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    except (OSError, SafetensorError):
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return computed
 
 

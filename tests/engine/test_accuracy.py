@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.core.errors import InputError
@@ -130,6 +131,22 @@ def test_a_model_too_large_for_float32_is_read_layer_by_layer_and_kept(
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert make_reference(TINY, CPU, most_bytes=1).log_probabilities.equal(bound.log_probabilities)
+
+
+def test_a_reference_that_cannot_be_kept_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = ((1, 2),)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    (tmp_path / "taken").write_text("a file")
+    assert reference_cache.kept(TINY, probes, lambda: torch.ones(2)).tolist() == [1, 1]
+
+    def no_room(_: object, file: Path) -> None:
+        file.write_bytes(b"cut short")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(reference_cache, "save_file", no_room)
+    assert reference_cache.kept(TINY, probes, lambda: torch.ones(2)).tolist() == [1, 1]
+    assert not list((tmp_path / "neobench" / "references").iterdir())
 
 
 def test_a_pool_smaller_than_the_texts_is_checked_with_their_beginnings() -> None:
