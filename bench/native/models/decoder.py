@@ -15,7 +15,8 @@ from torch import Tensor
 from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
-from bench.native.models.layer import Layer, Rotary, kept_bytes
+from bench.native.models.kept import kept_bytes
+from bench.native.models.layer import Layer, Rotary
 from bench.native.models.moe import MixtureOfExperts
 from bench.native.models.operations import Operations
 from bench.native.parallel.collectives import Collectives

@@ -6,7 +6,7 @@ always the one between them, whose work depends on lengths that change from step
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 from neokernels.paged_attention import PagedLayout
@@ -46,14 +46,3 @@ class Layer:
     attention: Attention
     feed_forward_norm: Tensor
     feed_forward: FeedForward
-
-
-def kept_bytes(part: object) -> int:
-    """Bytes of all weights below `part`: a layer, what one is made of, or several of them."""
-    if isinstance(part, tuple):
-        return sum(kept_bytes(one) for one in part)
-    if (own := getattr(part, "nbytes", None)) is not None:
-        return int(own)
-    if is_dataclass(part):
-        return sum(kept_bytes(getattr(part, field.name)) for field in fields(part) if field.name != "operations")
-    return 0
