@@ -7,13 +7,14 @@ on: sources, flags, compiler and CPU.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def library() -> ctypes.CDLL:
     sources = sorted(_FOLDER.glob("*.[ch]"))
     name = f"{_digest(sources, Path(compiler))}.so"
     refusal = "no folder can be written"
-    for folder in (_FOLDER / "built", Path.home() / ".cache" / "neokernels"):
+    for folder in _folders():
         file = folder / name
         try:
             if not file.exists():
@@ -50,6 +51,12 @@ def library() -> ctypes.CDLL:
         except OSError as error:
             refusal = str(error).partition("\n")[0]
     raise BuildError(f"the kernels could not be kept or loaded: {refusal}")
+
+
+def _folders() -> Iterator[Path]:
+    yield _FOLDER / "built"
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield Path.home() / ".cache" / "neokernels"
 
 
 def kernel(name: str, *argument_types: Any) -> Callable[..., None]:
