@@ -251,6 +251,8 @@ class EngineCore:
         failure = Failure("out_of_memory", f"a step of {tokens} tokens did not fit the device's memory")
         for request, *_ in slices:
             self._fail(request.id, failure)
+        # A request of the step that was cancelled or preempted meanwhile left blocks there that were never filled.
+        self._scheduler.blocks.forget_idle()
 
     def _conclude(self, one: Slice, said: Sequence[int]) -> int:
         """Book what one request was told. Returns how many of the tokens came too late, after its end."""

@@ -92,6 +92,10 @@ class BlockAllocator:
                     self._free.append(block)
         del table[:]
 
+    def forget_idle(self) -> None:
+        """Serve nobody from what only the prefix cache keeps."""
+        self._free += self.prefixes.forget_idle()
+
     def integrity_errors(self, tables: Iterable[Sequence[int]]) -> list[str]:
         """What is wrong when `tables` are all the tables in use: each block is free, idle or held, and only one."""
         held = Counter(block for table in tables for block in table)

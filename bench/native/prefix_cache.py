@@ -99,6 +99,14 @@ class PrefixCache:
         self.evictions += 1
         return block
 
+    def forget_idle(self) -> list[int]:
+        """Give up every block that nobody holds, and return them."""
+        blocks = list(self._idle)
+        self._idle.clear()
+        for block in blocks:
+            self.forget(block)
+        return blocks
+
     def integrity_errors(self) -> list[str]:
         """What is wrong in the index; empty when nothing is."""
         errors = [

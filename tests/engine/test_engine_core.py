@@ -166,6 +166,26 @@ def test_a_step_that_runs_out_of_memory_fails_its_requests_and_the_engine_goes_o
     assert tuple(outcomes[2].token_ids) == small_model.greedy(OTHER_PROMPT, 3)
 
 
+def test_nobody_is_served_what_a_step_without_memory_was_to_compute_for_a_request_that_was_cancelled(
+    small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
+) -> None:
+    core = load_engine(small_model.folder, settings(step_tokens=64)).core
+    forward = Decoder.forward
+
+    def forward_too_large(self: Decoder, batch: Batch, kv: KvPool) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Decoder, "forward", forward_too_large)
+    core.add(submit(0, OTHER_PROMPT, 3))
+    core.step()
+    core.remove(0)
+    while core.has_work:
+        core.step()
+    monkeypatch.setattr(Decoder, "forward", forward)
+    outcomes, _ = run(core, [submit(1, OTHER_PROMPT, 10)])
+    assert tuple(outcomes[1].token_ids) == small_model.greedy(OTHER_PROMPT, 10)
+
+
 def test_a_draw_depends_on_seed_and_position_and_not_on_who_shares_the_batch(
     small_model: Any, settings: MakeSettings
 ) -> None:
