@@ -42,7 +42,7 @@ def paged_attention(
         lengths.query_starts.data_ptr(),
         lengths.context_lens.data_ptr(),
         tables.data_ptr(),
-        len(tables),
+        tables.shape[0],
         rows,
         query_heads,
         kv_heads,

@@ -38,7 +38,7 @@ class PanelLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        rows = len(x)
+        rows = x.shape[0]
         y = x.new_empty((rows, self._outputs))
         self._multiply(
             x.dtype == torch.bfloat16,

@@ -20,7 +20,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """As `neokernels.rms_norm.rms_norm_reference`."""
     x = x.contiguous()
     y = torch.empty_like(x)
-    width = len(weight)
+    width = weight.shape[0]
     _rms_norm()(
         x.dtype == torch.bfloat16,
         x.data_ptr(),
@@ -40,7 +40,7 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
     """As `neokernels.rms_norm.add_rms_norm_reference`."""
     x, residual = x.contiguous(), residual.contiguous()
     y, total = torch.empty_like(x), torch.empty_like(x)
-    width = len(weight)
+    width = weight.shape[0]
     _rms_norm()(
         x.dtype == torch.bfloat16,
         x.data_ptr(),
@@ -59,7 +59,7 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
 def silu_mul(gate_up: Tensor) -> Tensor:
     """As `neokernels.silu_mul.silu_mul_reference`."""
     gate_up = gate_up.contiguous()
-    rows, width = len(gate_up), gate_up.shape[1] // 2
+    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
     y = gate_up.new_empty((rows, width))
     _silu_mul()(gate_up.dtype == torch.bfloat16, gate_up.data_ptr(), y.data_ptr(), rows, width, torch.get_num_threads())
     return y
@@ -76,7 +76,7 @@ def rope_kv_write(
 ) -> Tensor:
     """As `neokernels.rope_kv_write.rope_kv_write_reference`."""
     qkv = qkv.contiguous()
-    rows = len(qkv)
+    rows = qkv.shape[0]
     kv_heads, head_dim = key_cache.shape[2:]
     query_heads = qkv.shape[1] // head_dim - 2 * kv_heads
     query = qkv.new_empty((rows, query_heads, head_dim))
