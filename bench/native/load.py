@@ -10,9 +10,10 @@ import torch
 from neokernels.registry import Registry, Target
 from neokernels.roofline import measure_ceilings
 
+from bench.core.errors import EngineError
 from bench.native.accuracy_gate import AccuracyGate
 from bench.native.core import EngineCore
-from bench.native.device import accelerator_ids
+from bench.native.device import accelerator_ids, is_out_of_memory
 from bench.native.executor import executor_for
 from bench.native.generation import ThinkTags
 from bench.native.graphs.runner import StepRunner
@@ -61,8 +62,10 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
     followers = Followers(folder, settings, random_seed)
     try:
         return _load(folder, settings, random_seed, config, target, followers)
-    except BaseException:
+    except BaseException as error:
         followers.close()
+        if is_out_of_memory(error):
+            raise EngineError(f"out of memory on {target.device} while the engine was loaded") from error
         raise
 
 

@@ -233,6 +233,14 @@ def test_weights_that_do_not_fit_are_told_with_both_sizes(
         load_engine(small_model.folder, settings())
 
 
+def test_memory_that_runs_out_while_the_engine_is_checked_is_told(
+    small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
+) -> None:
+    monkeypatch.setattr(Decoder, "forward", lambda *step: torch.empty(1 << 60, dtype=torch.uint8))
+    with pytest.raises(EngineError, match="^out of memory on cpu while the engine was loaded$"):
+        load_engine(small_model.folder, settings())
+
+
 def test_a_pool_that_does_not_fit_is_told_with_both_sizes(small_model: Any, settings: MakeSettings) -> None:
     with pytest.raises(EngineError, match=r"needs [\d,]+ bytes, but [\d,]+ are free on cpu"):
         load_engine(small_model.folder, settings(kv_cache_tokens=1 << 42))
