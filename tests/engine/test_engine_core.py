@@ -237,7 +237,7 @@ def test_memory_that_runs_out_while_the_engine_is_checked_is_told(
     small_model: Any, monkeypatch: pytest.MonkeyPatch, settings: MakeSettings
 ) -> None:
     monkeypatch.setattr(Decoder, "forward", lambda *step: torch.empty(1 << 60, dtype=torch.uint8))
-    with pytest.raises(EngineError, match="^out of memory on cpu while the engine was loaded$"):
+    with pytest.raises(EngineError, match="out of memory on cpu while the engine was loaded"):
         load_engine(small_model.folder, settings())
 
 
