@@ -101,6 +101,10 @@ def _remarks(strategies: Mapping[str, Any]) -> Iterator[str]:
             f"x: against {strategies['baseline']}; ~: the {level:.0%} intervals overlap, so no difference was shown; "
             "cached: share of the prompt tokens; prefill: prompt tokens computed a turn"
         )
+    unchecked = [row["case"] for row in rows if row["accuracy"] == "not_applicable"]
+    if unchecked:
+        whose = "all" if len(unchecked) == len(rows) else ", ".join(unchecked)
+        yield f"speed only: the answers of {whose} were not checked"
     if any(len(row["records"]) == 1 for row in rows):
         yield "an interval of one run holds nothing of what differs between runs: --set measure.repeats=3 does"
     if any(row["graphs"] and not row["graphs"]["ran"] for row in rows):

@@ -22,6 +22,7 @@ def record(
     concurrency: int = 8,
     valid: bool = True,
     run: int = 1,
+    accuracy: str = "passed",
     did: dict[str, Any] | None = None,
     **engine: Any,
 ) -> Record:
@@ -51,7 +52,7 @@ def record(
         latency={"ttft_ms": {"p50": headline(5.0)}, "tpot_ms": {"p50": headline(1000 / rate)}},
         throughput={"output_tokens_per_s": headline(rate)},
         engine={"downgrades": [], "did": {"scheduler": {"preemptions": 0}, **(did or {})}},
-        accuracy={"status": "passed"},
+        accuracy={"status": accuracy},
         verdict={"status": "valid" if valid else "invalid", "reasons": []},
     )
 
@@ -90,7 +91,8 @@ def test_strategies_are_held_against_the_first_by_ratios_that_say_whether_they_a
     assert better.tpot_ms_p50.to_baseline is not None
     assert better.tpot_ms_p50.to_baseline.value == pytest.approx(1 / 3)
     assert better.tpot_ms_p50.to_baseline.distinct
-    assert better.tpot_ms_p90.headline.value is better.tpot_ms_p90.to_baseline is None
+    assert better.tpot_ms_p90.headline.value is None
+    assert better.tpot_ms_p90.to_baseline is None
     assert (better.cached_share, better.prefill_tokens_per_request) == (0.8, 20)
     assert dict(better.axes) == {"engine.policy": "decode_first", "engine.prefix_cache": True}
 
@@ -138,6 +140,12 @@ def test_without_a_valid_record_there_are_no_ratios(capsys: pytest.CaptureFixtur
     assert tables[0].baseline is None
     print_strategies(plain(tables))
     assert "no ratio: no strategy is valid" in capsys.readouterr().out
+
+
+def test_the_table_names_what_was_not_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    unchecked = record("unchecked", check_accuracy=False, accuracy="not_applicable")
+    print_strategies(plain(compare_strategies([record("plain"), unchecked])))
+    assert "speed only: the answers of unchecked were not checked" in capsys.readouterr().out
 
 
 def test_the_table_says_that_a_cpu_ran_no_graph_and_what_would_have(capsys: pytest.CaptureFixture[str]) -> None:
