@@ -1,9 +1,9 @@
 /* Causal attention straight from the paged cache, with grouped queries, a window and sinks; float32 arithmetic.
  *
  * A task is one KV head for some consecutive query rows. Up to TILE_ROWS queries that share that head's keys go through
- * their context together, a block of TOKENS at a time, with the softmax kept as running maximum, sum and output (Milakov
- * & Gimelshein 2018, arXiv:1805.02867). A query's sums follow the positions of its tokens alone, so its result does not
- * depend on what shares its tile. */
+ * their context together, a block of TOKENS at a time, with the softmax kept as running maximum, sum and output
+ * (Milakov & Gimelshein 2018, arXiv:1805.02867). A query's sums follow the positions of its tokens alone, so its result
+ * does not depend on what shares its tile. */
 #include <math.h>
 
 #include "lanes.h"
@@ -58,8 +58,8 @@ INLINE void find(int is_bf16, const Attention *job, const int32_t *table, long k
 }
 
 /* sums[r] += query r . key, over some numbers of the head */
-INLINE void add_products(int is_bf16, const int rows, const void *key, const void *queries, long stride, long i, long count,
-                         Lanes *sums) {
+INLINE void add_products(int is_bf16, const int rows, const void *key, const void *queries, long stride, long i,
+                         long count, Lanes *sums) {
     Lanes lanes = load(is_bf16, key, i, count);
     for (int r = 0; r < rows; r++) sums[r] += lanes * load(is_bf16, queries, r * stride + i, LANES);
 }
@@ -82,9 +82,10 @@ INLINE void score(int is_bf16, const int rows, const Attention *job, const Conte
                 if (is_bf16)
                     for (; i + 2 * LANES <= job->key_dim; i += 2 * LANES) {
                         __m512bh pairs = (__m512bh)_mm512_loadu_si512((const bf16 *)key + i);
-                        for (int r = 0; r < rows; r++)
-                            sums[r] = (Lanes)_mm512_dpbf16_ps(
-                                (__m512)sums[r], pairs, (__m512bh)_mm512_loadu_si512((const bf16 *)queries + r * stride + i));
+                        for (int r = 0; r < rows; r++) {
+                            __m512i query = _mm512_loadu_si512((const bf16 *)queries + r * stride + i);
+                            sums[r] = (Lanes)_mm512_dpbf16_ps((__m512)sums[r], pairs, (__m512bh)query);
+                        }
                     }
 #endif
                 for (; i + LANES <= job->key_dim; i += LANES)
@@ -99,11 +100,13 @@ INLINE void score(int is_bf16, const int rows, const Attention *job, const Conte
 
 /* Scores become weights e^(s - largest). Returns what the sums so far must be multiplied by. */
 INLINE float soften(const Attention *job, Row *row, long block, float scores[TOKENS]) {
-    int first = row->first > block ? row->first - block : 0, end = row->end - block < TOKENS ? row->end - block : TOKENS;
+    int first = row->first > block ? row->first - block : 0;
+    int end = row->end - block < TOKENS ? row->end - block : TOKENS;
     Lanes best = all_lanes(row->largest);
     for (int t = 0; t < TOKENS; t += LANES) {
         Mask token = (Mask){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + t;
-        Lanes scaled = select_lanes((token >= first) & (token < end), load_f32(scores + t) * job->scale, all_lanes(-INFINITY));
+        Mask seen = (token >= first) & (token < end);
+        Lanes scaled = select_lanes(seen, load_f32(scores + t) * job->scale, all_lanes(-INFINITY));
         best = larger(scaled, best);
         store_f32(scores + t, scaled);
     }
@@ -144,7 +147,8 @@ INLINE void attend(int is_bf16, const int rows, const Attention *job, const int3
     const int vectors = rows == TILE_ROWS ? MOST_VECTORS / 2 : MOST_VECTORS; /* as many sums as there are registers */
     float outputs[TILE_ROWS * width], scores[TILE_ROWS][TOKENS], shrink[TILE_ROWS];
     /* The queries side by side, filled up with zeros. */
-    long stride = (job->key_dim + LANES - 1) / LANES * LANES, bytes = job->key_dim * (is_bf16 ? sizeof(bf16) : sizeof(float));
+    long stride = (job->key_dim + LANES - 1) / LANES * LANES;
+    long bytes = job->key_dim * (is_bf16 ? sizeof(bf16) : sizeof(float));
     float queries[rows * stride];
     memset(queries, 0, sizeof queries);
     for (int r = 0; r < rows; r++) memcpy(to(is_bf16, queries, r * stride), row[r].query, bytes);
@@ -167,8 +171,10 @@ INLINE void attend(int is_bf16, const int rows, const Attention *job, const int3
         long column = 0;
         for (; column + vectors * LANES <= job->value_dim; column += vectors * LANES)
             gather(is_bf16, rows, vectors, &context, column, LANES, scores, shrink, outputs, width);
-        for (; column < job->value_dim; column += LANES)
-            gather(is_bf16, rows, 1, &context, column, lanes_at(column, job->value_dim), scores, shrink, outputs, width);
+        for (; column < job->value_dim; column += LANES) {
+            long count = lanes_at(column, job->value_dim);
+            gather(is_bf16, rows, 1, &context, column, count, scores, shrink, outputs, width);
+        }
     }
     for (int r = 0; r < rows; r++)
         for (long i = 0; i < job->value_dim; i += LANES) {

@@ -54,8 +54,8 @@ INLINE void store_bf16(bf16 *x, Lanes lanes) {
 #endif
 }
 
-/* Up to 16 numbers of a tensor that may end there; lanes beyond `count` are zero. `is_bf16`, else float32, is a constant
- * wherever these are inlined. */
+/* Up to 16 numbers of a tensor that may end there; lanes beyond `count` are zero. `is_bf16`, else float32, is a
+ * constant wherever these are inlined. */
 INLINE Lanes load(int is_bf16, const void *x, long i, long count) {
     if (count == LANES) return is_bf16 ? load_bf16((const bf16 *)x + i) : load_f32((const float *)x + i);
     if (is_bf16) {
@@ -95,8 +95,8 @@ INLINE Lanes select_lanes(Mask mask, Lanes yes, Lanes no) { return (Lanes)(((Mas
 
 /* e^x for x up to 88, to about 2 units in the last place; 0 below -87.3, NaN for NaN.
  *
- * x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n e^r, and e^r by its Taylor series to the seventh power, whose remainder
- * there is below 2^-27. */
+ * x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n e^r, and e^r by its Taylor series to the seventh power, whose
+ * remainder there is below 2^-27. */
 INLINE Lanes exp_lanes(Lanes x) {
     const float to_integer = 0x1.8p23f;
     Lanes bounded = select_lanes(x < -87.3f, all_lanes(-87.3f), x);

@@ -4,8 +4,8 @@
  * bfloat16: [panels, pairs of inputs, 64, 2]; two products a lane are what the hardware's dot product takes
  * int8:     [panels, quads of inputs, 64, 4] in the order 0 2 1 3, with a scale for each output that multiplies its sum
  *
- * What is missing to whole panels, pairs and quads is zero. Every output is one chain of sums over the inputs in order, whatever
- * the other rows: results are the same bits at every batch size. */
+ * What is missing to whole panels, pairs and quads is zero. Every output is one chain of sums over the inputs in order,
+ * whatever the other rows: results are the same bits at every batch size. */
 #include "lanes.h"
 #include "pool.h"
 
@@ -27,8 +27,8 @@ typedef struct {
 
 typedef Lanes Sums[TILE_ROWS][VECTORS];
 
-/* Weights are asked for this far ahead of their use while they come from memory: a product of many rows looks too short a
- * way ahead by itself. */
+/* Weights are asked for this far ahead of their use while they come from memory: a product of several rows looks too
+ * short a way ahead by itself. */
 enum { AHEAD_BYTES = 8192, LINE = 64 };
 
 INLINE void fetch(const void *weight, long bytes) {
@@ -142,7 +142,8 @@ INLINE void multiply_int8_bf16(const int rows, const bf16 *x, long inputs, const
 #define multiply_int8_bf16(...) multiply_int8(1, __VA_ARGS__)
 #endif
 
-INLINE void multiply_int8(int is_bf16, const int rows, const void *x, long inputs, const int8_t *panel, int first, Sums sums) {
+INLINE void multiply_int8(int is_bf16, const int rows, const void *x, long inputs, const int8_t *panel, int first,
+                          Sums sums) {
     for (long k = 0; k < inputs; k += 4) {
         if (first) fetch(panel + k * PANEL, 4 * PANEL);
         for (int i = 0; i < 4 && k + i < inputs; i++) {
@@ -206,8 +207,8 @@ static void task_bf16(const void *job, long number) { task(BF16, job, number); }
 static void task_int8_f32(const void *job, long number) { task(INT8_F32, job, number); }
 static void task_int8_bf16(const void *job, long number) { task(INT8_BF16, job, number); }
 
-/* x [rows, inputs], bias [outputs] or null and y [rows, outputs] are bfloat16 or float32. Weights are int8 where there are
- * scales [outputs] for them, else what x is. */
+/* x [rows, inputs], bias [outputs] or null and y [rows, outputs] are bfloat16 or float32. Weights are int8 where there
+ * are scales [outputs] for them, else what x is. */
 void linear(int is_bf16, const void *x, const void *weight, const float *scales, const void *bias, void *y, long rows,
             long inputs, long outputs, int threads) {
     Linear job = {x, weight, bias, scales, y, rows, inputs, outputs};

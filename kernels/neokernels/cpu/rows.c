@@ -175,7 +175,8 @@ INLINE void rope_rows(int is_bf16, const Rope *job, long task) {
         x = at(is_bf16, x, job->query_heads * dim);
         for (long head = 0; head < job->kv_heads; head++)
             rotate(is_bf16, job, at(is_bf16, x, head * dim), job->key_weight, row, to(is_bf16, key, head * dim));
-        memcpy(to(is_bf16, job->values, place), at(is_bf16, x, job->kv_heads * dim), job->kv_heads * dim * size_of(is_bf16));
+        const void *value = at(is_bf16, x, job->kv_heads * dim);
+        memcpy(to(is_bf16, job->values, place), value, job->kv_heads * dim * size_of(is_bf16));
     }
 }
 
