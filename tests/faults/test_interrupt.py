@@ -20,7 +20,8 @@ import pytest
 import bench as neobench
 from bench.results.result import Result, scan
 
-NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 16384}"
+NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 16384, overlap: true}"
+"""With overlap the worker has one more thread to end."""
 MOCK = "{kind: mock, ttft_ms: 2, tpot_ms: 2}"
 ENDLESS = """
 specs:
