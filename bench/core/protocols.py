@@ -64,7 +64,7 @@ class Engine(Protocol):
     async def cancel(self, handle: Handle) -> None: ...
 
     async def end_session(self, session_id: str) -> None:
-        """No further turn of this session will come."""
+        """No further turn of this session will come. Raises EngineError when the engine is lost."""
 
     def counters(self) -> Counters: ...
 

@@ -145,7 +145,10 @@ class NativeEngine:
                 self._process.send(Cancel(handle.id))
 
     async def end_session(self, session_id: str) -> None:
-        """Nothing is kept between turns."""
+        """Nothing is kept between turns. Raises EngineError when the engine was lost in the session's last one."""
+        del session_id
+        if self._lost is not None and not self._stopping:
+            raise EngineError(self._lost)
 
     def counters(self) -> Counters:
         return self._counters

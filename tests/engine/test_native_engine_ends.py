@@ -67,6 +67,8 @@ def test_a_worker_killed_in_mid_run_fails_the_open_turns_and_stop_returns(client
         await sink.done.wait()
         with pytest.raises(EngineError, match="ended by SIGKILL"):
             await engine.submit(client.request(client.prompt(10)), client.sink())
+        with pytest.raises(EngineError, match="ended by SIGKILL"):
+            await engine.end_session("session")
         await engine.stop()
         await engine.stop()
         assert pid not in engine_processes()

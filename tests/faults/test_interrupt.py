@@ -20,7 +20,7 @@ import pytest
 import bench as neobench
 from bench.results.result import Result, scan
 
-NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 16384, overlap: true}"
+NATIVE = "{threads: 1, max_running: 4, kv_cache_tokens: 65536, overlap: true}"
 """With overlap the worker has one more thread to end."""
 MOCK = "{kind: mock, ttft_ms: 2, tpot_ms: 2}"
 ENDLESS = """
@@ -28,10 +28,11 @@ specs:
   - name: endless
     model: {path: tiny}
     engine: ENGINE
-    workload: {kind: reasoning, sessions: 20000, token_scale: 0.02}
+    workload: WORKLOAD
     load: {kind: closed, concurrency: 4}
-    measure: {percentiles: [0.5], warmup_sessions: 1}
+    measure: {percentiles: [0.5], warmup_sessions: WARM_UP}
 """
+REASONING = "{kind: reasoning, sessions: 20000, token_scale: 0.02}"
 PATIENCE_S = 60.0
 """Bound of every wait: far beyond what any of them takes."""
 COMMAND = "from bench.cli.main import main; main()"
@@ -73,14 +74,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Starts `bench run` on a suite that would take hours; what still runs after the test is killed."""
     with contextlib.ExitStack() as stack:
 
-        def begin(engine: str, *, largest_file: int | None = None) -> Running:
+        def begin(
+            engine: str, *, workload: str = REASONING, warm_up: int = 1, largest_file: int | None = None
+        ) -> Running:
             def limit() -> None:
                 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
                 if largest_file is not None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
             suite = tmp_path / "endless.yaml"
-            suite.write_text(ENDLESS.replace("ENGINE", engine))
+            text = ENDLESS.replace("ENGINE", engine).replace("WORKLOAD", workload)
+            suite.write_text(text.replace("WARM_UP", str(warm_up)))
             process = subprocess.Popen(
                 [sys.executable, "-c", COMMAND, "run", suite, "--out", tmp_path / "runs"],
                 stdout=subprocess.DEVNULL,
@@ -225,6 +229,18 @@ def test_the_engine_is_killed(start: Callable[..., Running], bench: Callable[...
     assert running.told.endswith("endless: measuring\nbench: the engine's process was ended by SIGKILL\n")
     assert_kept(bench, running.result, "engine_failed")
     assert len(completed(running.result)) >= 3
+
+
+def test_the_engine_is_killed_in_its_last_turns(start: Callable[..., Running], bench: Callable[..., Any]) -> None:
+    """Nothing is left to be sent, and so nothing that a lost engine could refuse."""
+    running = start(NATIVE, workload="{kind: fixed, sessions: 2, prompt_tokens: 8, output_tokens: 30000}", warm_up=0)
+    worker = running.wait_until_starting()
+    wait_for(lambda: "endless: measuring" in running.told)
+    time.sleep(0.5)  # both are sent by then; a turn that was not would be refused, as in the test above
+    os.kill(worker, signal.SIGKILL)
+    assert running.ends() == 3
+    assert running.told.endswith("bench: the engine's process was ended by SIGKILL\n")
+    assert_kept(bench, running.result, "engine_failed")
 
 
 @pytest.mark.parametrize(("largest_file", "sealed"), [(8_000, False), (100_000, True)])
