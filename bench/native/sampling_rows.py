@@ -16,6 +16,8 @@ from bench.core.records import Sampling
 
 _LEAST_TEMPERATURE = 1e-5
 """Below it logits that differ at all are so far apart that drawing is taking the likeliest, and may overflow."""
+_LARGEST = int(np.iinfo(np.int64).max)
+"""Of the integers a column holds."""
 _GREEDY = -1
 _TOP_K, _TOP_P, _MIN_P = 1, 2, 4
 
@@ -94,7 +96,7 @@ class SamplingColumns:
         self._columns[row] = (
             sampling.temperature,
             sampling.seed,
-            sampling.top_k or 0,
+            min(sampling.top_k or 0, _LARGEST),
             sampling.top_p,
             sampling.min_p,
             filters if sampling.temperature >= _LEAST_TEMPERATURE else _GREEDY,

@@ -153,5 +153,12 @@ def test_a_temperature_that_float32_cannot_divide_by_is_greedy() -> None:
     assert choose(one, logits, [0, 1, 2], [1, 1, 1]) == logits.argmax(-1).tolist()
 
 
+def test_a_top_k_beyond_every_vocabulary_keeps_all_of_it() -> None:
+    one, logits = sampler(), logits_of(1)
+    one.begin(0, Sampling(temperature=1.0, seed=3, top_k=10**30), [1])
+    one.begin(1, Sampling(temperature=1.0, seed=3), [1])
+    assert choose(one, logits.clone(), [0], [1]) == choose(one, logits.clone(), [1], [1])
+
+
 def test_no_one_is_due() -> None:
     assert choose(sampler(), torch.empty(0, VOCABULARY), [], []) == []
