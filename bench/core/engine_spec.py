@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from bench.core.axes import GraphMode, GraphSizes, PolicyName
 from bench.core.section import Section, Share
 
-PolicyName = Literal["static", "prefill_first", "decode_first", "latency_budget"]
-GraphMode = Literal["none", "decode_full", "full", "piecewise", "full_and_piecewise"]
-GraphSizes = Literal["pow2", "vllm", "exact"]
 Numerics = Literal["fast", "batch_invariant"]
 WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

@@ -23,8 +23,6 @@ from bench.core.digest import digest_of
 from bench.core.engine_spec import (
     DraftModelSpec,
     EngineSpec,
-    GraphMode,
-    GraphSizes,
     MockEngineSpec,
     ModelSpec,
     NativeEngineSpec,
@@ -41,8 +39,6 @@ __all__ = [
     "DraftModelSpec",
     "EngineSpec",
     "FixedSpec",
-    "GraphMode",
-    "GraphSizes",
     "LoadSpec",
     "MeasureSpec",
     "MockEngineSpec",

@@ -144,14 +144,19 @@ class EngineCore:
         self._scheduler.remove(request_id)
         self._ledger.drop(request_id)
 
-    def generate_first_token(self) -> None:
-        """One token that no counter sees, so that what is made on first use is made before a turn waits for it."""
+    def generate_first_token(self) -> bool:
+        """One token that no counter sees, so that what is made on first use is made before a turn waits for it.
+
+        False where the engine could not.
+        """
         submit = Submit(-1, array("i", [0]), 1, ignore_eos=True, thinking_tokens=0, sampling=Sampling())
         if self.add(submit) is None:
             while self.has_work:
                 self.step()
+        generated = self._ledger.output_tokens > 0
         self._runner.clear_statistics()
         self._prompt_tokens = self._ledger.output_tokens = 0
+        return generated
 
     def step(self) -> StepResult:
         """Launch what the policy grants and book the step that is due to be. There must be work.

@@ -46,7 +46,8 @@ class Ready(NamedTuple):
     """Without what the next two took."""
     capture_s: float
     accuracy_s: float
-    first_token_s: float
+    first_token_s: float | None
+    """None where no token came."""
     max_context_tokens: int
     """The longest prompt and output together that the model and the KV pool both hold."""
     description: dict[str, Any]

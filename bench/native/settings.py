@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the driver's process gets by without torch, and the engine's without pydantic
-    from neokernels.registry import Numerics, WeightFormat
+from bench.core.axes import GraphMode, GraphSizes
 
-    from bench.core.spec import GraphMode, GraphSizes
+if TYPE_CHECKING:  # the driver's process gets by without torch
+    from neokernels.registry import Numerics, WeightFormat
 
 
 @dataclass(frozen=True, slots=True)

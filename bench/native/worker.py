@@ -72,7 +72,7 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     try:
         engine = load_engine(Path(command.model_folder), command.settings, command.random_seed)
         loaded = time.monotonic()
-        engine.core.generate_first_token()
+        generated = engine.core.generate_first_token()
     except InputError as error:
         connection.send(InputRefused(error.what, error.where, error.allowed))
         return None
@@ -85,7 +85,7 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
             load_s=loaded - began - engine.capture_s - engine.accuracy_s,
             capture_s=engine.capture_s,
             accuracy_s=engine.accuracy_s,
-            first_token_s=first_token - loaded,
+            first_token_s=first_token - loaded if generated else None,
             max_context_tokens=engine.max_context_tokens,
             description=engine.description,
         )

@@ -233,6 +233,22 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
         library.library.__wrapped__()
 
 
+def test_a_library_that_was_damaged_since_is_built_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(library, "_folders", lambda: iter([tmp_path]))
+    library.library.__wrapped__()
+    (built,) = tmp_path.iterdir()
+    kept, written = built.name, built.stat().st_mtime_ns
+    library.library.__wrapped__()
+    assert built.stat().st_mtime_ns == written
+    # A file of its own: the one that is loaded must not change.
+    damaged = built.read_bytes()[:5000]
+    built.unlink()
+    built.write_bytes(damaged)
+    library.library.__wrapped__()
+    assert [file.name for file in tmp_path.iterdir()] == [kept]
+    assert built.stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("target", "why"),
     [

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.axes import GraphMode, GraphSizes
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.graphs.dispatcher import BatchKey, Decision, Dispatcher
-from bench.native.graphs.modes import GraphMode, GraphSettings
-from bench.native.graphs.sizes import GraphSizes
+from bench.native.graphs.modes import GraphSettings
 from bench.native.graphs.statistics import StepCounts
 
 MODES: tuple[GraphMode, ...] = ("none", "decode_full", "full", "piecewise", "full_and_piecewise")

@@ -7,7 +7,8 @@ import torch
 from neokernels.paged_attention import paged_attention
 from neokernels.registry import Choice, GraphSupport, Registry, Target
 
-from bench.native.graphs.modes import Downgrade, GraphMode, GraphSettings, ResolvedMode, resolve_mode
+from bench.core.axes import GraphMode
+from bench.native.graphs.modes import Downgrade, GraphSettings, ResolvedMode, resolve_mode
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

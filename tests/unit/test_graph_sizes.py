@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.native.graphs.sizes import GraphSizes, graph_sizes
+from bench.core.axes import GraphSizes
+from bench.native.graphs.sizes import graph_sizes
 
 SCHEDULES: tuple[GraphSizes, ...] = ("pow2", "vllm", "exact")
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.core.axes import GraphMode
 from bench.native.batch import HostBatch
-from bench.native.graphs.modes import GraphMode, GraphSettings
+from bench.native.graphs.modes import GraphSettings
 from bench.native.graphs.sizes import graph_sizes
 
 StepMode = Literal["eager", "full", "piecewise"]

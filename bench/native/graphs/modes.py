@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from neokernels.paged_attention import paged_attention
 from neokernels.registry import Choice
 
-from bench.native.graphs.sizes import GraphSizes
-
-GraphMode = Literal["none", "decode_full", "full", "piecewise", "full_and_piecewise"]
-"""`decode_full` holds decode steps whole and leaves others eager; `full` holds any step whole, in one set of graphs;
-`piecewise` holds what lies between the attentions of any step; `full_and_piecewise` is `decode_full` for decode steps
-and `piecewise` for the others."""
+from bench.core.axes import GraphMode, GraphSizes
 
 
 @dataclass(frozen=True, slots=True)

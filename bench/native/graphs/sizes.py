@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain, takewhile
-from typing import Literal
 
-GraphSizes = Literal["pow2", "vllm", "exact"]
+from bench.core.axes import GraphSizes
 
 _SCHEDULES: dict[GraphSizes, Callable[[int], Iterable[int]]] = {
     "pow2": lambda largest: takewhile(lambda size: size <= largest, (1 << power for power in range(63))),

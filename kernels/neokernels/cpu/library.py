@@ -39,14 +39,11 @@ def library() -> ctypes.CDLL:
     if compiler is None:
         raise BuildError("there is no C compiler, cc, on the path")
     sources = sorted(_FOLDER.glob("*.[ch]"))
-    name = f"{_digest(sources, Path(compiler))}.so"
+    digest = _digest(sources, Path(compiler))
     refusal = "no folder can be written"
     for folder in _folders():
-        file = folder / name
         try:
-            if not file.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                _build(compiler, sources, file)
+            file = _kept(folder, digest) or _build(compiler, sources, folder, digest)
             return ctypes.CDLL(str(file))
         except OSError as error:
             refusal = str(error).partition("\n")[0]
@@ -56,7 +53,18 @@ def library() -> ctypes.CDLL:
 def _folders() -> Iterator[Path]:
     yield _FOLDER / "built"
     with contextlib.suppress(RuntimeError):  # a user without a home
-        yield Path.home() / ".cache" / "neokernels"
+        # As the XDG base directory specification says.
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neokernels"
+
+
+def _kept(folder: Path, digest: str) -> Path | None:
+    """A library that was built earlier and is whole: its name holds the digest of its contents, too."""
+    whole = (file for file in folder.glob(f"{digest}-*.so") if file.name == _name(digest, file))
+    return next(whole, None)
+
+
+def _name(digest: str, built: Path) -> str:
+    return f"{digest}-{hashlib.sha256(built.read_bytes()).hexdigest()[:16]}.so"
 
 
 def kernel(name: str, *argument_types: Any) -> Callable[..., None]:
@@ -92,18 +100,24 @@ def refuses_cache(target: Target) -> str | None:
     return refuses(target)
 
 
-def _build(compiler: str, sources: list[Path], file: Path) -> None:
+def _build(compiler: str, sources: list[Path], folder: Path, digest: str) -> Path:
     """Compile into a file of its own first: another process may be building the same."""
-    handle, made = tempfile.mkstemp(dir=file.parent, suffix=".so")
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(dir=folder, suffix=".so")
     os.close(handle)
     command = [compiler, *_FLAGS, "-o", made, *(str(source) for source in sources if source.suffix == ".c"), "-lm"]
     try:
-        built = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_BUILD_SECONDS)
+        english = {**os.environ, "LC_ALL": "C"}
+        built = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_BUILD_SECONDS, env=english
+        )
         if built.returncode:
             complaint = next((line for line in built.stderr.splitlines() if "error" in line), "no reason given")
             raise BuildError(f"{compiler} failed: {complaint.strip()}")
         os.chmod(made, 0o755)
+        file = folder / _name(digest, Path(made))
         os.replace(made, file)
+        return file
     except subprocess.TimeoutExpired:
         raise BuildError(f"{compiler} took more than {_BUILD_SECONDS} s") from None
     finally:

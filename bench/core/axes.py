@@ -1,0 +1,12 @@
+"""Names of the engine's strategies, for whoever speaks of them without the rest of a suite."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+PolicyName = Literal["static", "prefill_first", "decode_first", "latency_budget"]
+GraphMode = Literal["none", "decode_full", "full", "piecewise", "full_and_piecewise"]
+"""`decode_full` holds decode steps whole and leaves others eager; `full` holds any step whole, in one set of graphs;
+`piecewise` holds what lies between the attentions of any step; `full_and_piecewise` is `decode_full` for decode steps
+and `piecewise` for the others."""
+GraphSizes = Literal["pow2", "vllm", "exact"]
