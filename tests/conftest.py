@@ -111,3 +111,30 @@ def suite(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SUITE)
     return path
+
+
+@pytest.fixture
+def offer_of(tmp_path: Path) -> Callable[[Any], Path]:
+    """An offer file, `this-machine`, of what a record ran on: 0.36 dollars a unit and hour on demand."""
+
+    def write(record: Any) -> Path:
+        hardware = record["node"]["hardware"]
+        path = tmp_path / "this-machine.yaml"
+        path.write_text(
+            f"""
+id: this-machine
+provider: Example
+kind: iaas
+hardware: {hardware["key"]}
+unit: {hardware["unit"]}
+quoted: 2026-11-22
+currency: USD
+source: {{text: a quote, read: 2026-11-22}}
+confidence: high
+terms:
+  - price: {{plan: on_demand, per_unit_hour: 0.36}}
+"""
+        )
+        return path
+
+    return write

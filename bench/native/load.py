@@ -96,13 +96,14 @@ def _load(
     accuracy = gate.check(runner, pools[0])
     logits_target = Target(target.device, torch.float32, target.numerics)
     sampler = Sampler(registry, logits_target, max_running=settings.max_running, vocabulary=config.vocabulary)
-    overlap = settings.overlap and settings.speculation is None
+    resolved = _resolved(settings, target, collectives.backend)
+    overlap = resolved["overlap"]
     core = EngineCore(
         runner=runner,
         scheduler=_scheduler(settings, config, pools[0]),
         sampler=sampler,
         speculation=make_speculation(
-            settings, target, sampler, registry, config.vocabulary, (drafter, pools[1]) if drafter else None
+            settings, logits_target, sampler, registry, config.vocabulary, (drafter, pools[1]) if drafter else None
         ),
         executor=executor_for(target.device, overlap=overlap),
         attention_work=AttentionWork.of(config, _kept_by_all(model), target.kv_dtype or target.dtype),
@@ -115,7 +116,7 @@ def _load(
         device=target.device,
     )
     description = {
-        **_resolved(settings, target, collectives.backend),
+        **resolved,
         "weights": "stored" if random_seed is None else "random",
         "accuracy": accuracy,
         "work": asdict(model_work(model)),
@@ -138,7 +139,6 @@ def _resolved(settings: EngineSettings, target: Target, backend: str | None) -> 
     devices = rank_devices(settings)
     accelerators = [id for device in devices for id in accelerator_ids(device)]
     overlap = settings.overlap and settings.speculation is None
-    lost_overlap = settings.overlap and not overlap
     return {
         "device": str(target.device),
         "accelerators": len(accelerators),
@@ -153,7 +153,9 @@ def _resolved(settings: EngineSettings, target: Target, backend: str | None) -> 
         "admission": settings.admission,
         "prefix_cache": settings.prefix_cache,
         "overlap": overlap,
-        "downgrades": ["overlap: speculation has to know each token before it drafts"] if lost_overlap else [],
+        "downgrades": ["overlap: speculation has to know each token before it drafts"]
+        if settings.overlap and not overlap
+        else [],
     }
 
 

@@ -39,7 +39,7 @@ def random_suite(suite: Path, tmp_path: Path) -> Path:
 
 
 def test_a_shape_is_measured_and_ranked_on_speed_only(
-    bench: Callable[..., Any], random_suite: Path, tmp_path: Path
+    bench: Callable[..., Any], random_suite: Path, offer_of: Callable[..., Path], tmp_path: Path
 ) -> None:
     ran = bench("run", random_suite, "--out", tmp_path / "runs", "--json", "--set", "workload.sessions=3")
     (record,) = ran.json["records"]
@@ -49,24 +49,7 @@ def test_a_shape_is_measured_and_ranked_on_speed_only(
     assert record["engine"]["weights"] == "random"
     assert record["requests"]["failed"] == {}
     assert bench("verify", tmp_path / "runs").code == 0
-    hardware = record["node"]["hardware"]
-    offer = tmp_path / "this-machine.yaml"
-    offer.write_text(
-        f"""
-id: this-machine
-provider: Example
-kind: iaas
-hardware: {hardware["key"]}
-unit: {hardware["unit"]}
-quoted: 2026-11-22
-currency: USD
-source: {{text: a quote, read: 2026-11-22}}
-confidence: high
-terms:
-  - price: {{plan: on_demand, per_unit_hour: 0.36}}
-"""
-    )
-    compared = bench("compare", tmp_path / "runs", "--offers", offer, "--json").json
+    compared = bench("compare", tmp_path / "runs", "--offers", offer_of(record), "--json").json
     (decided,) = compared["decision"]["by_key"]
     assert decided["decision"]["offer"] == "this-machine"
     assert decided["decision"]["banner"].startswith("speed only")

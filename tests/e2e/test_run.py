@@ -46,26 +46,12 @@ def test_a_run_is_measured_verified_and_priced(bench: Callable[..., Any], suite:
     assert gpu[0]["usd_per_million_output_tokens"] is None
 
 
-def test_a_machine_like_an_offers_is_priced_in_dollars(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
+def test_a_machine_like_an_offers_is_priced_in_dollars(
+    bench: Callable[..., Any], suite: Path, offer_of: Callable[..., Path], tmp_path: Path
+) -> None:
     out = tmp_path / "runs"
     ran = bench("run", suite, "--out", out, "--json", "--set", "engine={kind: mock, ttft_ms: 2, tpot_ms: 1}")
-    hardware = ran.json["records"][0]["node"]["hardware"]
-    offer = tmp_path / "this-machine.yaml"
-    offer.write_text(
-        f"""
-id: this-machine
-provider: Example
-kind: iaas
-hardware: {hardware["key"]}
-unit: {hardware["unit"]}
-quoted: 2026-11-22
-currency: USD
-source: {{text: a quote, read: 2026-11-22}}
-confidence: high
-terms:
-  - price: {{plan: on_demand, per_unit_hour: 0.36}}
-"""
-    )
+    offer = offer_of(ran.json["records"][0])
     comparison = bench("compare", out, "--offers", offer, "--json").json
     for record, row in zip(
         ran.json["records"], sorted(comparison["rows"], key=lambda r: r["case"] != "thinking"), strict=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from neokernels.registry import Registry, Target
 
 from bench.native.kv_pool import KvPool
@@ -35,7 +34,9 @@ def make_speculation(
     vocabulary: int,
     drafter: tuple[Decoder, KvPool] | None,
 ) -> Speculation | None:
-    """What `settings` ask for. `drafter`: what `load_drafter` gave, with a pool of the model's blocks.
+    """What `settings` ask for, on logits that lie at `target`.
+
+    `drafter`: what `load_drafter` gave, with a pool of the model's blocks.
 
     Raises InputError for a drafter of another vocabulary.
     """
@@ -57,5 +58,4 @@ def make_speculation(
             max_running=settings.max_running,
             coupled=settings.numerics == "batch_invariant",
         )
-    verifier = Verifier(sampler, registry, Target(target.device, torch.float32, target.numerics))
-    return Speculation(speculator, verifier)
+    return Speculation(speculator, Verifier(sampler, registry, target))
