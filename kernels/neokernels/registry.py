@@ -2,6 +2,8 @@
 
 Every operation is an `Operation`: implementations of one signature in order of preference, the torch reference last. An
 engine resolves each operation once, while it loads, and calls what it got from then on.
+
+An implementation in Triton is a `Launcher`: whoever resolves it binds it to the schedules of its device.
 """
 
 from __future__ import annotations
@@ -11,6 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import torch
+
+from neokernels.device import cuda_device
+from neokernels.launcher import Launcher
+from neokernels.tuning.schedules import LookUp, Schedules
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,12 +128,27 @@ class Registry:
         """`reference`: for an engine that others are held to, the last implementation goes before the first."""
         self._reference = reference
         self._choices: dict[str, Choice] = {}
+        self._schedules: dict[bool, Schedules] = {}
+        """By whether they are batch-invariant; of the one device that the engine, or its rank, runs on."""
 
     def resolve(self, operation: Operation[P, T], target: Target) -> Callable[P, T]:
         """The implementation to call for `operation` on `target`. Raises LookupError where there is none."""
         function, choice = operation.choose(target, reference=self._reference)
         self._choices[operation.name] = choice
-        return function
+        return function.bound(self._schedules_of(target)) if isinstance(function, Launcher) else function
+
+    def _schedules_of(self, target: Target) -> Schedules:
+        batch_invariant = target.numerics == "batch_invariant"
+        schedules = self._schedules.get(batch_invariant)
+        if schedules is None:
+            device = cuda_device(target.device.index or 0)
+            schedules = self._schedules[batch_invariant] = Schedules(device, batch_invariant=batch_invariant)
+        return schedules
+
+    @property
+    def look_ups(self) -> tuple[LookUp, ...]:
+        """The schedules that kernels were launched with so far, one for each kernel and bucket of problems."""
+        return tuple(look_up for schedules in self._schedules.values() for look_up in schedules.look_ups)
 
     @property
     def choices(self) -> tuple[Choice, ...]:

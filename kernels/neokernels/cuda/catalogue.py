@@ -1,0 +1,22 @@
+"""Every tunable kernel there is, by name. Imports them, and so Triton."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import neokernels.cuda
+from neokernels.tuning.space import TunableKernel
+
+
+@cache
+def catalogue() -> dict[str, TunableKernel[Any]]:
+    """The kernels that the files of this folder describe, in the order of their names."""
+    found: dict[str, TunableKernel[Any]] = {}
+    for module in iter_modules(neokernels.cuda.__path__):
+        for value in vars(import_module(f"neokernels.cuda.{module.name}")).values():
+            if isinstance(value, TunableKernel):
+                found[value.name] = value
+    return dict(sorted(found.items()))

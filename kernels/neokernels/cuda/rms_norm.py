@@ -1,0 +1,191 @@
+"""RMS norm of rows, with and without the residual sum in front, one pass over memory.
+
+A program takes whole rows: it reads x and the residual once, keeps them in registers for the sum of squares and for
+the product with the weight, and writes both results. The formula and its rounding are those of `neokernels.rms_norm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from neokernels import rms_norm as operation
+from neokernels.device import Device
+from neokernels.tuning.draw import Draw
+from neokernels.tuning.schedules import Schedules
+from neokernels.tuning.space import (
+    Config,
+    Inputs,
+    Knob,
+    Outputs,
+    Problem,
+    TunableKernel,
+    Work,
+    dtype_name,
+    named_dtype,
+)
+
+_ELEMENTS_PER_WARP = 512
+"""Sixteen numbers a thread: two loads of sixteen bytes of bfloat16."""
+
+
+@triton.jit
+def _rms_norm_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    out_ptr,
+    total_ptr,
+    rows,
+    width,
+    x_stride,
+    eps,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    ADDS: tl.constexpr,
+    WAITS: tl.constexpr,
+):
+    if WAITS:
+        tl.extra.cuda.gdc_wait()
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, BLOCK)[None, :]
+    inside = (row < rows) & (column < width)
+    at = row.to(tl.int64) * width + column
+    x = tl.load(x_ptr + row.to(tl.int64) * x_stride + column, inside, other=0.0)
+    if ADDS:
+        # The sum is rounded to its own type first: it is what later layers see.
+        x = (tl.load(residual_ptr + at, inside, other=0.0).to(tl.float32) + x.to(tl.float32)).to(x.dtype)
+        tl.store(total_ptr + at, x, inside)
+    wide = x.to(tl.float32)
+    scale = tl.rsqrt(tl.sum(wide * wide, 1) / width + eps)
+    weight = tl.load(weight_ptr + column, column < width, other=0.0).to(tl.float32)
+    normalised = (wide * scale[:, None]).to(x.dtype).to(tl.float32)
+    tl.store(out_ptr + at, (normalised * weight).to(x.dtype), inside)
+    if WAITS:
+        tl.extra.cuda.gdc_launch_dependents()
+
+
+@dataclass(frozen=True)
+class RowNorm(Problem):
+    batch_fields: ClassVar = {"rows": 64}
+
+    rows: int
+    width: int
+    dtype: str
+    adds: bool
+    """Whether the residual sum comes first."""
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, *, schedules: Schedules) -> Tensor:
+    """As `neokernels.rms_norm.rms_norm_reference`."""
+    return _launch(x, None, weight, eps, schedules)[0]
+
+
+def add_rms_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, eps: float, *, schedules: Schedules
+) -> tuple[Tensor, Tensor]:
+    """As `neokernels.rms_norm.add_rms_norm_reference`."""
+    return _launch(x, residual, weight, eps, schedules)
+
+
+def _launch(
+    x: Tensor, residual: Tensor | None, weight: Tensor, eps: float, schedules: Schedules
+) -> tuple[Tensor, Tensor]:
+    width = weight.shape[0]
+    flat = x.reshape(-1, width)
+    rows = flat.shape[0]
+    out = torch.empty_like(flat)
+    total = out if residual is None else torch.empty_like(flat)
+    if rows:
+        config = schedules.config(RMS_NORM, RowNorm(rows, width, dtype_name(x.dtype), residual is not None))
+        _rms_norm_kernel[(triton.cdiv(rows, config.number("ROWS")),)](
+            flat,
+            flat if residual is None else residual.contiguous(),
+            weight,
+            out,
+            total,
+            rows,
+            width,
+            flat.stride(0),
+            eps,
+            BLOCK=triton.next_power_of_2(width),
+            ADDS=residual is not None,
+            WAITS=config.waits,
+            **config.constants,
+            **config.options,
+        )
+    return out.view(x.shape), total.view(x.shape)
+
+
+class RmsNorm(TunableKernel[RowNorm]):
+    name = "rms_norm"
+    problem_type = RowNorm
+    sources = (_rms_norm_kernel,)
+    knobs = (Knob("ROWS", (1, 2, 4, 8)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
+    examples = (
+        RowNorm(64, 4096, "bfloat16", adds=True),
+        RowNorm(8192, 1024, "bfloat16", adds=True),
+        RowNorm(8192, 128, "bfloat16", adds=False),
+    )
+
+    def heuristic(self, problem: RowNorm, device: Device) -> Config:
+        block = triton.next_power_of_2(problem.width)
+        per_program = max(1, min(8, 1024 // block))
+        while per_program > 1 and triton.cdiv(problem.rows, per_program) < 2 * device.multiprocessors:
+            per_program //= 2
+        warps = max(1, min(16, per_program * block // _ELEMENTS_PER_WARP))
+        return Config(ROWS=per_program, num_warps=warps, launch_pdl=False)
+
+    def shipped(self, problem: RowNorm, device: Device) -> tuple[Config, ...]:
+        config = self.heuristic(problem.bucket(), device)
+        return config, config.changed(launch_pdl=True)
+
+    def expects(self, problem: RowNorm, config: Config, device: Device) -> tuple[str, ...]:
+        return ("griddepcontrol",) if config.waits else ()
+
+    def allows(self, problem: RowNorm, config: Config, device: Device) -> bool:
+        numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
+        if config["launch_pdl"] and device.capability < 90:
+            return False
+        return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
+
+    def inputs(self, problem: RowNorm, draw: Draw) -> Inputs:
+        dtype = named_dtype(problem.dtype)
+        x = draw.normal(problem.rows, problem.width, dtype=dtype)
+        residual = draw.normal(problem.rows, problem.width, dtype=dtype) if problem.adds else None
+        return x, residual, draw.normal(problem.width, dtype=dtype), 1e-6
+
+    def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
+        x, residual, weight, eps = inputs
+        out, total = _launch(x, residual, weight, eps, schedules)
+        return (out,) if residual is None else (out, total)
+
+    def reference(self, inputs: Inputs) -> Outputs:
+        x, residual, weight, eps = inputs
+        if residual is None:
+            return (operation.rms_norm_reference(x, weight, eps),)
+        return operation.add_rms_norm_reference(x, residual, weight, eps)
+
+    def exact(self, inputs: Inputs) -> Outputs:
+        x, residual, weight, eps = inputs
+        total = x.double() if residual is None else x.double() + residual.double()
+        out = total / (total.square().mean(-1, keepdim=True) + eps).sqrt() * weight.double()
+        return (out,) if residual is None else (out, total)
+
+    def library(self, inputs: Inputs) -> Outputs | None:
+        x, residual, weight, eps = inputs
+        if residual is not None:
+            return None
+        return (torch.nn.functional.rms_norm(x, weight.shape, weight, eps),)
+
+    def work(self, problem: RowNorm) -> Work:
+        moved = 4 if problem.adds else 2
+        return Work(nbytes=(moved * problem.rows + 1) * problem.width * named_dtype(problem.dtype).itemsize)
+
+
+RMS_NORM = RmsNorm()

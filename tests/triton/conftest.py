@@ -1,0 +1,103 @@
+"""Kernels in Triton, checked on a machine without a GPU: interpreted for their numbers, compiled for their resources.
+
+The interpreted ones need `TRITON_INTERPRET=1` when Triton is first imported, the compiled ones its absence, and on a
+GPU the former run as they are: so each folder is a run of its own, as `make test` does it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from neokernels.device import DATASHEET_DEVICES, cuda_device
+from neokernels.tuning.draw import Draw
+from neokernels.tuning.schedules import Fixed, Schedules
+from neokernels.tuning.space import Config, Problem, TunableKernel
+from torch import Tensor
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+
+ROUNDING = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+"""Relative errors that rounding a result to its type alone may leave, with some room."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/triton/numerics/" in str(item.path) and not INTERPRETED:
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(autouse=True)
+def _poison() -> Iterator[None]:
+    """What a kernel does not write is NaN, or the largest integer."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """Where kernels run: the interpreter's CPU, or the GPU."""
+    return DEVICE
+
+
+def relative_error(out: Tensor, exact: Tensor) -> float:
+    """‖out − exact‖ / ‖exact‖; infinite where only one of them is finite or NaN stands where it should not."""
+    out, exact = out.double(), exact.double().to(out.device)
+    if out.shape != exact.shape or not torch.equal(out.isnan(), exact.isnan()):
+        return float("inf")
+    out, exact = (t.nan_to_num(nan=0.0, posinf=1e300, neginf=-1e300) for t in (out, exact))
+    norm = exact.norm()
+    return float((out - exact).norm() / (norm if norm > 0 else 1.0))
+
+
+Check = Callable[..., None]
+
+
+@pytest.fixture
+def check() -> Check:
+    """`check(kernel, problem, config=None, allowed=2.0)`: the kernel is as near the truth as its reference is.
+
+    Inputs are drawn anew in every run. The error of each output against float64 may be `allowed` times the torch
+    reference's own, or what rounding to its type costs.
+    """
+
+    def compare(
+        kernel: TunableKernel[Any],
+        problem: Problem,
+        config: Config | None = None,
+        *,
+        allowed: float = 2.0,
+        batch_invariant: bool = False,
+    ) -> None:
+        place = DATASHEET_DEVICES[0] if INTERPRETED else cuda_device(0)
+        schedules = (
+            Schedules(place, batch_invariant=batch_invariant)
+            if config is None
+            else Fixed(place, config, batch_invariant=batch_invariant)
+        )
+        seed = secrets.randbits(31)
+
+        def drawn() -> tuple[Any, ...]:
+            return kernel.inputs(problem, Draw(DEVICE, seed))
+
+        outputs = kernel.run(drawn(), schedules)
+        references, exacts = kernel.reference(drawn()), kernel.exact(drawn())
+        assert len(outputs) == len(references) == len(exacts)
+        for place_of, (out, reference, exact) in enumerate(zip(outputs, references, exacts, strict=True)):
+            assert out.dtype == reference.dtype
+            error, reference_error = relative_error(out, exact), relative_error(reference, exact)
+            bound = max(allowed * reference_error, ROUNDING.get(out.dtype, 0.0))
+            assert error <= bound, (
+                f"{kernel.name}({problem}) with {config or 'its heuristic'}, seed {seed}: output {place_of} is off by "
+                f"{error:.2e}, {bound:.2e} allowed"
+            )
+
+    return compare
