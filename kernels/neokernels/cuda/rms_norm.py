@@ -6,6 +6,7 @@ the product with the weight, and writes both results. The formula and its roundi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from neokernels import rms_norm as operation
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
+from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import (
     Config,
@@ -132,6 +134,10 @@ class RmsNorm(TunableKernel[RowNorm]):
         RowNorm(8192, 1024, "bfloat16", adds=True),
         RowNorm(8192, 128, "bfloat16", adds=False),
     )
+
+    def problems(self, model: ModelShape) -> Iterator[RowNorm]:
+        for rows in model.rows:
+            yield RowNorm(rows, model.hidden, model.dtype, adds=True)
 
     def heuristic(self, problem: RowNorm, device: Device) -> Config:
         block = triton.next_power_of_2(problem.width)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
+from neokernels.tuning.model_shape import ModelShape
 
 Value = int | bool | str
 """What a knob is set to and a problem's field holds: what JSON keeps as it is."""
@@ -131,6 +132,10 @@ class TunableKernel(ABC, Generic[P]):
     knobs: ClassVar[tuple[Knob, ...]]
     examples: ClassVar[tuple[Any, ...]]
     """Problems of models that are shipped, a few: compiled ahead of time, tested and timed."""
+
+    @abstractmethod
+    def problems(self, model: ModelShape) -> Iterator[P]:
+        """What a model asks of this kernel, each problem once; nothing where it never calls it."""
 
     @abstractmethod
     def heuristic(self, problem: P, device: Device) -> Config:
