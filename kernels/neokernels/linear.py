@@ -103,15 +103,19 @@ def _in_tiles(prepare: Callable[..., Linear]) -> Callable[[Tensor, Tensor | None
 
 prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
-    Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses)),
-    Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn)),
+    Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses), source="c"),
+    Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn), source="library"),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
     Implementation("fixed_tiles", _in_tiles(DenseLinear), any_of(keeps("dense"), unless_asked)),
-    Implementation("int8_panels", Int8PanelLinear, any_of(keeps("int8"), library.refuses)),
-    Implementation("int8_packed", PackedInt8Linear, any_of(keeps("int8"), promises_nothing, without_packed_int8)),
+    Implementation("int8_panels", Int8PanelLinear, any_of(keeps("int8"), library.refuses), source="c"),
+    Implementation(
+        "int8_packed", PackedInt8Linear, any_of(keeps("int8"), promises_nothing, without_packed_int8), source="library"
+    ),
     Implementation("int8_reference", Int8Linear, any_of(keeps("int8"), promises_nothing)),
     Implementation("int8_fixed_tiles", _in_tiles(Int8Linear), any_of(keeps("int8"), unless_asked)),
-    Implementation("fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product)),
+    Implementation(
+        "fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product), source="library"
+    ),
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
     Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),

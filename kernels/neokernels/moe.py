@@ -148,7 +148,9 @@ def _without_grouped_product(target: Target) -> str | None:
 
 prepare_experts: Operation[[ExpertWeights, Callable[[Tensor], Tensor], PrepareLinear], Experts] = Operation(
     "experts",
-    Implementation("grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product)),
+    Implementation(
+        "grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product), source="library"
+    ),
     Implementation("loop", ExpertLoop, graphs="never"),
 )
 """What `ExpertLoop` takes in, `Experts` out."""

@@ -114,7 +114,7 @@ def paged_attention_reference(
 
 paged_attention = Operation(
     "paged_attention",
-    Implementation("cpu", attention.paged_attention, library.refuses_cache),
+    Implementation("cpu", attention.paged_attention, library.refuses_cache, source="c"),
     Implementation("reference", paged_attention_reference, promises_nothing, graphs="never"),
     Implementation("fixed_tiles", paged_attention_in_tiles, unless_asked, graphs="never"),
 )

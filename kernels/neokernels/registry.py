@@ -8,7 +8,7 @@ An implementation in Triton is a `Launcher`: whoever resolves it binds it to the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -30,6 +30,11 @@ GraphSupport = Literal["never", "single_token", "uniform", "always"]
 """Which steps a CUDA graph can hold an implementation for: `single_token` those of one query token a request,
 `uniform` those of equally many, `always` any. An implementation that can reads nothing of a step on the host, waits for
 no result and makes no tensor whose size depends on one; `never` is for one that does."""
+
+Source = Literal["reference", "c", "library", "triton"]
+"""What computes: torch's operations put together, our own C or Triton, or a library's kernel for just this."""
+EVERY_OPERATION = "all"
+"""The key of a preference for every operation that has what is preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,16 @@ class Implementation(Generic[P, T]):
     function: Callable[P, T]
     refuses: Refuses = anywhere
     graphs: GraphSupport = "always"
+    source: Source = "reference"
+    """A `Launcher` is Triton's whatever stands here."""
+
+    @property
+    def written_in(self) -> Source:
+        return "triton" if isinstance(self.function, Launcher) else self.source
+
+    def answers_to(self, preferred: str) -> bool:
+        """Whether it is meant by a name, its own or its source's."""
+        return preferred in (self.name, self.written_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,7 @@ class Choice:
     implementation: str
     reason: str
     graphs: GraphSupport = "always"
+    source: Source = "reference"
 
 
 class Operation(Generic[P, T]):
@@ -100,17 +116,26 @@ class Operation(Generic[P, T]):
         self.name = name
         self.implementations = implementations
 
-    def choose(self, target: Target, *, reference: bool = False) -> tuple[Callable[P, T], Choice]:
+    def choose(
+        self, target: Target, *, preferred: str | None = None, reference: bool = False
+    ) -> tuple[Callable[P, T], Choice]:
         """The first implementation that does not refuse `target`, or the last for a `reference`.
 
-        Raises LookupError when all do.
+        Those that answer to `preferred` go first. Raises LookupError when all refuse.
         """
+        order = list(reversed(self.implementations)) if reference else list(self.implementations)
+        if preferred is not None:
+            order.sort(key=lambda implementation: not implementation.answers_to(preferred))
         refusals: dict[str, list[str]] = {}
-        for implementation in reversed(self.implementations) if reference else self.implementations:
+        for implementation in order:
             refusal = implementation.refuses(target)
             if refusal is None:
-                reason = _told(refusals) or "first choice"
-                return implementation.function, Choice(self.name, implementation.name, reason, implementation.graphs)
+                asked = preferred is not None and implementation.answers_to(preferred)
+                reason = _told(refusals) or ("asked for" if asked else "first choice")
+                choice = Choice(
+                    self.name, implementation.name, reason, implementation.graphs, implementation.written_in
+                )
+                return implementation.function, choice
             refusals.setdefault(refusal, []).append(implementation.name)
         raise LookupError(f"{self.name} has no implementation for {target}: {_told(refusals)}")
 
@@ -121,21 +146,50 @@ class Operation(Generic[P, T]):
         return function(*args, **kwargs)
 
 
+class UnknownImplementationError(LookupError):
+    """A preference for an implementation that the operation does not have."""
+
+    def __init__(self, operation: str, preferred: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"{operation} has no implementation {preferred}; it has {', '.join(known)}")
+        self.operation = operation
+        self.preferred = preferred
+        self.known = known
+
+
 class Registry:
     """Resolves operations for one engine and remembers what answered."""
 
-    def __init__(self, *, reference: bool = False) -> None:
-        """`reference`: for an engine that others are held to, the last implementation goes before the first."""
+    def __init__(self, preferred: Mapping[str, str] | None = None, *, reference: bool = False) -> None:
+        """`preferred` names, by operation or for `all`, an implementation or a source that is to go first.
+
+        `reference`: for an engine that others are held to, the last implementation goes before the first.
+        """
+        self._preferred = preferred or {}
         self._reference = reference
         self._choices: dict[str, Choice] = {}
         self._schedules: dict[bool, Schedules] = {}
         """By whether they are batch-invariant; of the one device that the engine, or its rank, runs on."""
 
     def resolve(self, operation: Operation[P, T], target: Target) -> Callable[P, T]:
-        """The implementation to call for `operation` on `target`. Raises LookupError where there is none."""
-        function, choice = operation.choose(target, reference=self._reference)
+        """The implementation to call for `operation` on `target`.
+
+        Raises LookupError where there is none, UnknownImplementationError where none is what was preferred.
+        """
+        function, choice = operation.choose(target, preferred=self._preference(operation), reference=self._reference)
         self._choices[operation.name] = choice
         return function.bound(self._schedules_of(target)) if isinstance(function, Launcher) else function
+
+    def _preference(self, operation: Operation[P, T]) -> str | None:
+        named = self._preferred.get(operation.name)
+        if named is not None and not any(one.answers_to(named) for one in operation.implementations):
+            names = dict.fromkeys(implementation.name for implementation in operation.implementations)
+            raise UnknownImplementationError(operation.name, named, tuple(names))
+        return named or self._preferred.get(EVERY_OPERATION)
+
+    @property
+    def not_called(self) -> tuple[str, ...]:
+        """The operations that a preference names and that were never resolved."""
+        return tuple(name for name in self._preferred if name not in self._choices and name != EVERY_OPERATION)
 
     def _schedules_of(self, target: Target) -> Schedules:
         batch_invariant = target.numerics == "batch_invariant"
