@@ -9,4 +9,6 @@ GraphMode = Literal["none", "decode_full", "full", "piecewise", "full_and_piecew
 """`decode_full` holds decode steps whole and leaves others eager; `full` holds any step whole, in one set of graphs;
 `piecewise` holds what lies between the attentions of any step; `full_and_piecewise` is `decode_full` for decode steps
 and `piecewise` for the others."""
+KernelSource = Literal["reference", "c", "library", "triton"]
+"""What the implementation of an operation is written in; `neokernels.registry.Source` says more."""
 GraphSizes = Literal["pow2", "vllm", "exact"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from bench.core.axes import GraphMode, GraphSizes, PolicyName
+from bench.core.axes import GraphMode, GraphSizes, KernelSource, PolicyName
 from bench.core.section import Section, Share
 
 Numerics = Literal["fast", "batch_invariant"]
@@ -93,8 +93,20 @@ class NativeEngineSpec(Section):
     """Schedule the next step while one runs. A request that ends by EOS then costs one more token, thrown away."""
     speculation: SpeculationSpec | None = None
     """Draft tokens and verify several in one step; null does not."""
+    kernels: dict[str, str] = Field(default_factory=dict)
+    """Which implementation goes before the others, by operation: the name of one, or what it is written in: `triton`,
+    `c`, `library` or `reference`. `all` names one of these four for every operation that has it. An implementation that
+    cannot run where the model does gives way to the next, and the record says why."""
     check_accuracy: bool = True
     """Hold the engine to a float32 reference of its model before anything is timed."""
+
+    @field_validator("kernels")
+    @classmethod
+    def _every_operation_by_source(cls, kernels: dict[str, str]) -> dict[str, str]:
+        named = kernels.get("all")
+        if named is not None and named not in get_args(KernelSource):
+            raise ValueError(f"for all, one of {', '.join(get_args(KernelSource))}")
+        return kernels
 
 
 class MockEngineSpec(Section):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from neokernels.registry import Registry
 
 from bench.core.records import Counters, Sampling, StepRow
 from bench.core.units import NS_PER_S
@@ -64,6 +65,7 @@ class EngineCore:
         self,
         *,
         runner: StepRunner,
+        registry: Registry,
         scheduler: Scheduler,
         sampler: Sampler,
         speculation: Speculation | None,
@@ -77,8 +79,11 @@ class EngineCore:
         max_running: int,
         device: torch.device,
     ) -> None:
-        """`speculation` and `overlap` exclude one another: how long a request is after a step has to be known."""
+        """`registry` is the one that the model's operations were resolved by.
+
+        `speculation` and `overlap` exclude one another: how long a request is after a step has to be known."""
         self._runner = runner
+        self._registry = registry
         self._scheduler = scheduler
         self._sampler = sampler
         self._speculation = speculation
@@ -126,6 +131,7 @@ class EngineCore:
             "collectives": self._runner.collectives(),
             "speculation": None if self._speculation is None else self._speculation.describe(),
             "discarded_tokens": self._discarded_tokens,
+            "schedules": [look_up.as_dict() for look_up in self._registry.look_ups],
         }
 
     def add(self, submit: Submit) -> Failure | None:

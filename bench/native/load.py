@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from neokernels.registry import Registry, Target
+from neokernels.registry import Registry, Target, UnknownImplementationError
 from neokernels.roofline import measure_ceilings
 
-from bench.core.errors import EngineError
+from bench.core.errors import EngineError, InputError
 from bench.native.accuracy_gate import AccuracyGate
 from bench.native.core import EngineCore
 from bench.native.device import accelerator_ids, is_out_of_memory
@@ -64,6 +64,10 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
         return _load(folder, settings, random_seed, config, target, followers)
     except BaseException as error:
         followers.close()
+        if isinstance(error, UnknownImplementationError):
+            raise InputError(
+                f"{error.operation} = {error.preferred!r}", where="engine.kernels", allowed=", ".join(error.known)
+            ) from error
         if is_out_of_memory(error):
             raise EngineError(f"out of memory on {target.device} while the engine was loaded") from error
         raise
@@ -82,7 +86,7 @@ def _load(
     ceilings = measure_ceilings(target.device, target.dtype)
     gate = AccuracyGate(folder, settings, random_seed, target.device)
     torch.set_num_threads(threads_of(settings))
-    registry = Registry()
+    registry = Registry(settings.kernels)
     collectives = followers.join(target.device)
     model = load_part(folder, target, registry, random_seed, collectives)
     drafter = load_drafter(settings, target)
@@ -100,6 +104,7 @@ def _load(
     overlap = resolved["overlap"]
     core = EngineCore(
         runner=runner,
+        registry=registry,
         scheduler=_scheduler(settings, config, pools[0]),
         sampler=sampler,
         speculation=make_speculation(
@@ -115,6 +120,11 @@ def _load(
         max_running=settings.max_running,
         device=target.device,
     )
+    if registry.not_called:
+        called = ", ".join(choice.operation for choice in registry.choices)
+        raise InputError(
+            f"the model does not call {registry.not_called[0]}", where="engine.kernels", allowed=f"all, {called}"
+        )
     description = {
         **resolved,
         "weights": "stored" if random_seed is None else "random",

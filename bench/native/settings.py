@@ -46,6 +46,7 @@ class EngineSettings:
     graph_max_tokens: int
     overlap: bool
     speculation: Speculation | None
+    kernels: dict[str, str]
     check_accuracy: bool
 
     @staticmethod

@@ -57,6 +57,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "prefix_cache": False,
         "weight_format": "fp8",
         "kv_dtype": "bfloat16",
+        "kernels": {"all": "reference", "silu_mul": "c"},
         "graph_mode": "full",
         "graph_sizes": "vllm",
         "overlap": True,
@@ -144,6 +145,9 @@ def test_an_overlapping_engine_with_a_small_pool_preempts(measured: Callable[...
     assert engine["tensor_parallel"]["ranks"] == 2
     assert engine["kv_dtype"] == "bfloat16"
     assert engine["kv_pool"]["tokens"] == 104
+    written_in = {kernel["operation"]: kernel["source"] for kernel in engine["kernels"]}
+    assert written_in["rms_norm"] == written_in["paged_attention"] == "reference"
+    assert engine["did"]["schedules"] == []  # of Triton's kernels, which a CPU has none of
     assert engine["did"]["scheduler"]["preemptions"] > 0
     assert engine["did"]["scheduler"]["recomputed_tokens"] > 0
 
@@ -192,6 +196,8 @@ def test_a_cpu_says_which_graphs_would_have_run(measured: Callable[..., Any]) ->
         ("speculation={kind: eagle}", "'ngram', 'draft_model'"),
         ("speculation={kind: ngram, tokens: 0}", "greater than 0"),
         ("check_accuracy=perhaps", "boolean"),
+        ("kernels=triton", "a mapping of keys to values"),
+        ("kernels={all: cuda}", "reference, c, library, triton"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_line(
@@ -222,3 +228,18 @@ def test_what_only_the_engine_finds_is_told_in_one_line_too(
     assert told in line
     assert "(allowed: " in line
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("kernels.silu_mul=quick", "silu_mul = 'quick' (allowed: cpu, "),
+        ("kernels.experts=loop", "the model does not call experts (allowed: all, embedding, "),
+    ],
+)
+def test_kernels_that_the_model_has_not_are_refused_when_it_is_loaded(
+    bench: Callable[..., Any], small: Path, tmp_path: Path, setting: str, told: str
+) -> None:
+    ran = bench("run", small, "--out", tmp_path / "runs", "--set", f"engine.{setting}")
+    assert ran.code == 2
+    assert f"bench: engine.kernels: {told}" in ran.err.splitlines()[-1]

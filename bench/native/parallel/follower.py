@@ -49,7 +49,7 @@ class _Follower:
         if device.type == "cuda":
             torch.cuda.set_device(device)  # kernels that are not torch's are launched on the current one
         self._target = target_of(settings, ModelConfig.from_folder(folder), device)
-        self._registry = Registry()
+        self._registry = Registry(settings.kernels)
         store = join_store(join.ranks.size, join.port)
         self._collectives: Collectives = GroupCollectives(join.ranks, device, settings.numerics, store)
         self._model = load_part(folder, self._target, self._registry, join.random_seed, self._collectives)

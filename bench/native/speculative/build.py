@@ -23,7 +23,7 @@ def load_drafter(settings: EngineSettings, target: Target) -> Decoder | None:
     if settings.speculation is None or settings.speculation.model is None:
         return None
     # With a registry of its own: the record tells what answers for the model that is measured.
-    return load_part(Path(settings.speculation.model), target, Registry(), None)
+    return load_part(Path(settings.speculation.model), target, Registry(settings.kernels), None)
 
 
 def make_speculation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -21,6 +21,15 @@ class LookUp:
     problem: Problem
     config: Config
     origin: Origin
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain values."""
+        return {
+            "kernel": self.kernel,
+            "problem": self.problem.as_dict(),
+            "config": dict(self.config),
+            "origin": self.origin,
+        }
 
 
 class Table(Protocol):
