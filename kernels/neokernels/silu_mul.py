@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from neokernels.cpu import library, rows
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import one_by_one
 
@@ -60,6 +62,7 @@ silu_mul = Operation(
 )
 clamped_swiglu = Operation(
     "clamped_swiglu",
+    Implementation("triton", Launcher("silu_mul", "clamped_swiglu"), without_triton),
     Implementation("reference", clamped_swiglu_reference, promises_nothing),
     Implementation("one_by_one", clamped_swiglu_one_by_one, unless_asked),
 )
