@@ -50,6 +50,8 @@ class Compiled:
     tensor_memory_columns: int
     warps: int
     ptx: str
+    digest: str
+    """Of source, types, constants and what was specialised: launches of one digest are of one compiled kernel."""
 
     def misfit(self, device: Device) -> str | None:
         """Why a program does not fit a multiprocessor; None when it does."""
@@ -179,4 +181,5 @@ def _compiled(metadata: Any, usage: _Usage) -> Compiled:
         tensor_memory_columns=metadata.tmem_size or 0,
         warps=metadata.num_warps,
         ptx=Path(ptx).read_text() if ptx else "",
+        digest=metadata.hash,
     )

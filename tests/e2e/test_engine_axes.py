@@ -197,7 +197,7 @@ def test_a_cpu_says_which_graphs_would_have_run(measured: Callable[..., Any]) ->
         ("speculation={kind: ngram, tokens: 0}", "greater than 0"),
         ("check_accuracy=perhaps", "boolean"),
         ("kernels=triton", "a mapping of keys to values"),
-        ("kernels={all: cuda}", "reference, c, library, triton"),
+        ("kernels={all: cuda}", "for all, one of reference, c, library, triton"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_line(

@@ -36,7 +36,7 @@ _ELEMENTS_PER_WARP = 512
 """Sixteen numbers a thread: two loads of sixteen bytes of bfloat16."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _rms_norm_kernel(
     x_ptr,
     residual_ptr,
