@@ -15,6 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
 from neokernels.row_tiles import one_by_one
 
@@ -48,6 +50,7 @@ def route_grouped_reference(
 
 route_grouped: Operation[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Operation(
     "route_grouped",
+    Implementation("triton", Launcher("grouped_routing", "route_grouped"), without_triton),
     Implementation("reference", route_grouped_reference, promises_nothing),
     Implementation(
         "one_by_one", partial(route_grouped_reference, sigmoid=partial(one_by_one, torch.sigmoid)), unless_asked

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grouped_mm
 
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.linear import Linear, keeps, prepare_linear
 from neokernels.registry import Implementation, Operation, Target, any_of, promises_nothing
 
@@ -165,7 +167,11 @@ def route_softmax_reference(logits: Tensor, experts_per_token: int, normalise: b
     return expert_ids, weights / weights.sum(-1, keepdim=True) if normalise else weights
 
 
-route_softmax = Operation("route_softmax", Implementation("reference", route_softmax_reference))
+route_softmax = Operation(
+    "route_softmax",
+    Implementation("triton", Launcher("routing", "route_softmax"), without_triton),
+    Implementation("reference", route_softmax_reference),
+)
 
 prepare_router = Operation("router", *prepare_linear.implementations)
 """`prepare_linear` for the projection to the logits of experts, resolved dense: quantised, it would choose others."""
