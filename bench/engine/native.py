@@ -115,6 +115,7 @@ class NativeEngine:
         return Startup(
             total_s=seconds_from_ns(self._clock.now_ns() - began_ns),
             load_s=self._ready.load_s,
+            compile_s=self._ready.compile_s,
             capture_s=self._ready.capture_s,
             accuracy_s=self._ready.accuracy_s,
             first_token_s=self._ready.first_token_s,

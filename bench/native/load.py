@@ -39,10 +39,12 @@ class LoadedEngine:
     core: EngineCore
     max_context_tokens: int
     """The longest prompt and output together that the model and the KV pool both hold."""
+    compile_s: float
+    """Seconds of the load that went into compiling kernels,"""
     capture_s: float
-    """Seconds of the load that went into capturing CUDA graphs."""
+    """into capturing CUDA graphs,"""
     accuracy_s: float
-    """And into running the reference and being held to it."""
+    """and into running the reference and being held to it."""
     description: dict[str, Any]
     """What was resolved, in plain values, for the record."""
     followers: Followers
@@ -96,7 +98,7 @@ def _load(
     pools = _pools(settings, target, blocks, *models)
     followers.serve(blocks)
     runner = _runner(settings, target, model, pools[0], registry, followers)
-    captured = runner.warm_up()
+    warm_up = runner.warm_up()
     accuracy = gate.check(runner, pools[0])
     logits_target = Target(target.device, torch.float32, target.numerics)
     sampler = Sampler(registry, logits_target, max_running=settings.max_running, vocabulary=config.vocabulary)
@@ -141,7 +143,7 @@ def _load(
         "kernels": [asdict(choice) for choice in registry.choices],
     }
     longest = min(config.max_positions, blocks * settings.block_tokens)
-    return LoadedEngine(core, longest, captured.capture_s, gate.seconds, description, followers)
+    return LoadedEngine(core, longest, warm_up.compile_s, warm_up.capture_s, gate.seconds, description, followers)
 
 
 def _resolved(settings: EngineSettings, target: Target, backend: str | None) -> dict[str, Any]:

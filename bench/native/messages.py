@@ -43,7 +43,8 @@ Command = Load | Submit | Cancel | Stop
 
 class Ready(NamedTuple):
     load_s: float
-    """Without what the next two took."""
+    """Without what the next three took."""
+    compile_s: float
     capture_s: float
     accuracy_s: float
     first_token_s: float | None

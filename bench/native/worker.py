@@ -82,7 +82,8 @@ def _load(connection: Connection[Report, Command], commands: SimpleQueue[Command
     first_token = time.monotonic()
     connection.send(
         Ready(
-            load_s=loaded - began - engine.capture_s - engine.accuracy_s,
+            load_s=loaded - began - engine.compile_s - engine.capture_s - engine.accuracy_s,
+            compile_s=engine.compile_s,
             capture_s=engine.capture_s,
             accuracy_s=engine.accuracy_s,
             first_token_s=first_token - loaded if generated else None,

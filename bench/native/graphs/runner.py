@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.core.errors import EngineError
 from bench.native.batch import HostBatch
 from bench.native.device import is_out_of_memory
+from bench.native.first_steps import first_steps
 from bench.native.graphs.buffers import StaticBuffers, StaticStep
 from bench.native.graphs.capture import CudaGraphs, GraphBackend, garbage_collection_off
 from bench.native.graphs.dispatcher import BatchKey, Decision, Dispatcher
@@ -42,8 +43,10 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """What capturing took."""
+    """What compiling and capturing took."""
 
+    compile_s: float
+    """Of kernels that are compiled when they are first launched; 0 where there are none."""
     graphs: int
     """Shapes there are graphs for."""
     capture_s: float
@@ -78,21 +81,28 @@ class StepRunner:
         self._dispatcher = Dispatcher(mode.planned, settings, mode.query_lens)
         self._graphs: dict[str, StepGraph] = {}
         self._logits = torch.empty(0)
-        self._warm_up = WarmUp(0, 0.0, 0)
+        self._settings = settings
+        self._warm_up = WarmUp(0.0, 0, 0.0, 0)
         self._ran = StepCounts()
         self._decided = StepCounts()
 
     def warm_up(self) -> WarmUp:
-        """Capture every graph there is to be, the largest first.
+        """Compile what steps are made of, then capture every graph there is to be, the largest first.
 
         The KV pool must not be in use yet: its first blocks are written. Raises EngineError where memory runs out.
         """
+        if self._device.type == "cuda":
+            began = time.monotonic()
+            self._compile()
+            self._warm_up = replace(self._warm_up, compile_s=time.monotonic() - began)
         graphs = self._dispatcher.graphs()
         if self._backend is not None and graphs:
             began = time.monotonic()
             with garbage_collection_off():
                 self._capture(graphs, self._backend)
-            self._warm_up = WarmUp(len(graphs), time.monotonic() - began, self._backend.pool_bytes)
+            self._warm_up = WarmUp(
+                self._warm_up.compile_s, len(graphs), time.monotonic() - began, self._backend.pool_bytes
+            )
         return self._warm_up
 
     def plan(self, step: HostBatch) -> PlannedStep:
@@ -149,6 +159,19 @@ class StepRunner:
         if mode.captured != mode.planned:
             statistics["would_have_run"] = {"mode": mode.planned, **self._decided.summary()}
         return statistics
+
+    @torch.inference_mode()
+    def _compile(self) -> None:
+        """Every launch finds its kernel from here on."""
+        for step in first_steps(
+            max_running=self._settings.max_running,
+            step_tokens=self._settings.step_tokens,
+            context_tokens=self._model.config.max_positions,
+            blocks=self._pool.blocks,
+            block_tokens=self._pool.block_tokens,
+        ):
+            self._model.forward(step.on(self._device), self._pool)
+        torch.cuda.synchronize(self._device)
 
     @torch.inference_mode()
     def _capture(self, graphs: Sequence[Decision], backend: GraphBackend) -> None:
