@@ -293,15 +293,15 @@ class Matmul(TunableKernel[Product]):
         return (matmul(*inputs, schedules=schedules),)
 
     def reference(self, inputs: Inputs) -> Outputs:
-        return (linear(*inputs),)
+        return (linear(*inputs[:3]),)
 
     def exact(self, inputs: Inputs) -> Outputs:
-        x, weight, bias = inputs
+        x, weight, bias = inputs[:3]
         y = x.double() @ weight.double().T
         return (y if bias is None else y + bias.double(),)
 
     def library(self, inputs: Inputs) -> Outputs | None:
-        return (linear(*inputs),)
+        return (linear(*inputs[:3]),)
 
     def work(self, problem: Product) -> Work:
         m, n, k = problem.rows, problem.outputs, problem.inputs

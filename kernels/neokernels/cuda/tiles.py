@@ -1,4 +1,4 @@
-"""What kernels of products share: where tiles lie, and how they are read: by the hardware's own copies or by pointers."""
+"""What kernels of products share: the order of their tiles, and reading them by bulk copies or by pointers."""
 
 from __future__ import annotations
 
