@@ -18,7 +18,9 @@ from torch import Tensor
 
 from neokernels.cached_rows import write_rows
 from neokernels.cpu import library, rows
-from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
+from neokernels.cuda.requirements import without_kept_e4m3, without_triton
+from neokernels.launcher import Launcher
+from neokernels.registry import Implementation, Operation, any_of, promises_nothing, unless_asked
 from neokernels.rms_norm import rms_norm_reference
 from neokernels.row_tiles import in_tiles, one_by_one
 

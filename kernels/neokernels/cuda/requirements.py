@@ -22,6 +22,17 @@ def without_triton(target: Target) -> str | None:
     return None if 10 * major + minor >= OLDEST_CAPABILITY else "needs a CUDA device of compute capability 8.0"
 
 
+def without_e4m3(target: Target) -> str | None:
+    """The requirement of launchers that make numbers e4m3, where they are known to run."""
+    enough = torch.cuda.get_device_capability(target.device) >= (8, 9)
+    return None if enough else "needs a CUDA device of compute capability 8.9 for e4m3"
+
+
+def without_kept_e4m3(target: Target) -> str | None:
+    """The requirement of launchers that write or read the KV cache, where they are known to run."""
+    return without_e4m3(target) if target.kv_dtype == torch.float8_e4m3fn else None
+
+
 def without_dtypes(*dtypes: torch.dtype) -> Refuses:
     """The requirement of a launcher for activations of some types only."""
 
