@@ -15,7 +15,9 @@ from torch.nn.functional import linear
 
 from neokernels.cpu import library
 from neokernels.cpu.linear import Int8PanelLinear, PanelLinear
+from neokernels.cuda.requirements import without_e4m3, without_triton
 from neokernels.formats import mxfp4, nvfp4
+from neokernels.launcher import Launcher
 from neokernels.linear_quantised import (
     Fp8Linear,
     Int8Linear,
@@ -93,6 +95,12 @@ def _without_onednn(target: Target) -> str | None:
     return None if hasattr(torch.ops.mkldnn, "_linear_pointwise") else "torch was built without oneDNN"
 
 
+def _without_cublas(target: Target) -> str | None:
+    return None if target.device.type == "cuda" else "serves CUDA devices only"
+
+
+_triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonLinear")
+_triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonFp8Linear")
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
@@ -105,6 +113,8 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     "linear",
     Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses), source="c"),
     Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn), source="library"),
+    Implementation("cublas", DenseLinear, any_of(keeps("dense"), promises_nothing, _without_cublas), source="library"),
+    Implementation("triton", _triton_linear, any_of(keeps("dense"), without_triton)),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
     Implementation("fixed_tiles", _in_tiles(DenseLinear), any_of(keeps("dense"), unless_asked)),
     Implementation("int8_panels", Int8PanelLinear, any_of(keeps("int8"), library.refuses), source="c"),
@@ -116,6 +126,7 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation(
         "fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product), source="library"
     ),
+    Implementation("fp8_triton", _triton_fp8_linear, any_of(keeps("fp8"), without_triton, without_e4m3)),
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
     Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from neokernels.formats import fp8, int8
+from neokernels.formats.fp8 import Fp8Rows
 from neokernels.registry import Target
 
 Multiply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -88,22 +89,35 @@ class PackedInt8Linear(Int8Linear):
         return torch._weight_int8pack_mm(x, codes, torch.ones(len(codes), dtype=x.dtype))
 
 
+def fp8_product(
+    tokens: Fp8Rows, weight: Fp8Rows, bias: Tensor | None, dtype: torch.dtype, multiply: Multiply = linear
+) -> Tensor:
+    """y = s_t · s_n · (q_t · q_n) + b: products of e4m3 are summed in float32.
+
+    tokens [T, K], weight [N, K], bias [N] or None; returns [T, N] in `dtype`.
+    """
+    token_values, weight_values = (fp8.widened(rows.values, torch.float32) for rows in (tokens, weight))
+    y = multiply(token_values, weight_values, None) * tokens.scales * weight.scales.squeeze(-1)
+    return (y if bias is None else y + bias).to(dtype)
+
+
 class Fp8Linear:
-    """y = s_t · s_n · (q_t · q_n) + b: every token is quantised as it comes; products of e4m3 are summed in float32."""
+    """`fp8_product` with every token quantised as it comes."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, multiply: Multiply = linear) -> None:
         """weight [N, K]; bias [N] or None. Raises NotFiniteError."""
+        self._dtype = weight.dtype
         self._weight = fp8.quantise(weight)
         self._bias = bias
         self._multiply = multiply
         self.nbytes = self._weight.nbytes + _nbytes(bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        tokens = fp8.quantise_activations(x)
-        x_values, weight_values = (fp8.widened(rows.values, torch.float32) for rows in (tokens, self._weight))
-        y = self._multiply(x_values, weight_values, None)
-        y = y * tokens.scales * self._weight.scales.squeeze(-1)
-        return (y if self._bias is None else y + self._bias).to(x.dtype)
+        return fp8_product(fp8.quantise_activations(x), self._weight, self._bias, x.dtype, self._multiply)
+
+    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+        """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
+        return fp8_product(tokens, self._weight, self._bias, self._dtype, self._multiply)
 
 
 class ScaledFp8Linear:
@@ -113,20 +127,29 @@ class ScaledFp8Linear:
         """weight [N, K]; bias [N] or None. Raises NotFiniteError."""
         self._outputs, columns = weight.shape
         self._missing = -columns % _SCALED_PRODUCT_STEP
+        self._dtype = weight.dtype
         self._weight = fp8.quantise(pad(weight, (0, self._missing, 0, -self._outputs % _SCALED_PRODUCT_STEP)))
         self._bias = bias
         self.nbytes = self._weight.nbytes + _nbytes(bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not len(x):
-            return x.new_empty((0, self._outputs))
-        tokens = fp8.quantise_activations(pad(x, (0, self._missing)))
+        return self._product(fp8.quantise_activations(pad(x, (0, self._missing))), x.dtype)
+
+    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+        """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
+        # torch fills up no numbers of eight bits, but it does bytes.
+        values = pad(tokens.values.view(torch.uint8), (0, self._missing)).view(fp8.E4M3)
+        return self._product(Fp8Rows(values, tokens.scales), self._dtype)
+
+    def _product(self, tokens: Fp8Rows, dtype: torch.dtype) -> Tensor:
+        if not len(tokens.values):
+            return tokens.values.new_empty((0, self._outputs), dtype=dtype)
         y = torch._scaled_mm(
             tokens.values,
             self._weight.values.t(),
             scale_a=tokens.scales,
             scale_b=self._weight.scales.t(),
-            out_dtype=x.dtype,
+            out_dtype=dtype,
         )[:, : self._outputs]
         return y if self._bias is None else y + self._bias
 

@@ -133,7 +133,7 @@ def matmul(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, schedules: 
     """x Wᵀ + b: x [T, K], weight [N, K], bias [N] or None, all of one dtype; returns [T, N]."""
     y = x.new_empty((x.shape[0], weight.shape[0]))
     if y.numel():
-        problem = Product(*y.shape, x.shape[1], dtype_name(x.dtype), bias is not None)
+        problem = Product(x.shape[0], weight.shape[0], x.shape[1], dtype_name(x.dtype), bias is not None)
         launch(schedules.config(MATMUL, problem), schedules.device, x, weight, bias, y)
     return y
 
@@ -151,8 +151,7 @@ def launch(
     """Fill y [T, N], where neither is 0. The scales, contiguous, are of x's and of the weight's rows."""
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     descriptors = bool(config["DESCRIPTORS"])
-    if descriptors:
-        x, weight = readable(x), readable(weight)
+    x, weight = readable(x, descriptors), readable(weight, descriptors)
     rows, outputs = y.shape
     tiles = triton.cdiv(rows, block_m) * triton.cdiv(outputs, block_n)
     matmul_kernel[(min(tiles, config.number("programs") * device.multiprocessors),)](
@@ -212,7 +211,7 @@ def schedule(problem: Product, device: Device, itemsize: int) -> Config:
     if itemsize == 4:  # products of float32 are not for tensor cores: sums in registers set the size
         block_m, block_n, block_k, stages = 64, 64, 16, 3
     else:
-        block_m, block_n = _fullest(problem, device)
+        block_m, block_n = _fullest(problem, device, itemsize)
         block_k = 128 // itemsize if device.capability >= 90 else 64 // itemsize
         stored = block_m * block_n * named_dtype(problem.dtype).itemsize // 2
         room = device.shared_bytes - _RESERVED_SHARED - stored
@@ -232,16 +231,21 @@ def schedule(problem: Product, device: Device, itemsize: int) -> Config:
     )
 
 
-def _fullest(problem: Product, device: Device) -> tuple[int, int]:
+def _fullest(problem: Product, device: Device, itemsize: int) -> tuple[int, int]:
     def rate(tile: tuple[int, int, float]) -> float:
         block_m, block_n, share = tile
         tiles = triton.cdiv(problem.rows, block_m) * triton.cdiv(problem.outputs, block_n)
-        waves = triton.cdiv(tiles, device.multiprocessors)
+        waves: int = triton.cdiv(tiles, device.multiprocessors)
         return share / (waves * block_m * block_n)
 
-    fitting = [tile for tile in _TILES if tile[0] * tile[1] <= 128 * 128 or device.capability >= 90]
-    block_m, block_n, _ = max(fitting, key=rate)
+    most = 128 * 128 if device.capability < 90 or _sums_twice(device, itemsize) else 128 * 256
+    block_m, block_n, _ = max((tile for tile in _TILES if tile[0] * tile[1] <= most), key=rate)
     return block_m, block_n
+
+
+def _sums_twice(device: Device, itemsize: int) -> bool:
+    """Whether registers hold sums of all K and sums that are to join them (`arithmetic`)."""
+    return itemsize == 1 and device.capability // 10 == 9
 
 
 def has_descriptors(problem: Product, device: Device, itemsize: int) -> bool:
@@ -255,17 +259,17 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
         return False
     if (config["WARP_SPECIALISE"] and not config["DESCRIPTORS"]) or (config["launch_pdl"] and device.capability < 90):
         return False
-    sums = block_m * block_n / (32 * config.number("num_warps"))
+    sums = block_m * block_n / (32 * config.number("num_warps")) * (2 if _sums_twice(device, itemsize) else 1)
     held = (block_m + block_n) * block_k * itemsize * (config.number("num_stages") - 1)
-    return sums <= 256 and block_k * itemsize <= 128 and held * config.number("programs") <= device.shared_bytes
+    return sums < 256 and block_k * itemsize <= 128 and held * config.number("programs") <= device.shared_bytes
 
 
 class Matmul(TunableKernel[Product]):
     name = "matmul"
     problem_type = Product
-    sources = (matmul_kernel, finished, tile_of, load_tile, store_tile)
-    knobs = KNOBS
-    examples = (
+    sources: ClassVar[tuple[Any, ...]] = (matmul_kernel, finished, tile_of, load_tile, store_tile)
+    knobs: ClassVar[tuple[Knob, ...]] = KNOBS
+    examples: ClassVar[tuple[Product, ...]] = (
         Product(4096, 4096, 4096, "bfloat16", bias=False),
         Product(512, 6144, 4096, "bfloat16", bias=True),
     )

@@ -88,10 +88,7 @@ def small_matmul_kernel(
             for other in range(SPLITS):
                 total += tl.load(part_ptr + other * (BLOCK_M * BLOCK_N), cache_modifier=".cg")
             tl.store(arrivals_ptr + tile, 0)
-        if SWAP:
-            sums = total.T
-        else:
-            sums = total
+        sums = total.T if SWAP else total
         sums = finished(sums, bias_ptr, x_scales_ptr, weight_scales_ptr, at_m, at_n, rows, outputs)
         store_tile(y, sums, at_m, at_n, rows, outputs, y_stride, BLOCK_M, BLOCK_N, False)
     if WAITS:
@@ -110,7 +107,7 @@ def small_matmul(x: Tensor, weight: Tensor, bias: Tensor | None, arrivals: Tenso
     """
     y = x.new_empty((x.shape[0], weight.shape[0]))
     if y.numel():
-        problem = SmallProduct(*y.shape, x.shape[1], dtype_name(x.dtype), bias is not None)
+        problem = SmallProduct(x.shape[0], weight.shape[0], x.shape[1], dtype_name(x.dtype), bias is not None)
         launch(schedules.config(SMALL_MATMUL, problem), x, weight, bias, arrivals, y)
     return y
 
@@ -133,8 +130,7 @@ def launch(
     """Fill y [T, N], where neither is 0. The scales, contiguous, are of x's and of the weight's rows."""
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     descriptors, splits = bool(config["DESCRIPTORS"]), config.number("SPLITS")
-    if descriptors:
-        x, weight = readable(x), readable(weight)
+    x, weight = readable(x, descriptors), readable(weight, descriptors)
     rows, outputs = y.shape
     tiles_m, tiles_n = triton.cdiv(rows, block_m), triton.cdiv(outputs, block_n)
     parts = y.new_empty(tiles_m * tiles_n * splits * block_m * block_n if splits > 1 else 0, dtype=torch.float32)

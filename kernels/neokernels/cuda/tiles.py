@@ -75,10 +75,12 @@ def describable(device: Device, *widths_in_bytes: int) -> bool:
     return device.has_bulk_copies and all(width % COPY_BYTES == 0 for width in widths_in_bytes)
 
 
-def readable(matrix: Tensor) -> Tensor:
-    """The matrix itself where its rows lie as copies need them, or else a copy of it."""
+def readable(matrix: Tensor, descriptors: bool) -> Tensor:
+    """The matrix itself where its rows lie as they are read, or else a copy of it."""
     aligned = matrix.data_ptr() % COPY_BYTES == 0 and matrix.stride(0) * matrix.itemsize % COPY_BYTES == 0
-    return matrix if matrix.stride(1) == 1 and aligned else matrix.clone(memory_format=torch.contiguous_format)
+    if matrix.stride(1) == 1 and (aligned or not descriptors):
+        return matrix
+    return matrix.clone(memory_format=torch.contiguous_format)
 
 
 def described(matrix: Tensor, rows: int, columns: int, descriptors: bool) -> Tensor | TensorDescriptor:
