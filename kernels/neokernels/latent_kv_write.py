@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from neokernels.cached_rows import write_rows
-from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
+from neokernels.cuda.requirements import without_kept_e4m3, without_triton
+from neokernels.launcher import Launcher
+from neokernels.registry import Implementation, Operation, any_of, promises_nothing, unless_asked
 from neokernels.rms_norm import rms_norm_reference
 from neokernels.row_tiles import in_tiles
 
@@ -48,6 +50,7 @@ def latent_kv_write_reference(
 
 latent_kv_write: Operation[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Operation(
     "latent_kv_write",
+    Implementation("triton", Launcher("latent_kv_write", "latent_kv_write"), any_of(without_triton, without_kept_e4m3)),
     Implementation("reference", latent_kv_write_reference, promises_nothing),
     Implementation("fixed_tiles", partial(latent_kv_write_reference, apply=in_tiles), unless_asked),
 )

@@ -122,6 +122,7 @@ def _write(rotated: Tensor, value: Tensor, slots: Tensor, key_cache: Tensor, val
 rope_kv_write = Operation(
     "rope_kv_write",
     Implementation("cpu", rows.rope_kv_write, library.refuses_cache, source="c"),
+    Implementation("triton", Launcher("rope_kv_write", "rope_kv_write"), any_of(without_triton, without_kept_e4m3)),
     Implementation("reference", rope_kv_write_reference, promises_nothing),
     Implementation("fixed_tiles", rope_kv_write_in_tiles, unless_asked),
 )

@@ -43,7 +43,7 @@ _PER_WARP = 512
 
 @triton.jit
 def turned(low, high, cos_ptr, sin_ptr, pair, inside, HALF: tl.constexpr):
-    """Both halves of rotated heads, in float32, with the factors that begin at the pointers; `inside` is as wide as both."""
+    """Both halves of rotated heads, in float32, by the factors at the pointers; `inside` is of the shape of a half."""
     low_cos = tl.load(cos_ptr + pair, inside, other=0.0).to(tl.float32)
     low_sin = tl.load(sin_ptr + pair, inside, other=0.0).to(tl.float32)
     high_cos = tl.load(cos_ptr + HALF + pair, inside, other=0.0).to(tl.float32)
