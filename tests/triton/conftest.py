@@ -110,8 +110,8 @@ def check() -> Check:
         def drawn() -> tuple[Any, ...]:
             return kernel.inputs(problem, Draw(DEVICE, seed))
 
-        outputs = kernel.run(drawn(), schedules)
-        references, exacts = kernel.reference(drawn()), kernel.exact(drawn())
+        outputs = kernel.compared(drawn(), kernel.run(drawn(), schedules))
+        references, exacts = kernel.compared(drawn(), kernel.reference(drawn())), kernel.exact(drawn())
         assert len(outputs) == len(references) == len(exacts)
         for place_of, (out, reference, exact) in enumerate(zip(outputs, references, exacts, strict=True)):
             assert out.dtype == reference.dtype

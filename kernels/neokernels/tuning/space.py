@@ -165,6 +165,11 @@ class TunableKernel(ABC, Generic[P]):
     def exact(self, inputs: Inputs) -> Outputs:
         """The same in float64, by the formula itself."""
 
+    def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:  # noqa: ARG002
+        """What of the outputs of `run` and `reference` is held to `exact`: other than they themselves where more than
+        one output is right, such as a choice between equals."""
+        return outputs
+
     def library(self, inputs: Inputs) -> Outputs | None:  # noqa: ARG002
         """The same by a library's kernel, where torch has one that is worth comparing with."""
         return None
