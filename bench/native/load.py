@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from neokernels.registry import Registry, Target, UnknownImplementationError
 from neokernels.roofline import measure_ceilings
+from neokernels.tuning.table import TableError
 
 from bench.core.errors import EngineError, InputError
 from bench.native.accuracy_gate import AccuracyGate
@@ -70,6 +71,8 @@ def load_engine(folder: Path, settings: EngineSettings, random_seed: int | None 
             raise InputError(
                 f"{error.operation} = {error.preferred!r}", where="engine.kernels", allowed=", ".join(error.known)
             ) from error
+        if isinstance(error, TableError):
+            raise EngineError(str(error)) from error
         if is_out_of_memory(error):
             raise EngineError(f"out of memory on {target.device} while the engine was loaded") from error
         raise

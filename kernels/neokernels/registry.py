@@ -17,6 +17,7 @@ import torch
 from neokernels.device import cuda_device
 from neokernels.launcher import Launcher
 from neokernels.tuning.schedules import LookUp, Schedules
+from neokernels.tuning.table import shipped_table
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -173,7 +174,8 @@ class Registry:
     def resolve(self, operation: Operation[P, T], target: Target) -> Callable[P, T]:
         """The implementation to call for `operation` on `target`.
 
-        Raises LookupError where there is none, UnknownImplementationError where none is what was preferred.
+        Raises LookupError where there is none, UnknownImplementationError where none is what was preferred, and
+        TableError where the schedules that are shipped for the device cannot be read.
         """
         function, choice = operation.choose(target, preferred=self._preference(operation), reference=self._reference)
         self._choices[operation.name] = choice
@@ -196,7 +198,8 @@ class Registry:
         schedules = self._schedules.get(batch_invariant)
         if schedules is None:
             device = cuda_device(target.device.index or 0)
-            schedules = self._schedules[batch_invariant] = Schedules(device, batch_invariant=batch_invariant)
+            schedules = Schedules(device, shipped_table(device), batch_invariant=batch_invariant)
+            self._schedules[batch_invariant] = schedules
         return schedules
 
     @property
