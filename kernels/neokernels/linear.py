@@ -101,6 +101,8 @@ def _without_cublas(target: Target) -> str | None:
 
 _triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonLinear")
 _triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonFp8Linear")
+_triton_mxfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "mxfp4_linear")
+_triton_nvfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "nvfp4_linear")
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
@@ -129,8 +131,10 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("fp8_triton", _triton_fp8_linear, any_of(keeps("fp8"), without_triton, without_e4m3)),
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
     Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
+    Implementation("mxfp4_triton", _triton_mxfp4_linear, any_of(keeps("mxfp4"), without_triton)),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
     Implementation("mxfp4_fixed_tiles", _in_tiles(_Mxfp4Linear), any_of(keeps("mxfp4"), unless_asked)),
+    Implementation("nvfp4_triton", _triton_nvfp4_linear, any_of(keeps("nvfp4"), without_triton)),
     Implementation("nvfp4_reference", _Nvfp4Linear, any_of(keeps("nvfp4"), promises_nothing)),
     Implementation("nvfp4_fixed_tiles", _in_tiles(_Nvfp4Linear), any_of(keeps("nvfp4"), unless_asked)),
 )

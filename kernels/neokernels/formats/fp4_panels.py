@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neokernels.formats import e2m1, nvfp4
 from neokernels.formats.mxfp4 import Mxfp4Weight
 from neokernels.formats.nvfp4 import Nvfp4Weight
 
@@ -24,7 +25,7 @@ PANEL = 128
 ROWS = 128
 """Outputs are filled up to this with zeros: no tile of a panel ends early."""
 SHRUNK = 7
-"""Exponent of what a product of an e2m1 and an e4m3 is divided by: 6 · 448 / 2⁷ is 21."""
+"""A product of an e2m1 and an e4m3 is divided by 2⁷ where it is decoded: 6 · 448 / 2⁷ is 21."""
 _LARGEST_EXPONENT = 1
 _BIAS = 127
 
@@ -36,7 +37,7 @@ class Fp4Panels:
     scales: Tensor
     """[..., P, R, 128 / block] uint8: the bits of e8m0 or e4m3."""
     tensor_scale: Tensor
-    """[..., 1] float32."""
+    """[...] float32."""
     outputs: int
     columns: int
 
@@ -65,6 +66,21 @@ def of_nvfp4(weight: Nvfp4Weight) -> Fp4Panels:
     return _panels(weight.codes, scales, weight.tensor_scale * 2.0**SHRUNK, weight.columns)
 
 
+def dequantise(panels: Fp4Panels, dtype: torch.dtype) -> Tensor:
+    """[..., N, K] in `dtype`, rounded once."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    places = torch.tensor([0, 16, 4, 20, 8, 24, 12, 28], dtype=torch.int32, device=panels.words.device)
+    codes = (panels.words[..., None] >> places & 15).to(torch.uint8).flatten(-2)
+    elements = e2m1.unpack(codes[..., ::2] | codes[..., 1::2] << 4, wide)
+    if panels.block == nvfp4.BLOCK:
+        scales = panels.scales.view(torch.float8_e4m3fn).to(wide) * 2.0**-SHRUNK
+    else:
+        scales = torch.exp2(panels.scales.double() - _BIAS).to(wide)
+    steps = scales * panels.tensor_scale[..., None, None, None].to(wide)
+    weight = elements * steps.repeat_interleave(panels.block, -1)
+    return weight.transpose(-2, -3).flatten(-2)[..., : panels.outputs, : panels.columns].to(dtype)
+
+
 def _panels(codes: Tensor, scales: Tensor, tensor_scale: Tensor, columns: int) -> Fp4Panels:
     outputs = codes.shape[-2]
     elements = torch.stack((codes & 15, codes >> 4), -1).flatten(-2).int()
@@ -73,7 +89,7 @@ def _panels(codes: Tensor, scales: Tensor, tensor_scale: Tensor, columns: int) -
     places = torch.arange(0, 32, 4, dtype=torch.int32, device=codes.device)
     words = (ordered << places).sum(-1, dtype=torch.int32)
     block = 2 * codes.shape[-1] // scales.shape[-1]
-    return Fp4Panels(words, _in_panels(scales, PANEL // block), tensor_scale.flatten(-2), outputs, columns)
+    return Fp4Panels(words, _in_panels(scales, PANEL // block), tensor_scale[..., 0, 0], outputs, columns)
 
 
 def _in_panels(rows: Tensor, width: int) -> Tensor:

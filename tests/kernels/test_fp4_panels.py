@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from neokernels.formats import mxfp4, nvfp4
+from neokernels.formats.fp4_panels import PANEL, ROWS, dequantise, of_mxfp4, of_nvfp4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 200), (130, 64), (3, 7, 384)])
+@pytest.mark.parametrize("scale", [1.0, 2.0**-90, 2.0**90])
+def test_panels_stand_for_the_weight_they_were_made_of(shape, scale):
+    weight = torch.randn(shape) * scale
+    weight[..., 0, :] = 0
+    weight[..., -1, : PANEL // 2] *= 2.0**-8
+    microscaled = mxfp4.quantise(weight)
+    assert torch.equal(dequantise(of_mxfp4(microscaled), torch.float32), mxfp4.dequantise(microscaled, torch.float32))
+    quantised = nvfp4.quantise(weight)
+    torch.testing.assert_close(
+        dequantise(of_nvfp4(quantised), torch.float32), nvfp4.dequantise(quantised, torch.float32), rtol=3e-7, atol=0
+    )
+
+
+def test_a_panel_is_one_run_of_memory_that_no_tile_ends_early():
+    panels = of_nvfp4(nvfp4.quantise(torch.randn(130, 200)))
+    assert panels.words.shape == (2, 2 * ROWS, PANEL // 8)
+    assert panels.scales.shape == (2, 2 * ROWS, PANEL // nvfp4.BLOCK)
+    assert panels.words.is_contiguous()
+    assert not panels.words[:, 130:].any()
+
+
+def test_neighbours_lie_in_the_halves_of_a_word():
+    row = torch.tensor([[0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -6.0, *[0.0] * 24]])
+    word = int(of_mxfp4(mxfp4.quantise(row)).words[0, 0, 0]) & 0xFFFFFFFF
+    codes = [word >> place & 15 for place in range(0, 32, 4)]
+    assert codes == [1, 3, 5, 7, 2, 4, 6, 15]
+
+
+def test_a_power_of_two_far_below_the_largest_is_the_least_there_is():
+    weight = torch.ones(1, 64)
+    weight[:, 32:] = 2.0**-126
+    weight[:, :32] = 2.0**100
+    dense = dequantise(of_mxfp4(mxfp4.quantise(weight)), torch.float64)
+    assert float(dense[0, 32:].max()) <= 2.0**-20
+    assert torch.equal(dense[0, :32], weight[0, :32].double())
