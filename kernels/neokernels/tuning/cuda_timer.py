@@ -65,7 +65,7 @@ class CudaTiming:
         self._kernel = kernel
         self._problem = problem
         first = self._drawn(0)
-        copies = _copies(kernel.work(problem).nbytes, _nbytes(first), timer.device.l2_bytes, device)
+        copies = _copies(kernel.work(problem).nbytes, nbytes(first), timer.device.l2_bytes, device)
         self._inputs = [first, *(self._drawn(seed) for seed in range(1, copies))]
         self._graphs: dict[Config, torch.cuda.CUDAGraph] = {}
         self._memory = torch.cuda.graph_pool_handle()
@@ -163,16 +163,16 @@ def _copies(read_bytes: int, input_bytes: int, l2_bytes: int, device: torch.devi
     return max(1, min(wanted, _MOST_COPIES, room))
 
 
-def _nbytes(inputs: Inputs) -> int:
+def nbytes(inputs: Inputs) -> int:
     """Of the tensors among `inputs` and in what they are made of."""
     total = 0
     for part in inputs:
         if isinstance(part, Tensor):
             total += part.nbytes
         elif isinstance(part, tuple | list):
-            total += _nbytes(tuple(part))
+            total += nbytes(tuple(part))
         elif hasattr(part, "__dataclass_fields__"):
-            total += _nbytes(tuple(getattr(part, name) for name in part.__dataclass_fields__))
+            total += nbytes(tuple(getattr(part, name) for name in part.__dataclass_fields__))
     return total
 
 
