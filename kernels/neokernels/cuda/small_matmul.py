@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.matmul import FEW_ROWS, Matmul, Product, arithmetic, finished, has_descriptors
+from neokernels.cuda.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.tiles import described, load_tile, readable, store_tile
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
@@ -76,18 +77,10 @@ def small_matmul_kernel(
             total = tl.dot(x_tile, w_tile.T, total, input_precision=PRECISION, max_num_imprecise_acc=PROMOTE)
     last = True
     if SPLITS > 1:
-        within = tl.arange(0, SHAPE[0])[:, None] * SHAPE[1] + tl.arange(0, SHAPE[1])[None, :]
-        part_ptr = parts_ptr + tile.to(tl.int64) * (SPLITS * BLOCK_M * BLOCK_N) + within
-        tl.store(part_ptr + part * (BLOCK_M * BLOCK_N), total)
-        # Every thread has written before one of them tells so.
-        tl.debug_barrier()
-        last = tl.atomic_add(arrivals_ptr + tile, 1, sem="acq_rel") == SPLITS - 1
+        last = leave_part(total, parts_ptr, arrivals_ptr, tile, part, SPLITS)
     if last:
         if SPLITS > 1:
-            total = tl.zeros(SHAPE, tl.float32)
-            for other in range(SPLITS):
-                total += tl.load(part_ptr + other * (BLOCK_M * BLOCK_N), cache_modifier=".cg")
-            tl.store(arrivals_ptr + tile, 0)
+            total = sum_of_parts(parts_ptr, arrivals_ptr, tile, SPLITS, SHAPE[0], SHAPE[1])
         sums = total.T if SWAP else total
         sums = finished(sums, bias_ptr, x_scales_ptr, weight_scales_ptr, at_m, at_n, rows, outputs)
         store_tile(y, sums, at_m, at_n, rows, outputs, y_stride, BLOCK_M, BLOCK_N, False)
@@ -205,7 +198,7 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
 class SmallMatmul(Matmul):
     name = "small_matmul"
     problem_type = SmallProduct
-    sources = (small_matmul_kernel, finished, load_tile, store_tile)
+    sources = (small_matmul_kernel, leave_part, sum_of_parts, finished, load_tile, store_tile)
     knobs = KNOBS
     examples = (
         SmallProduct(1, 4096, 4096, "bfloat16", bias=False),
