@@ -20,6 +20,10 @@ from run_on_gpu import machine_name
 
 _TESTS = "tests/benchmarks/kernels"
 _COLUMNS = ("triton", "library", "reference")
+_LEGEND = (
+    "Microseconds of one launch: the median of all rounds, and the quarters around it. Share: of the ceilings measured in",
+    "the same run, that the first time of a row reaches. `make bench-kernels` times and compares them.",
+)
 
 
 def main() -> int:
@@ -54,18 +58,8 @@ def page(saved: dict[str, Any], machine: str) -> str:
     columns = [name for name in _COLUMNS if any(name in by for by in problems.values())]
     stack = saved["machine_info"]
     rows = [*_heading(columns), *(_row(key, by, columns) for key, by in problems.items())]
-    return "\n".join(
-        [
-            f"# Kernels on {machine}, {saved['datetime'][:10]}",
-            "",
-            f"Commit {saved['commit_info']['id'][:7]}, torch {stack['torch']}, Triton {stack['triton']}. Microseconds a launch:",
-            "the median of all rounds, and the quarters around it. Share: of the least time that the ceilings measured in",
-            "the same run allow, of the first column of times that a row has. `make bench-kernels` prints and compares them.",
-            "",
-            *rows,
-            "",
-        ]
-    )
+    made_by = f"Commit {saved['commit_info']['id'][:7]}, torch {stack['torch']}, Triton {stack['triton']}."
+    return "\n".join([f"# Kernels on {machine}, {saved['datetime'][:10]}", "", made_by, *_LEGEND, "", *rows, ""])
 
 
 def _heading(columns: Sequence[str]) -> Iterator[str]:

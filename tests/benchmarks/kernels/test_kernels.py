@@ -1,8 +1,8 @@
 """How near every kernel comes to what memory and tensor cores allow: `make bench-kernels`.
 
 On a GPU a round is one launch of the shipped kernel, in device time, beside the library's and the torch reference; see
-`neokernels.tuning.cuda_timer` for how. Elsewhere it is one call of the torch reference, with few rows. `extra_info` holds
-what the problem costs at least and how much of this machine's measured ceilings that is; nothing here is asserted.
+`neokernels.tuning.cuda_timer` for how. Elsewhere it is one call of the torch reference, with few rows. `extra_info`
+holds what the problem costs at least and how much of this machine's measured ceilings that is; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 FEW = 64
 """Rows, requests and tokens of context at most, where no GPU computes them."""
-LARGEST_BYTES = 1 << 30
+LARGEST_BYTES = 1 << 29
 """Inputs of the largest problem that is timed there."""
-ROUNDS = 50 if ON_GPU else 5
+ROUNDS = 50 if ON_GPU else 3
 
 
 class DeviceClock:
