@@ -21,8 +21,8 @@ from run_on_gpu import machine_name
 _TESTS = "tests/benchmarks/kernels"
 _COLUMNS = ("triton", "library", "reference")
 _LEGEND = (
-    "Microseconds of one launch: the median of all rounds, and the quarters around it. Share: of the ceilings measured in",
-    "the same run, that the first time of a row reaches. `make bench-kernels` times and compares them.",
+    "Microseconds of a launch: the median of all rounds, and the quarters around it. Share: of the ceilings measured",
+    "in the same run, that the first time of a row reaches. `make bench-kernels` times and compares them.",
 )
 
 

@@ -1,9 +1,11 @@
-"""What a GPU at hand is used for, within nine minutes: is the engine right on it, how fast is a step, what graphs buy.
+"""What a GPU at hand is used for, within nine minutes: are kernels and engine right on it, how fast are kernels and
+steps, what do graphs buy.
 
     python scripts/run_on_gpu.py [--minutes M] [--results DIR]
 
-Runs the tests marked `gpu` and the timings of steps, then the suite `gpu` until the time is over, and prints an entry
-for `results/LOG.md`. A case that was measured when the time ran out stays, marked as interrupted.
+Runs the tests marked `gpu`, the timings of steps, those of kernels, which it writes to `kernels.md`, then the suite
+`gpu` until the time is over, and prints an entry for `results/LOG.md`. A case that was measured when the time ran out
+stays, marked as interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from bench.node.fingerprint import fingerprint, hardware_key
 from bench.results.result import Result, scan
 
 _TEST_SECONDS = 150.0
-_TIMING_SECONDS = 60.0
+_TIMING_SECONDS = 45.0
+_KERNEL_SECONDS = 120.0
 _ENDING_SECONDS = 20.0
 """For the case in progress to end and be recorded."""
 
@@ -39,10 +42,11 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("make gpu: torch finds no CUDA device on this machine", file=sys.stderr)
         return 3
-    wrong = run_pytest(["-m", "gpu"], _TEST_SECONDS)
-    on_the_host = "startup or scheduler"
-    run_pytest(["tests/benchmarks", "-k", f"not ({on_the_host})", "--benchmark-max-time=0.2"], _TIMING_SECONDS)
     folder = options.results / machine_name()
+    wrong = run(["-m", "pytest", "-q", "-m", "gpu"], _TEST_SECONDS)
+    elsewhere = ["--ignore", "tests/benchmarks/kernels", "-k", "not (startup or scheduler)"]  # the latter on the host
+    run(["-m", "pytest", "-q", "tests/benchmarks", *elsewhere, "--benchmark-max-time=0.2"], _TIMING_SECONDS)
+    run(["scripts/bench_kernels.py", "--machine", str(folder), "--save"], _KERNEL_SECONDS)
     code, results = measure(["gpu"], folder, end - time.monotonic())
     print(f"\nfor results/LOG.md:\n\n{log_entry(results, folder)}" if results else "nothing was measured")
     if code == INTERRUPTED:
@@ -52,9 +56,9 @@ def main() -> int:
     return 1 if wrong else code
 
 
-def run_pytest(arguments: Sequence[str], seconds: float) -> int:
-    """Its exit code; after `seconds` it is interrupted."""
-    with subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments]) as process:
+def run(arguments: Sequence[str], seconds: float) -> int:
+    """The exit code of this Python with `arguments`; after `seconds` it is interrupted."""
+    with subprocess.Popen([sys.executable, *arguments]) as process:
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -14,9 +14,9 @@ from bench.native.batch import BatchItem, HostBatch
 def first_steps(
     *, max_running: int, step_tokens: int, context_tokens: int, blocks: int, block_tokens: int
 ) -> Iterator[HostBatch]:
-    """Prompts of 1, 2, 4 … `step_tokens` tokens, then decodes of as many requests over as long contexts.
+    """Prompts of 1, 2, 4 … `step_tokens` tokens, then decodes of as many requests over contexts that a pool holds.
 
-    `context_tokens` is the longest context there is to be. The first of the pool's `blocks` are written, by several
+    `context_tokens` is the longest there is to be. The first of the pool's `blocks` are written, by several
     requests at once; what is computed from them means nothing.
     """
     longest = min(context_tokens, blocks * block_tokens)
@@ -28,7 +28,7 @@ def first_steps(
     for tokens in _powers_of_two(min(step_tokens, longest)):
         yield HostBatch.of([item(tokens, tokens)], block_tokens)
     for requests in _powers_of_two(min(max_running, step_tokens)):
-        for context in _powers_of_two(longest):
+        for context in _powers_of_two(min(longest, max(1, blocks * block_tokens // requests))):
             yield HostBatch.of([item(1, context)] * requests, block_tokens)
 
 
