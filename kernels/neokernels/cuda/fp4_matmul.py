@@ -51,7 +51,7 @@ _LEAST_PANELS = 4
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 12)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def fp4_matmul_kernel(
     x,
     words,
