@@ -36,6 +36,21 @@ _ELEMENTS_PER_WARP = 512
 """Sixteen numbers a thread: two loads of sixteen bytes of bfloat16."""
 
 
+@triton.jit
+def added_and_normalised(x_ptr, residual_ptr, weight, row, column, inside, width, x_stride, eps, ADDS: tl.constexpr):
+    """The rows that are normalised and what becomes of them, in the dtype of x; zero where they are not `inside`."""
+    at = row.to(tl.int64)
+    x = tl.load(x_ptr + at * x_stride + column, inside, other=0.0)
+    if ADDS:
+        # The sum is rounded to its own type first: it is what later layers see.
+        residual = tl.load(residual_ptr + at * width + column, inside, other=0.0)
+        x = (residual.to(tl.float32) + x.to(tl.float32)).to(x.dtype)
+    wide = x.to(tl.float32)
+    scale = tl.rsqrt(tl.sum(wide * wide, 1) / width + eps)
+    normalised = (wide * scale[:, None]).to(x.dtype).to(tl.float32)
+    return x, (normalised * weight.to(tl.float32)).to(x.dtype)
+
+
 @triton.jit(do_not_specialize=["rows"])
 def _rms_norm_kernel(
     x_ptr,
@@ -52,24 +67,19 @@ def _rms_norm_kernel(
     ADDS: tl.constexpr,
     WAITS: tl.constexpr,
 ):
-    if WAITS:
-        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
-    inside = (row < rows) & (column < width)
-    at = row.to(tl.int64) * width + column
-    x = tl.load(x_ptr + row.to(tl.int64) * x_stride + column, inside, other=0.0)
-    if ADDS:
-        # The sum is rounded to its own type first: it is what later layers see.
-        x = (tl.load(residual_ptr + at, inside, other=0.0).to(tl.float32) + x.to(tl.float32)).to(x.dtype)
-        tl.store(total_ptr + at, x, inside)
-    wide = x.to(tl.float32)
-    scale = tl.rsqrt(tl.sum(wide * wide, 1) / width + eps)
-    weight = tl.load(weight_ptr + column, column < width, other=0.0).to(tl.float32)
-    normalised = (wide * scale[:, None]).to(x.dtype).to(tl.float32)
-    tl.store(out_ptr + at, (normalised * weight).to(x.dtype), inside)
+    # The weight is no step's result: it may come while the kernel before still runs.
+    weight = tl.load(weight_ptr + column, column < width, other=0.0)
     if WAITS:
+        tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
+    inside = (row < rows) & (column < width)
+    x, out = added_and_normalised(x_ptr, residual_ptr, weight, row, column, inside, width, x_stride, eps, ADDS)
+    at = row.to(tl.int64) * width + column
+    if ADDS:
+        tl.store(total_ptr + at, x, inside)
+    tl.store(out_ptr + at, out, inside)
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def _launch(
 class RmsNorm(TunableKernel[RowNorm]):
     name = "rms_norm"
     problem_type = RowNorm
-    sources = (_rms_norm_kernel,)
+    sources = (_rms_norm_kernel, added_and_normalised)
     knobs = (Knob("ROWS", (1, 2, 4, 8)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
     examples = (
         RowNorm(64, 4096, "bfloat16", adds=True),

@@ -52,7 +52,7 @@ def gated(gate, up, alpha, limit, CLAMPED: tl.constexpr):
     return gate / (1.0 + tl.exp(-gate)) * up
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _silu_mul_kernel(
     gate_up_ptr,
     out_ptr,

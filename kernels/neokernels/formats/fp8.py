@@ -34,12 +34,17 @@ class Fp8Rows:
 
 def quantise(weight: Tensor) -> Fp8Rows:
     """weight [..., N, K] of any floating dtype. Raises NotFiniteError."""
-    return _scaled(weight, largest_magnitude(weight))
+    scales = _scales(largest_magnitude(weight))
+    return Fp8Rows(saturated(weight / scales), scales)
 
 
 def quantise_activations(x: Tensor) -> Fp8Rows:
-    """x [T, K]: as `quantise`, but a row that is not finite becomes NaN, so that only its request fails."""
-    return _scaled(x, x.abs().amax(-1, keepdim=True).float())
+    """x [T, K]: as `quantise`, but a row that is not finite becomes NaN, so that only its request fails.
+
+    What a step does to every token multiplies by 1/s, which only moves a number that lies within a bit of a tie.
+    """
+    scales = _scales(x.abs().amax(-1, keepdim=True).float())
+    return Fp8Rows(saturated(x * scales.reciprocal()), scales)
 
 
 def dequantise(rows: Fp8Rows, dtype: torch.dtype) -> Tensor:
@@ -63,6 +68,5 @@ def saturated(x: Tensor) -> Tensor:
     return x.clamp(-LARGEST, LARGEST).to(E4M3)
 
 
-def _scaled(x: Tensor, largest: Tensor) -> Fp8Rows:
-    scales = torch.where(largest == 0, 1.0, (largest / LARGEST).clamp_min(SMALLEST_SCALE))
-    return Fp8Rows(saturated(x / scales), scales)
+def _scales(largest: Tensor) -> Tensor:
+    return torch.where(largest == 0, 1.0, (largest / LARGEST).clamp_min(SMALLEST_SCALE))
