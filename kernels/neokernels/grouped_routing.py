@@ -48,9 +48,13 @@ def route_grouped_reference(
     return expert_ids, weights * scaling
 
 
+_triton: Launcher[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Launcher(
+    "grouped_routing", "route_grouped"
+)
+
 route_grouped: Operation[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Operation(
     "route_grouped",
-    Implementation("triton", Launcher("grouped_routing", "route_grouped"), without_triton),
+    Implementation("triton", _triton, without_triton),
     Implementation("reference", route_grouped_reference, promises_nothing),
     Implementation(
         "one_by_one", partial(route_grouped_reference, sigmoid=partial(one_by_one, torch.sigmoid)), unless_asked

@@ -11,6 +11,7 @@ Sources: Shazeer et al. 2017 (arXiv:1701.06538) §2; the order of softmax and to
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from neokernels.cuda.requirements import without_triton
 from neokernels.launcher import Launcher
 from neokernels.linear import Linear, keeps, prepare_linear
 from neokernels.registry import Implementation, Operation, Target, any_of, promises_nothing
+from neokernels.silu_mul import SwigluClamp
 
 NO_EXPERT = -1
 """The id of an expert that a row does not go to."""
@@ -39,6 +41,19 @@ class ExpertWeights(NamedTuple):
     """[E, 2·I]."""
     down_bias: Tensor | None = None
     """[E, H]."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatedActivation:
+    """What is computed between the two projections, for those that call it and for those that fuse it."""
+
+    function: Callable[[Tensor], Tensor]
+    """[rows, 2·I] to [rows, I]: `silu_mul`, or `clamped_swiglu` with its clamp."""
+    clamp: SwigluClamp | None = None
+    """None is plain SwiGLU."""
+
+    def __call__(self, gate_up: Tensor) -> Tensor:
+        return self.function(gate_up)
 
 
 class Experts(Protocol):
@@ -66,8 +81,8 @@ class Experts(Protocol):
 class ExpertLoop:
     """The reference: rows sorted by expert, then one expert after another. It asks the device which were touched."""
 
-    def __init__(self, weights: ExpertWeights, activate: Callable[[Tensor], Tensor], prepare: PrepareLinear) -> None:
-        """`activate` is the gated activation, [rows, 2·I] to [rows, I]; `prepare` readies one expert's projection."""
+    def __init__(self, weights: ExpertWeights, activate: GatedActivation, prepare: PrepareLinear) -> None:
+        """`prepare` readies one expert's projection."""
         self._gate_up = _prepared(weights.gate_up, weights.gate_up_bias, prepare)
         self._down = _prepared(weights.down, weights.down_bias, prepare)
         self._activate = activate
@@ -101,7 +116,7 @@ class GroupedExperts:
     def __init__(
         self,
         weights: ExpertWeights,
-        activate: Callable[[Tensor], Tensor],
+        activate: GatedActivation,
         prepare: PrepareLinear,  # noqa: ARG002 - of those that go expert by expert
     ) -> None:
         """As `ExpertLoop`; the weights are kept as they are."""
@@ -148,8 +163,13 @@ def _without_grouped_product(target: Target) -> str | None:
     return None if target.dtype == torch.bfloat16 else "multiplies bfloat16 only"
 
 
-prepare_experts: Operation[[ExpertWeights, Callable[[Tensor], Tensor], PrepareLinear], Experts] = Operation(
+_dense: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "dense_experts")
+_mxfp4: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "mxfp4_experts")
+
+prepare_experts: Operation[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Operation(
     "experts",
+    Implementation("triton", _dense, any_of(keeps("dense"), without_triton)),
+    Implementation("triton_mxfp4", _mxfp4, any_of(keeps("mxfp4"), without_triton)),
     Implementation(
         "grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product), source="library"
     ),

@@ -7,18 +7,21 @@ from functools import partial
 
 import pytest
 import torch
+from neokernels.launcher import Launcher
 from neokernels.linear import DenseLinear
 from neokernels.moe import (
     NO_EXPERT,
     ExpertLoop,
     Experts,
     ExpertWeights,
+    GatedActivation,
     GroupedExperts,
     prepare_experts,
     route_softmax,
 )
 from neokernels.registry import Target
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
+from neokernels.tuning.schedules import untuned
 from torch import Tensor
 
 EXPERTS, HIDDEN, INTERMEDIATE = 5, 12, 8
@@ -40,7 +43,7 @@ Prepare = Callable[..., Experts]
 def prepare(request: pytest.FixtureRequest) -> Prepare:
     def prepared(weights: ExpertWeights, clamp: SwigluClamp | None = None) -> Experts:
         activate = silu_mul if clamp is None else partial(clamped_swiglu, clamp=clamp)
-        experts: Experts = request.param(weights, activate, DenseLinear)
+        experts: Experts = request.param(weights, GatedActivation(activate, clamp), DenseLinear)
         return experts
 
     return prepared
@@ -159,14 +162,17 @@ def test_clamped_swiglu_far_from_zero() -> None:
 
 
 @pytest.mark.gpu
-def test_a_cuda_graph_holds_the_grouped_product() -> None:
-    """Replayed with other rows and other experts, it answers and counts as the loop does."""
-    device, dtype = torch.device("cuda"), torch.bfloat16
-    create, choice = prepare_experts.choose(Target(device, dtype))
-    assert choice.implementation == "grouped"
+@pytest.mark.parametrize("implementation", ["triton", "grouped"])
+def test_a_cuda_graph_holds_the_experts(implementation: str) -> None:
+    """Replayed with other rows and other experts, they answer and count as the loop does."""
+    device, dtype = torch.device("cuda", 0), torch.bfloat16
+    create, choice = prepare_experts.choose(Target(device, dtype), preferred=implementation)
+    assert choice.implementation == implementation
+    if isinstance(create, Launcher):
+        create = create.bound(untuned(device))
     gate_up, down = torch.randn(8, 2 * 64, 128, device=device), torch.randn(8, 128, 64, device=device)
     weights = ExpertWeights((gate_up / 8).to(dtype), (down / 8).to(dtype))
-    grouped, loop = (made(weights, silu_mul, DenseLinear) for made in (create, ExpertLoop))
+    grouped, loop = (made(weights, GatedActivation(silu_mul), DenseLinear) for made in (create, ExpertLoop))
     x = torch.randn(16, 128, device=device, dtype=dtype)
     ids, shares = torch.zeros(16, 2, dtype=torch.int64, device=device), torch.rand(16, 2, device=device)
     grouped(x, ids, shares)

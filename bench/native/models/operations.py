@@ -12,7 +12,15 @@ from neokernels.grouped_routing import route_grouped
 from neokernels.head_linear import HeadLinear, prepare_head_linear
 from neokernels.latent_kv_write import latent_kv_write
 from neokernels.linear import output_format, prepare_linear, prepare_output
-from neokernels.moe import Experts, ExpertWeights, PrepareLinear, prepare_experts, prepare_router, route_softmax
+from neokernels.moe import (
+    Experts,
+    ExpertWeights,
+    GatedActivation,
+    PrepareLinear,
+    prepare_experts,
+    prepare_router,
+    route_softmax,
+)
 from neokernels.paged_attention import PagedLayout, paged_attention
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
@@ -86,7 +94,8 @@ class Operations:
 
     def prepare_experts(self, weights: ExpertWeights, clamp: SwigluClamp | None) -> Experts:
         """The experts of a layer; their activation is SwiGLU, bounded by `clamp` unless it is None."""
-        prepare, activate = self.registry.resolve(prepare_experts, self.target), self.silu_mul
+        activate: Callable[[Tensor], Tensor] = self.silu_mul
         if clamp is not None:
             activate = partial(self.registry.resolve(clamped_swiglu, self.target), clamp=clamp)
-        return prepare(weights, activate, self.prepare_linear)
+        prepare = self.registry.resolve(prepare_experts, self.target)
+        return prepare(weights, GatedActivation(activate, clamp), self.prepare_linear)

@@ -1,0 +1,283 @@
+"""The two products of a routed feed-forward, as launchers and as what a tuner must know of them.
+
+`neokernels.cuda.grouped_matmul` holds the kernel. Problems are of a router that chooses each expert as often: another
+touches fewer experts, each with more rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from neokernels.cuda.expert_sort import TILE_ROWS, ByExpert, expert_ids, most_tiles, sort_by_expert_reference
+from neokernels.cuda.expert_weights import StackedWeight, dense, empty_mxfp4, in_mxfp4
+from neokernels.cuda.fp4_decode import fp4_weights
+from neokernels.cuda.grouped_matmul import down_product, finished, gate_up_product, grouped_matmul_kernel, weight_tile
+from neokernels.cuda.tiles import describable
+from neokernels.device import Device
+from neokernels.formats import mxfp4
+from neokernels.formats.fp4_panels import PANEL
+from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
+from neokernels.tuning.draw import Draw
+from neokernels.tuning.model_shape import ModelShape
+from neokernels.tuning.schedules import Schedules
+from neokernels.tuning.space import (
+    Config,
+    Inputs,
+    Knob,
+    Outputs,
+    Problem,
+    TunableKernel,
+    Work,
+    dtype_name,
+    named_dtype,
+)
+
+_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
+"""gpt-oss's."""
+_TENSOR_CORE_ROWS = 64
+"""Least rows of a left operand that whole groups of warps multiply."""
+
+
+@dataclass(frozen=True)
+class ExpertProduct(Problem):
+    batch_fields: ClassVar = {"rows": 64}
+
+    rows: int
+    experts: int
+    experts_per_token: int
+    hidden: int
+    intermediate: int
+    dtype: str
+    weight_format: str = "dense"
+    clamped: bool = False
+    """Whether the activation is gpt-oss's."""
+    bias: bool = False
+
+    @property
+    def pairs(self) -> int:
+        return self.rows * self.experts_per_token
+
+    @property
+    def touched(self) -> float:
+        """How many experts have rows, on average."""
+        return self.experts * (1 - (1 - self.experts_per_token / self.experts) ** self.rows)
+
+
+def multiply_gate_up(
+    x: Tensor,
+    weight: StackedWeight,
+    by_expert: ByExpert,
+    per_row: int,
+    clamp: SwigluClamp | None,
+    *,
+    schedules: Schedules,
+) -> Tensor:
+    """As `gate_up_product`, with the schedule of its problem."""
+    problem = _problem(x, weight, by_expert, per_row, (weight.inputs, weight.outputs // 2), clamp is not None)
+    return gate_up_product(schedules.config(GATE_UP_PRODUCT, problem), x, weight, by_expert, per_row, clamp)
+
+
+def multiply_down(
+    x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int, *, schedules: Schedules
+) -> Tensor:
+    """As `down_product`, with the schedule of its problem."""
+    problem = _problem(x, weight, by_expert, per_row, (weight.outputs, weight.inputs), False)
+    return down_product(schedules.config(DOWN_PRODUCT, problem), x, weight, by_expert, per_row)
+
+
+def _problem(
+    x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int, widths: tuple[int, int], clamped: bool
+) -> ExpertProduct:
+    rows, weight_format = len(by_expert.order) // per_row, "dense" if weight.scales is None else "mxfp4"
+    return ExpertProduct(
+        rows, weight.experts, per_row, *widths, dtype_name(x.dtype), weight_format, clamped, weight.bias is not None
+    )
+
+
+class _ExpertProduct(TunableKernel[ExpertProduct]):
+    problem_type = ExpertProduct
+    sources = (grouped_matmul_kernel, weight_tile, finished, fp4_weights)
+    knobs = (
+        Knob("BLOCK_M", TILE_ROWS),
+        Knob("BLOCK_N", (32, 64, 128, 256)),
+        Knob("BLOCK_K", (32, 64, 128, 256)),
+        Knob("GROUP_M", (1, 4, 16)),
+        Knob("SWAP", (False, True)),
+        Knob("DESCRIPTORS", (False, True)),
+        Knob("num_warps", (4, 8)),
+        Knob("num_stages", (2, 3, 4, 5, 6)),
+        Knob("launch_pdl", (False, True)),
+    )
+    projections: ClassVar[int]
+    """1, or 2 where gate and up are multiplied side by side."""
+
+    def problems(self, model: ModelShape) -> Iterator[ExpertProduct]:
+        routed = model.routed
+        if routed is None or model.weight_format not in ("dense", "mxfp4"):
+            return
+        clamped = routed.clamped and self.projections == 2
+        for rows in model.rows:
+            yield ExpertProduct(
+                rows,
+                routed.experts,
+                routed.experts_per_token,
+                model.hidden,
+                routed.intermediate,
+                model.dtype,
+                model.weight_format,
+                clamped,
+                routed.bias,
+            )
+
+    def heuristic(self, problem: ExpertProduct, device: Device) -> Config:
+        expected = problem.pairs / max(1.0, problem.touched)
+        # Half as many again as an expert has on average: rarely does one need a second tile.
+        block_m = next((rows for rows in TILE_ROWS if rows >= 1.5 * expected), TILE_ROWS[-1])
+        narrow = problem.weight_format != "dense"
+        few = block_m < _TENSOR_CORE_ROWS
+        columns = 128 if few else 256
+        return Config(
+            BLOCK_M=block_m,
+            BLOCK_N=min(columns // 2, 128) if narrow else columns // self.projections,
+            BLOCK_K=PANEL if few or narrow else 64,
+            GROUP_M=1,
+            SWAP=few or narrow,
+            DESCRIPTORS=describable(device, self.row_bytes(problem)),
+            num_warps=4 if few else 8,
+            num_stages=4 if few == narrow else 3,
+            launch_pdl=False,
+        )
+
+    def shipped(self, problem: ExpertProduct, device: Device) -> tuple[Config, ...]:
+        config = self.heuristic(problem.bucket(), device)
+        return (config, config.changed(launch_pdl=True)) if problem == self.examples[0] else (config,)
+
+    def expects(self, problem: ExpertProduct, config: Config, device: Device) -> tuple[str, ...]:
+        left = config.number("BLOCK_N" if config["SWAP"] else "BLOCK_M")
+        product = "wgmma" if device.capability < 100 else "tcgen05.mma"
+        return (
+            *([product] if left >= _TENSOR_CORE_ROWS and problem.dtype != "float32" else []),
+            *(["cp.async.bulk.tensor"] if config["DESCRIPTORS"] else []),
+            *(["griddepcontrol"] if config.waits else []),
+        )
+
+    def allows(self, problem: ExpertProduct, config: Config, device: Device) -> bool:
+        if config["launch_pdl"] and device.capability < 90:
+            return False
+        if config["DESCRIPTORS"] and not describable(device, self.row_bytes(problem)):
+            return False
+        if problem.weight_format == "mxfp4" and config["BLOCK_K"] != PANEL:
+            return False
+        block_m, block_n = config.number("BLOCK_M"), config.number("BLOCK_N")
+        sums = block_m * block_n * self.projections / (32 * config.number("num_warps"))
+        empty = block_m > TILE_ROWS[0] and block_m > 8 * problem.pairs / max(1.0, problem.touched)
+        return 2 <= sums <= 128 and not empty
+
+    def row_bytes(self, problem: ExpertProduct) -> int:
+        """Of a weight, as it lies."""
+        inputs, _ = self.widths(problem)
+        return PANEL // 2 if problem.weight_format == "mxfp4" else inputs * named_dtype(problem.dtype).itemsize
+
+    def widths(self, problem: ExpertProduct) -> tuple[int, int]:
+        """Inputs and outputs of one expert's weight."""
+        if self.projections == 2:
+            return problem.hidden, 2 * problem.intermediate
+        return problem.intermediate, problem.hidden
+
+    def inputs(self, problem: ExpertProduct, draw: Draw) -> Inputs:
+        """(x, the weight as references read it, bias, the weight as the kernel does, ids, their order, clamp)."""
+        inputs, outputs = self.widths(problem)
+        dtype, experts = named_dtype(problem.dtype), problem.experts
+        ids = expert_ids(draw, problem.rows, experts, problem.experts_per_token)
+        x = draw.normal(problem.rows if self.projections == 2 else problem.pairs, inputs, dtype=dtype)
+        bias = draw.normal(experts, outputs, dtype=dtype) if problem.bias else None
+        weight = torch.empty((experts, outputs, inputs), dtype=dtype, device=draw.device)
+        if draw.only_shapes:
+            stacked = (
+                dense(weight, bias)
+                if problem.weight_format == "dense"
+                else empty_mxfp4(experts, outputs, inputs, bias, draw.device)
+            )
+            order = ids.new_empty(problem.pairs, dtype=torch.int32)
+            tiles = most_tiles(problem.pairs, experts, TILE_ROWS[0])
+            by_expert = ByExpert(order, ids.new_empty((len(TILE_ROWS), tiles, 4), dtype=torch.int32))
+        else:
+            for expert in weight:  # in float32, where they are drawn, all of them may not fit
+                expert.copy_(draw.normal(outputs, inputs, dtype=dtype, scale=inputs**-0.5))
+            by_expert = sort_by_expert_reference(ids, experts)
+            if problem.weight_format == "dense":
+                stacked = dense(weight, bias)
+            else:
+                stacked = in_mxfp4(weight, bias)
+                weight = mxfp4.dequantise(mxfp4.quantise(weight), dtype)
+        return x, weight, bias, stacked, ids, by_expert, _CLAMP if problem.clamped else None
+
+    def reference(self, inputs: Inputs) -> Outputs:
+        return (self._by_loop(inputs, inputs[0].dtype),)
+
+    def exact(self, inputs: Inputs) -> Outputs:
+        return (self._by_loop(inputs, torch.float64),)
+
+    def _by_loop(self, inputs: Inputs, dtype: torch.dtype) -> Tensor:
+        x, weight, bias, _, ids, by_expert, clamp = inputs
+        order = by_expert.order.long()
+        rows, experts = (x[order // ids.shape[1]] if self.projections == 2 else x), ids.flatten()[order]
+        y = rows.new_empty((len(order), weight.shape[1]), dtype=dtype)
+        for expert in range(len(weight)):
+            mine = experts == expert
+            own_bias = None if bias is None else bias[expert].to(dtype)
+            y[mine] = linear(rows[mine].to(dtype), weight[expert].to(dtype), own_bias)
+        if self.projections == 2:
+            return silu_mul_reference(y) if clamp is None else clamped_swiglu_reference(y, clamp)
+        return torch.empty_like(y).index_copy_(0, order, y)
+
+    def work(self, problem: ExpertProduct) -> Work:
+        inputs, outputs = self.widths(problem)
+        itemsize = named_dtype(problem.dtype).itemsize
+        weight = inputs * outputs * (itemsize if problem.weight_format == "dense" else 1 / 2 + 1 / mxfp4.BLOCK)
+        bias = outputs * itemsize if problem.bias else 0
+        rows_in = problem.rows if self.projections == 2 else problem.pairs
+        activations = (rows_in * inputs + problem.pairs * outputs // self.projections) * itemsize
+        return Work(
+            nbytes=round(problem.touched * (weight + bias)) + activations,
+            flops=2 * problem.pairs * inputs * outputs,
+            flops_dtype=problem.dtype,
+        )
+
+
+class GateUpProduct(_ExpertProduct):
+    name = "expert_gate_up"
+    projections = 2
+    examples = (
+        ExpertProduct(64, 128, 8, 2048, 768, "bfloat16"),
+        ExpertProduct(64, 32, 4, 2880, 2880, "bfloat16", "mxfp4", clamped=True, bias=True),
+        ExpertProduct(8192, 256, 8, 7168, 2048, "bfloat16"),
+    )
+
+    def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
+        x, _, _, weight, ids, by_expert, clamp = inputs
+        return (multiply_gate_up(x, weight, by_expert, ids.shape[1], clamp, schedules=schedules),)
+
+
+class DownProduct(_ExpertProduct):
+    name = "expert_down"
+    projections = 1
+    examples = (
+        ExpertProduct(64, 128, 8, 2048, 768, "bfloat16"),
+        ExpertProduct(2048, 32, 4, 2880, 2880, "bfloat16", "mxfp4", bias=True),
+        ExpertProduct(8192, 256, 8, 7168, 2048, "bfloat16"),
+    )
+
+    def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
+        x, _, _, weight, ids, by_expert, _ = inputs
+        return (multiply_down(x, weight, by_expert, ids.shape[1], schedules=schedules),)
+
+
+GATE_UP_PRODUCT = GateUpProduct()
+DOWN_PRODUCT = DownProduct()
