@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from neokernels.cuda.quantise_rows import QUANTISE_ROWS, QuantisedRows, quantise_fp8, quantise_nvfp4
 from neokernels.cuda.rms_norm import add_rms_norm
 from neokernels.cuda.rms_norm_quantised import (
     RMS_NORM_QUANTISED,
@@ -23,8 +24,8 @@ DTYPES = [torch.float32, torch.float16, pytest.param(torch.bfloat16, marks=pytes
 SHAPES = [(1, 1), (3, 16), (5, 100), (2, 1000)]
 SCHEDULES = Schedules(DATASHEET_DEVICES[0])
 FORMS = {
-    "fp8": (fp8.quantise_activations, add_rms_norm_fp8, silu_mul_fp8),
-    "nvfp4": (nvfp4.quantise_activations, add_rms_norm_nvfp4, silu_mul_nvfp4),
+    "fp8": (fp8.quantise_activations, add_rms_norm_fp8, silu_mul_fp8, quantise_fp8),
+    "nvfp4": (nvfp4.quantise_activations, add_rms_norm_nvfp4, silu_mul_nvfp4, quantise_nvfp4),
 }
 
 
@@ -45,7 +46,7 @@ def strange_rows(rows, width, dtype, device):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_norm_has_the_bits_of_one_that_is_quantised_afterwards(shape, form, dtype, device):
-    quantise, fused, _ = FORMS[form]
+    quantise, fused, _, _ = FORMS[form]
     x, residual = (strange_rows(*shape, dtype, device) for _ in range(2))
     weight = torch.randn(shape[1], device=device).to(dtype)
     normalised, expected_total = add_rms_norm(x, residual, weight, 1e-6, schedules=SCHEDULES)
@@ -58,10 +59,19 @@ def test_norm_has_the_bits_of_one_that_is_quantised_afterwards(shape, form, dtyp
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_activation_has_the_bits_of_one_that_is_quantised_afterwards(shape, form, dtype, device):
-    quantise, _, fused = FORMS[form]
+    quantise, _, fused, _ = FORMS[form]
     gate_up = strange_rows(shape[0], 2 * shape[1], dtype, device).clamp(-200, 200)
     expected = quantise(silu_mul(gate_up, schedules=SCHEDULES).cpu())
     assert_same_bits(fused(gate_up, schedules=SCHEDULES), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rows_have_the_bits_of_the_format(shape, form, dtype, device):
+    quantise, _, _, fused = FORMS[form]
+    x = strange_rows(shape[0], 2 * shape[1], dtype, device)[:, : shape[1]]
+    assert_same_bits(fused(x, schedules=SCHEDULES), quantise(x.cpu()))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
@@ -69,6 +79,7 @@ def test_every_schedule_is_as_near_as_the_reference(check, rows):
     config = Config(ROWS=rows, num_warps=4)
     check(RMS_NORM_QUANTISED, QuantisedRowNorm(5, 96, "float32", "fp8"), config, allowed=1.01)
     check(SILU_MUL_QUANTISED, QuantisedGating(5, 72, "float32", "fp8"), config, allowed=1.01)
+    check(QUANTISE_ROWS, QuantisedRows(5, 40, "float32", "fp8"), config, allowed=1.01)
 
 
 def test_codes_of_four_bits_round_to_even(device):
@@ -85,7 +96,7 @@ def test_codes_of_four_bits_round_to_even(device):
 @pytest.mark.parametrize("strange", [float("inf"), float("nan")])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_row_that_is_not_finite_spoils_no_other(form, strange, device):
-    _, _, fused = FORMS[form]
+    _, _, fused, _ = FORMS[form]
     gate_up = torch.ones(3, 64, device=device)
     gate_up[1, 5] = strange
     widened = fp8.dequantise if form == "fp8" else nvfp4.dequantise_activations
@@ -96,9 +107,10 @@ def test_a_row_that_is_not_finite_spoils_no_other(form, strange, device):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_comes_of_no_rows(form, device):
-    _, norm, activation = FORMS[form]
+    _, norm, activation, alone = FORMS[form]
     none = torch.empty(0, 48, device=device)
     quantised, total = norm(none, none, torch.ones(48, device=device), 1e-6, schedules=SCHEDULES)
     assert total.shape == (0, 48)
     assert parts(quantised)[0].shape[0] == 0
     assert parts(activation(none, schedules=SCHEDULES))[0].shape[0] == 0
+    assert parts(alone(none, schedules=SCHEDULES))[0].shape[0] == 0
