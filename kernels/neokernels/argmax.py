@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.registry import Implementation, Operation, Target
 
 _BLOCK = 128
@@ -31,5 +33,6 @@ def _refuses_devices(target: Target) -> str | None:
 argmax = Operation(
     "argmax",
     Implementation("blocks", argmax_in_blocks, _refuses_devices),
+    Implementation("triton", Launcher("argmax", "argmax"), without_triton),
     Implementation("reference", argmax_reference),
 )

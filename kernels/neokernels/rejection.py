@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from neokernels.counter_random import Purpose, gumbel_noise, uniform
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.registry import Implementation, Operation
 
 
@@ -41,5 +43,13 @@ def redraw_reference(target: Tensor, draft: Tensor, which: Tensor, seeds: Tensor
     return gumbel_noise(seeds, positions, every).add_(rest.log_()).argmax(-1)
 
 
-accept = Operation("accept", Implementation("reference", accept_reference))
-redraw = Operation("redraw", Implementation("reference", redraw_reference))
+accept = Operation(
+    "accept",
+    Implementation("triton", Launcher("rejection", "accept"), without_triton),
+    Implementation("reference", accept_reference),
+)
+redraw = Operation(
+    "redraw",
+    Implementation("triton", Launcher("rejection", "redraw"), without_triton),
+    Implementation("reference", redraw_reference),
+)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from neokernels.counter_random import Purpose, gumbel_noise
+from neokernels.cuda.requirements import without_triton
+from neokernels.launcher import Launcher
 from neokernels.logit_filters import Filters, keep_likely, keep_min_p, keep_top_k, keep_top_p
 from neokernels.registry import Implementation, Operation, Target
 
@@ -89,5 +91,6 @@ def _refuses_devices(target: Target) -> str | None:
 sample = Operation(
     "sample",
     Implementation("packed", sample_packed, _refuses_devices),
+    Implementation("triton", Launcher("sampling", "sample"), without_triton),
     Implementation("reference", sample_reference),
 )
