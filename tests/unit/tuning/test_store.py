@@ -72,9 +72,8 @@ def test_other_source_wins_nothing(rows: list[Measurement]) -> None:
 
 
 def test_the_stack_that_was_measured_last_counts(rows: list[Measurement]) -> None:
-    newer = [
-        replace(row, stack=replace(row.stack, triton="3.9.0"), config=row.config.changed(BLOCK=16)) for row in rows
-    ]
+    other = replace(rows[0].stack, triton="3.9.0")
+    newer = [replace(row, stack=other, config=row.config.changed(BLOCK=16)) for row in rows]
     best = best_of([*rows, *newer])
     assert best is not None
     assert best.stack.triton == "3.9.0"
