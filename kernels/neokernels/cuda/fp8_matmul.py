@@ -124,7 +124,7 @@ class Fp8Matmul(TunableKernel[Product]):
         return Work((m + n) * k + scales + written, 2 * m * n * k, dtype_name(E4M3))
 
     def expects(self, problem: Product, config: Config, device: Device) -> tuple[str, ...]:
-        return matmul.instructions(config, device)
+        return matmul.instructions(problem, config, device)
 
 
 class SmallFp8Matmul(Fp8Matmul):

@@ -62,6 +62,8 @@ def fp8_tile_matmul_kernel(
     tl.static_assert(BLOCK_N <= GROUP, "a tile of outputs has one scale a step")
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        # What depends on this kernel waits for its end itself.
+        tl.extra.cuda.gdc_launch_dependents()
     tile = tl.program_id(0)
     part = tl.program_id(1)
     tile_m, tile_n = tile_of(tile, tl.cdiv(rows, BLOCK_M), tl.cdiv(outputs, BLOCK_N), GROUP_M)
@@ -92,8 +94,6 @@ def fp8_tile_matmul_kernel(
             total = sum_of_parts(parts_ptr, arrivals_ptr, tile, SPLITS, SHAPE[0], SHAPE[1])
         sums = finished(total.T if SWAP else total, bias_ptr, None, None, at_m, at_n, rows, outputs)
         store_tile(y, sums, at_m, at_n, rows, outputs, y_stride, BLOCK_M, BLOCK_N, False)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 def fp8_tile_matmul(
@@ -244,7 +244,7 @@ class Fp8TileMatmul(TunableKernel[Product]):
         return Work((m + n) * k + scales + written, 2 * m * n * k, dtype_name(E4M3))
 
     def expects(self, problem: Product, config: Config, device: Device) -> tuple[str, ...]:
-        return instructions(config, device)
+        return instructions(problem, config, device)
 
 
 FP8_TILE_MATMUL = Fp8TileMatmul()

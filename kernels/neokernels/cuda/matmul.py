@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
-from neokernels.cuda.tiles import describable, described, load_tile, readable, store_tile, tile_of
+from neokernels.cuda.tiles import COPY_BYTES, describable, described, load_tile, readable, store_tile, tile_of
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
@@ -83,6 +83,8 @@ def matmul_kernel(
 ):
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        # What depends on this kernel waits for its end itself.
+        tl.extra.cuda.gdc_launch_dependents()
     tiles_m = tl.cdiv(rows, BLOCK_M)
     tiles_n = tl.cdiv(outputs, BLOCK_N)
     steps = tl.cdiv(inputs, BLOCK_K)
@@ -113,8 +115,6 @@ def matmul_kernel(
         else:
             total = finished(total, bias_ptr, x_scales_ptr, weight_scales_ptr, at_m, at_n, rows, outputs)
             store_tile(y, total, at_m, at_n, rows, outputs, y_stride, BLOCK_M, BLOCK_N, DESCRIPTORS)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,9 @@ def schedule(problem: Product, device: Device, itemsize: int) -> Config:
         block_m, block_n, block_k, stages = 64, 64, 16, 3
     else:
         block_m, block_n = _fullest(problem, device, itemsize)
-        block_k = 128 // itemsize if device.capability >= 90 else 64 // itemsize
+        block_k = (128 if device.capability >= 90 else 64) // itemsize
+        if problem.inputs * itemsize % COPY_BYTES:  # rows that begin anywhere are read number by number
+            block_k = 32
         stored = block_m * block_n * named_dtype(problem.dtype).itemsize // 2
         room = device.shared_bytes - _RESERVED_SHARED - stored
         stages = max(2, min(5, room // ((block_m + block_n) * block_k * itemsize)))
@@ -238,7 +240,8 @@ def _fullest(problem: Product, device: Device, itemsize: int) -> tuple[int, int]
         waves: int = triton.cdiv(tiles, device.multiprocessors)
         return share / (waves * block_m * block_n)
 
-    most = 128 * 128 if device.capability < 90 or _sums_twice(device, itemsize) else 128 * 256
+    has_room = 90 <= device.capability < 120 and not _sums_twice(device, itemsize)
+    most = 128 * (256 if has_room else 128)
     block_m, block_n, _ = max((tile for tile in _TILES if tile[0] * tile[1] <= most), key=rate)
     return block_m, block_n
 
@@ -272,6 +275,7 @@ class Matmul(TunableKernel[Product]):
     examples: ClassVar[tuple[Product, ...]] = (
         Product(4096, 4096, 4096, "bfloat16", bias=False),
         Product(512, 6144, 4096, "bfloat16", bias=True),
+        Product(512, 256, 7168, "float32", bias=False),
     )
 
     def problems(self, model: ModelShape) -> Iterator[Product]:
@@ -313,14 +317,15 @@ class Matmul(TunableKernel[Product]):
         return Work(numbers * named_dtype(problem.dtype).itemsize, 2 * m * n * k, problem.dtype)
 
     def expects(self, problem: Product, config: Config, device: Device) -> tuple[str, ...]:
-        return instructions(config, device)
+        return instructions(problem, config, device)
 
 
-def instructions(config: Config, device: Device) -> tuple[str, ...]:
-    """What large tiles of 8 or 16 bits are multiplied and copied with."""
-    multiplied = {9: ("wgmma.mma_async",), 10: ("tcgen05.mma",)}.get(device.capability // 10, ())
-    copied = ("cp.async.bulk.tensor",) if config["DESCRIPTORS"] else ()
-    return multiplied + copied
+def instructions(problem: Product, config: Config, device: Device) -> tuple[str, ...]:
+    """What tiles of 64 rows or more are multiplied and copied with."""
+    tensor_cores = {9: ("wgmma.mma_async",), 10: ("tcgen05.mma",)}.get(device.capability // 10, ())
+    copies = ("cp.async.bulk.tensor",) if config["DESCRIPTORS"] else ()
+    waits = ("griddepcontrol",) if config.waits else ()
+    return (() if problem.dtype == "float32" else tensor_cores) + copies + waits
 
 
 MATMUL = Matmul()
