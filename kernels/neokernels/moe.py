@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grouped_mm
 
-from neokernels.cuda.requirements import without_triton
+from neokernels.cuda.requirements import without_e4m3, without_triton
 from neokernels.launcher import Launcher
 from neokernels.linear import Linear, keeps, prepare_linear
 from neokernels.registry import Implementation, Operation, Target, any_of, promises_nothing
@@ -164,11 +164,13 @@ def _without_grouped_product(target: Target) -> str | None:
 
 
 _dense: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "dense_experts")
+_fp8: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "fp8_experts")
 _mxfp4: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "mxfp4_experts")
 
 prepare_experts: Operation[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Operation(
     "experts",
     Implementation("triton", _dense, any_of(keeps("dense"), without_triton)),
+    Implementation("triton_fp8", _fp8, any_of(keeps("fp8"), without_triton, without_e4m3)),
     Implementation("triton_mxfp4", _mxfp4, any_of(keeps("mxfp4"), without_triton)),
     Implementation(
         "grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product), source="library"

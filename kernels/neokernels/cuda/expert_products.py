@@ -15,12 +15,20 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from neokernels.cuda.expert_sort import TILE_ROWS, ByExpert, expert_ids, most_tiles, sort_by_expert_reference
-from neokernels.cuda.expert_weights import StackedWeight, dense, empty_mxfp4, in_mxfp4
+from neokernels.cuda.expert_weights import FORMATS, Format, StackedWeight, stacked
 from neokernels.cuda.fp4_decode import fp4_weights
-from neokernels.cuda.grouped_matmul import down_product, finished, gate_up_product, grouped_matmul_kernel, weight_tile
+from neokernels.cuda.grouped_matmul import (
+    Rows,
+    down_product,
+    finished,
+    gate_up_product,
+    grouped_matmul_kernel,
+    product,
+    weight_tile,
+)
 from neokernels.cuda.tiles import describable
 from neokernels.device import Device
-from neokernels.formats import mxfp4
+from neokernels.formats import fp8, mxfp4
 from neokernels.formats.fp4_panels import PANEL
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
 from neokernels.tuning.draw import Draw
@@ -54,7 +62,7 @@ class ExpertProduct(Problem):
     hidden: int
     intermediate: int
     dtype: str
-    weight_format: str = "dense"
+    weight_format: Format = "dense"
     clamped: bool = False
     """Whether the activation is gpt-oss's."""
     bias: bool = False
@@ -70,7 +78,7 @@ class ExpertProduct(Problem):
 
 
 def multiply_gate_up(
-    x: Tensor,
+    x: Rows,
     weight: StackedWeight,
     by_expert: ByExpert,
     per_row: int,
@@ -79,30 +87,26 @@ def multiply_gate_up(
     schedules: Schedules,
 ) -> Tensor:
     """As `gate_up_product`, with the schedule of its problem."""
-    problem = _problem(x, weight, by_expert, per_row, (weight.inputs, weight.outputs // 2), clamp is not None)
+    problem = _problem(weight, by_expert, per_row, (weight.inputs, weight.outputs // 2), clamp is not None)
     return gate_up_product(schedules.config(GATE_UP_PRODUCT, problem), x, weight, by_expert, per_row, clamp)
 
 
-def multiply_down(
-    x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int, *, schedules: Schedules
-) -> Tensor:
+def multiply_down(x: Rows, weight: StackedWeight, by_expert: ByExpert, per_row: int, *, schedules: Schedules) -> Tensor:
     """As `down_product`, with the schedule of its problem."""
-    problem = _problem(x, weight, by_expert, per_row, (weight.outputs, weight.inputs), False)
+    problem = _problem(weight, by_expert, per_row, (weight.outputs, weight.inputs), False)
     return down_product(schedules.config(DOWN_PRODUCT, problem), x, weight, by_expert, per_row)
 
 
 def _problem(
-    x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int, widths: tuple[int, int], clamped: bool
+    weight: StackedWeight, by_expert: ByExpert, per_row: int, widths: tuple[int, int], clamped: bool
 ) -> ExpertProduct:
-    rows, weight_format = len(by_expert.order) // per_row, "dense" if weight.scales is None else "mxfp4"
-    return ExpertProduct(
-        rows, weight.experts, per_row, *widths, dtype_name(x.dtype), weight_format, clamped, weight.bias is not None
-    )
+    rows, dtype = len(by_expert.order) // per_row, dtype_name(weight.dtype)
+    return ExpertProduct(rows, weight.experts, per_row, *widths, dtype, weight.format, clamped, weight.bias is not None)
 
 
 class _ExpertProduct(TunableKernel[ExpertProduct]):
     problem_type = ExpertProduct
-    sources = (grouped_matmul_kernel, weight_tile, finished, fp4_weights)
+    sources = (grouped_matmul_kernel, weight_tile, product, finished, fp4_weights)
     knobs = (
         Knob("BLOCK_M", TILE_ROWS),
         Knob("BLOCK_N", (32, 64, 128, 256)),
@@ -119,7 +123,7 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
 
     def problems(self, model: ModelShape) -> Iterator[ExpertProduct]:
         routed = model.routed
-        if routed is None or model.weight_format not in ("dense", "mxfp4"):
+        if routed is None or model.weight_format not in FORMATS:
             return
         clamped = routed.clamped and self.projections == 2
         for rows in model.rows:
@@ -139,13 +143,16 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         expected = problem.pairs / max(1.0, problem.touched)
         # Half as many again as an expert has on average: rarely does one need a second tile.
         block_m = next((rows for rows in TILE_ROWS if rows >= 1.5 * expected), TILE_ROWS[-1])
-        narrow = problem.weight_format != "dense"
+        narrow = problem.weight_format == "mxfp4"
         few = block_m < _TENSOR_CORE_ROWS
-        columns = 128 if few else 256
+        columns = (64 if narrow else 128 // self.projections) if few else 256 // self.projections
+        # Decoding takes registers, and so does joining short sums, as Hopper's of eight bits are.
+        if narrow or (problem.weight_format == "fp8" and device.capability < 100):
+            columns = min(columns, 128)
         return Config(
             BLOCK_M=block_m,
-            BLOCK_N=min(columns // 2, 128) if narrow else columns // self.projections,
-            BLOCK_K=PANEL if few or narrow else 64,
+            BLOCK_N=columns,
+            BLOCK_K=PANEL if narrow else (256 if few else 128) // self._itemsize(problem),
             GROUP_M=1,
             SWAP=few or narrow,
             DESCRIPTORS=describable(device, self.row_bytes(problem)),
@@ -181,8 +188,13 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
 
     def row_bytes(self, problem: ExpertProduct) -> int:
         """Of a weight, as it lies."""
-        inputs, _ = self.widths(problem)
-        return PANEL // 2 if problem.weight_format == "mxfp4" else inputs * named_dtype(problem.dtype).itemsize
+        if problem.weight_format == "mxfp4":
+            return PANEL // 2
+        return self.widths(problem)[0] * self._itemsize(problem)
+
+    def _itemsize(self, problem: ExpertProduct) -> int:
+        """Of a number that is multiplied as it lies."""
+        return 1 if problem.weight_format == "fp8" else named_dtype(problem.dtype).itemsize
 
     def widths(self, problem: ExpertProduct) -> tuple[int, int]:
         """Inputs and outputs of one expert's weight."""
@@ -191,7 +203,7 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         return problem.intermediate, problem.hidden
 
     def inputs(self, problem: ExpertProduct, draw: Draw) -> Inputs:
-        """(x, the weight as references read it, bias, the weight as the kernel does, ids, their order, clamp)."""
+        """x, the weight, ids, their order, clamp."""
         inputs, outputs = self.widths(problem)
         dtype, experts = named_dtype(problem.dtype), problem.experts
         ids = expert_ids(draw, problem.rows, experts, problem.experts_per_token)
@@ -199,55 +211,47 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         bias = draw.normal(experts, outputs, dtype=dtype) if problem.bias else None
         weight = torch.empty((experts, outputs, inputs), dtype=dtype, device=draw.device)
         if draw.only_shapes:
-            stacked = (
-                dense(weight, bias)
-                if problem.weight_format == "dense"
-                else empty_mxfp4(experts, outputs, inputs, bias, draw.device)
-            )
-            order = ids.new_empty(problem.pairs, dtype=torch.int32)
             tiles = most_tiles(problem.pairs, experts, TILE_ROWS[0])
-            by_expert = ByExpert(order, ids.new_empty((len(TILE_ROWS), tiles, 4), dtype=torch.int32))
+            maps = ids.new_empty((len(TILE_ROWS), tiles, 4), dtype=torch.int32)
+            by_expert = ByExpert(ids.new_empty(problem.pairs, dtype=torch.int32), maps)
         else:
+            by_expert = sort_by_expert_reference(ids, experts)
             for expert in weight:  # in float32, where they are drawn, all of them may not fit
                 expert.copy_(draw.normal(outputs, inputs, dtype=dtype, scale=inputs**-0.5))
-            by_expert = sort_by_expert_reference(ids, experts)
-            if problem.weight_format == "dense":
-                stacked = dense(weight, bias)
-            else:
-                stacked = in_mxfp4(weight, bias)
-                weight = mxfp4.dequantise(mxfp4.quantise(weight), dtype)
-        return x, weight, bias, stacked, ids, by_expert, _CLAMP if problem.clamped else None
+        rows = fp8.quantise_activations(x) if problem.weight_format == "fp8" else x
+        return rows, stacked(problem.weight_format, weight, bias), ids, by_expert, _CLAMP if problem.clamped else None
 
     def reference(self, inputs: Inputs) -> Outputs:
-        return (self._by_loop(inputs, inputs[0].dtype),)
+        return (self._by_loop(inputs, torch.float32).to(inputs[1].dtype),)
 
     def exact(self, inputs: Inputs) -> Outputs:
         return (self._by_loop(inputs, torch.float64),)
 
     def _by_loop(self, inputs: Inputs, dtype: torch.dtype) -> Tensor:
-        x, weight, bias, _, ids, by_expert, clamp = inputs
+        x, weight, ids, by_expert, clamp = inputs
         order = by_expert.order.long()
-        rows, experts = (x[order // ids.shape[1]] if self.projections == 2 else x), ids.flatten()[order]
-        y = rows.new_empty((len(order), weight.shape[1]), dtype=dtype)
-        for expert in range(len(weight)):
+        x = x.to(dtype) if isinstance(x, Tensor) else x.values.to(dtype) * x.scales.to(dtype)
+        x, experts = (x[order // ids.shape[1]] if self.projections == 2 else x), ids.flatten()[order]
+        y = x.new_empty((len(order), weight.outputs))
+        for expert in range(weight.experts):
             mine = experts == expert
-            own_bias = None if bias is None else bias[expert].to(dtype)
-            y[mine] = linear(rows[mine].to(dtype), weight[expert].to(dtype), own_bias)
+            bias = None if weight.bias is None else weight.bias[expert].to(dtype)
+            y[mine] = linear(x[mine], weight.expert(expert, dtype), bias)
         if self.projections == 2:
             return silu_mul_reference(y) if clamp is None else clamped_swiglu_reference(y, clamp)
         return torch.empty_like(y).index_copy_(0, order, y)
 
     def work(self, problem: ExpertProduct) -> Work:
         inputs, outputs = self.widths(problem)
-        itemsize = named_dtype(problem.dtype).itemsize
-        weight = inputs * outputs * (itemsize if problem.weight_format == "dense" else 1 / 2 + 1 / mxfp4.BLOCK)
+        read, itemsize = self._itemsize(problem), named_dtype(problem.dtype).itemsize
+        weight = inputs * outputs * (1 / 2 + 1 / mxfp4.BLOCK if problem.weight_format == "mxfp4" else read)
         bias = outputs * itemsize if problem.bias else 0
         rows_in = problem.rows if self.projections == 2 else problem.pairs
-        activations = (rows_in * inputs + problem.pairs * outputs // self.projections) * itemsize
+        activations = rows_in * inputs * read + problem.pairs * outputs // self.projections * itemsize
         return Work(
             nbytes=round(problem.touched * (weight + bias)) + activations,
             flops=2 * problem.pairs * inputs * outputs,
-            flops_dtype=problem.dtype,
+            flops_dtype="float8_e4m3fn" if problem.weight_format == "fp8" else problem.dtype,
         )
 
 
@@ -256,12 +260,13 @@ class GateUpProduct(_ExpertProduct):
     projections = 2
     examples = (
         ExpertProduct(64, 128, 8, 2048, 768, "bfloat16"),
+        ExpertProduct(8192, 128, 8, 2048, 768, "bfloat16"),
         ExpertProduct(64, 32, 4, 2880, 2880, "bfloat16", "mxfp4", clamped=True, bias=True),
-        ExpertProduct(8192, 256, 8, 7168, 2048, "bfloat16"),
+        ExpertProduct(8192, 256, 8, 7168, 2048, "bfloat16", "fp8"),
     )
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
-        x, _, _, weight, ids, by_expert, clamp = inputs
+        x, weight, ids, by_expert, clamp = inputs
         return (multiply_gate_up(x, weight, by_expert, ids.shape[1], clamp, schedules=schedules),)
 
 
@@ -275,7 +280,7 @@ class DownProduct(_ExpertProduct):
     )
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
-        x, _, _, weight, ids, by_expert, _ = inputs
+        x, weight, ids, by_expert, _ = inputs
         return (multiply_down(x, weight, by_expert, ids.shape[1], schedules=schedules),)
 
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from neokernels.formats import fp4_panels, mxfp4
+from neokernels.formats import fp4_panels, fp8, mxfp4
+from neokernels.formats.fp4_panels import Fp4Panels
+from neokernels.formats.fp8 import Fp8Rows
+
+Format = Literal["dense", "fp8", "mxfp4"]
+FORMATS: tuple[Format, ...] = ("dense", "fp8", "mxfp4")
 
 
 @dataclass(frozen=True, slots=True)
 class StackedWeight:
+    format: Format
     values: Tensor
-    """Dense [E · rows, K], or the words of panels, [E · ⌈K/128⌉ · rows, 16] int32."""
+    """[E · rows, K], dense or e4m3; or the words of panels, [E · ⌈K/128⌉ · rows, 16] int32."""
     scales: Tensor | None
-    """Of the panels' blocks, [E · ⌈K/128⌉ · rows, 4] uint8."""
+    """Of rows of e4m3, [E · rows] float32; or of the panels' blocks, [E · ⌈K/128⌉ · rows, 4] uint8."""
     tensor_scales: Tensor | None
     """What an expert's panels are multiplied with besides, [E] float32."""
     bias: Tensor | None
     """[E, N]."""
+    dtype: torch.dtype
+    """What the weight was before it was quantised: that of activations."""
     experts: int
     rows: int
     """Of one expert: N, or as many as panels are filled up to."""
@@ -33,43 +42,61 @@ class StackedWeight:
         parts = (self.values, self.scales, self.tensor_scales, self.bias)
         return sum(part.nbytes for part in parts if part is not None)
 
+    def expert(self, index: int, dtype: torch.dtype) -> Tensor:
+        """What one expert's weight stands for, [N, K] in `dtype`."""
+        own, *scales = (
+            None if part is None else part.view(self.experts, -1, *part.shape[1:])[index]
+            for part in (self.values, self.scales, self.tensor_scales)
+        )
+        assert own is not None
+        if self.format == "dense":
+            return own.to(dtype)
+        block_or_row_scales, tensor_scales = scales
+        assert block_or_row_scales is not None
+        if self.format == "fp8":
+            return own.to(dtype) * block_or_row_scales[:, None].to(dtype)
+        assert tensor_scales is not None
+        words, block_scales = (part.unflatten(0, (-1, self.rows)) for part in (own, block_or_row_scales))
+        panels = Fp4Panels(words, block_scales, tensor_scales[0], self.outputs, self.inputs)
+        return fp4_panels.dequantise(panels, dtype)
 
-def dense(weight: Tensor, bias: Tensor | None) -> StackedWeight:
-    """weight [E, N, K], which is not copied where it is contiguous; bias [E, N] or None."""
+
+def stacked(format: Format, weight: Tensor, bias: Tensor | None) -> StackedWeight:
+    """weight [E, N, K] in a format, which dense is not copied where it is contiguous; bias [E, N] or None.
+
+    On `meta` shapes and types. Raises NotFiniteError.
+    """
     experts, outputs, inputs = weight.shape
-    values = weight.contiguous().view(experts * outputs, inputs)
-    return StackedWeight(values, None, None, bias, experts, outputs, outputs, inputs)
+    if format == "dense":
+        values = weight.contiguous().view(experts * outputs, inputs)
+        return StackedWeight(format, values, None, None, bias, weight.dtype, experts, outputs, outputs, inputs)
+    rows = outputs if format == "fp8" else -(-outputs // fp4_panels.ROWS) * fp4_panels.ROWS
+    made = _room(format, weight, bias, rows)
+    if not weight.is_meta:
+        # One by one: on its way a weight is several times as large as it was.
+        parts = [part.view(experts, -1) for part in (made.values, made.scales, made.tensor_scales) if part is not None]
+        for index, expert in enumerate(weight):
+            for part, own in zip(parts, _quantised(format, expert), strict=True):
+                part[index] = own.flatten()
+    return made
 
 
-def in_mxfp4(weight: Tensor, bias: Tensor | None) -> StackedWeight:
-    """As `dense`, quantised to MXFP4. Raises NotFiniteError."""
+def _quantised(format: Format, weight: Tensor) -> tuple[Tensor, ...]:
+    if format == "fp8":
+        rows: Fp8Rows = fp8.quantise(weight)
+        return rows.values, rows.scales
+    panels = fp4_panels.of_mxfp4(mxfp4.quantise(weight))
+    return panels.words, panels.scales, panels.tensor_scale
+
+
+def _room(format: Format, weight: Tensor, bias: Tensor | None, rows: int) -> StackedWeight:
     experts, outputs, inputs = weight.shape
-    stacked = empty_mxfp4(experts, outputs, inputs, bias, weight.device)
-    assert stacked.scales is not None
-    assert stacked.tensor_scales is not None
-    words, scales = (part.view(experts, -1, part.shape[-1]) for part in (stacked.values, stacked.scales))
-    # One by one: on its way a weight is several times as large as it was.
-    for index, expert in enumerate(weight):
-        panels = fp4_panels.of_mxfp4(mxfp4.quantise(expert))
-        words[index] = panels.words.flatten(0, 1)
-        scales[index] = panels.scales.flatten(0, 1)
-        stacked.tensor_scales[index] = panels.tensor_scale
-    return stacked
-
-
-def empty_mxfp4(
-    experts: int, outputs: int, inputs: int, bias: Tensor | None, device: torch.device | str
-) -> StackedWeight:
-    """Room for weights in MXFP4."""
-    rows = -(-outputs // fp4_panels.ROWS) * fp4_panels.ROWS
+    if format == "fp8":
+        values = weight.new_empty((experts * rows, inputs), dtype=fp8.E4M3)
+        scales = weight.new_empty(experts * rows, dtype=torch.float32)
+        return StackedWeight(format, values, scales, None, bias, weight.dtype, experts, rows, outputs, inputs)
     length = experts * -(-inputs // fp4_panels.PANEL) * rows
-    return StackedWeight(
-        torch.empty((length, fp4_panels.PANEL // 8), dtype=torch.int32, device=device),
-        torch.empty((length, fp4_panels.PANEL // mxfp4.BLOCK), dtype=torch.uint8, device=device),
-        torch.empty(experts, dtype=torch.float32, device=device),
-        bias,
-        experts,
-        rows,
-        outputs,
-        inputs,
-    )
+    words = weight.new_empty((length, fp4_panels.PANEL // 8), dtype=torch.int32)
+    scales = weight.new_empty((length, fp4_panels.PANEL // mxfp4.BLOCK), dtype=torch.uint8)
+    tensor_scales = weight.new_empty(experts, dtype=torch.float32)
+    return StackedWeight(format, words, scales, tensor_scales, bias, weight.dtype, experts, rows, outputs, inputs)

@@ -1,17 +1,21 @@
-"""The experts of a layer in four launches, none of which waits for the host: sort, gate and up, down, sum."""
+"""The experts of a layer in a few launches, none of which waits for the host: sort, gate and up, down, sum.
+
+Where weights are kept in fp8, rows are quantised before either product.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from neokernels.cuda import expert_weights
 from neokernels.cuda.expert_products import multiply_down, multiply_gate_up
 from neokernels.cuda.expert_sort import sort_by_expert
 from neokernels.cuda.expert_sum import sum_by_weight
-from neokernels.cuda.expert_weights import StackedWeight
+from neokernels.cuda.expert_weights import Format, stacked
+from neokernels.cuda.grouped_matmul import Rows
+from neokernels.cuda.quantise_rows import quantise_fp8
 from neokernels.moe import ExpertWeights, GatedActivation, PrepareLinear
 from neokernels.tuning.schedules import Schedules
 
@@ -21,16 +25,16 @@ class TritonExperts:
 
     def __init__(
         self,
+        weight_format: Format,
         weights: ExpertWeights,
         activate: GatedActivation,
         prepare: PrepareLinear,
         *,
-        stack: Callable[[Tensor, Tensor | None], StackedWeight],
         schedules: Schedules,
     ) -> None:
-        """As `ExpertLoop`; `stack` makes of a projection and its biases what the kernels read."""
-        self._gate_up = stack(weights.gate_up, weights.gate_up_bias)
-        self._down = stack(weights.down, weights.down_bias)
+        """As `ExpertLoop`. Raises NotFiniteError where weights are quantised."""
+        self._gate_up = stacked(weight_format, weights.gate_up, weights.gate_up_bias)
+        self._down = stacked(weight_format, weights.down, weights.down_bias)
         self._clamp = activate.clamp
         self._schedules = schedules
         self.nbytes = self._gate_up.nbytes + self._down.nbytes
@@ -42,21 +46,15 @@ class TritonExperts:
             return torch.zeros_like(x)
         per_row, schedules = expert_ids.shape[1], self._schedules
         by_expert = sort_by_expert(expert_ids, self._down.experts, self.touched, schedules=schedules)
-        x = x.contiguous()
-        inner = multiply_gate_up(x, self._gate_up, by_expert, per_row, self._clamp, schedules=schedules)
-        answers = multiply_down(inner, self._down, by_expert, per_row, schedules=schedules)
+        rows = self._readable(x.contiguous())
+        inner = multiply_gate_up(rows, self._gate_up, by_expert, per_row, self._clamp, schedules=schedules)
+        answers = multiply_down(self._readable(inner), self._down, by_expert, per_row, schedules=schedules)
         return sum_by_weight(answers, expert_ids, weights.float(), schedules=schedules)
 
-
-def dense_experts(
-    weights: ExpertWeights, activate: GatedActivation, prepare: PrepareLinear, *, schedules: Schedules
-) -> TritonExperts:
-    """Weights as they are."""
-    return TritonExperts(weights, activate, prepare, stack=expert_weights.dense, schedules=schedules)
+    def _readable(self, x: Tensor) -> Rows:
+        return quantise_fp8(x, schedules=self._schedules) if self._down.format == "fp8" else x
 
 
-def mxfp4_experts(
-    weights: ExpertWeights, activate: GatedActivation, prepare: PrepareLinear, *, schedules: Schedules
-) -> TritonExperts:
-    """Weights in MXFP4, multiplied with activations as they are. Raises NotFiniteError."""
-    return TritonExperts(weights, activate, prepare, stack=expert_weights.in_mxfp4, schedules=schedules)
+dense_experts = partial(TritonExperts, "dense")
+fp8_experts = partial(TritonExperts, "fp8")
+mxfp4_experts = partial(TritonExperts, "mxfp4")

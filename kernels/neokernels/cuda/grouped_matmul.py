@@ -8,8 +8,8 @@ belongs. So the only traffic beside weights is x, the activations and the answer
 
 With few rows an expert the operands are swapped: tensor cores take 64 rows or more on their left and 8 or more on their
 right, and the weight has them. Weights in MXFP4 are decoded in registers (`neokernels.cuda.fp4_decode`), from where
-Hopper multiplies a left operand as it is. The sum over inputs is in one order, and none of a row with another: the bits
-of a row depend on the schedule alone.
+Hopper multiplies a left operand as it is; those in fp8 meet rows in fp8, and scales follow the sum. A sum over inputs
+has one order, and no row has part in another's: its bits depend on the schedule alone.
 
 Bounds: with few rows the bytes of the experts that are touched; from some 300 rows an expert on the tensor cores.
 """
@@ -26,8 +26,12 @@ from neokernels.cuda.fp4_decode import fp4_weights
 from neokernels.cuda.silu_mul import gated
 from neokernels.cuda.tiles import described, load_tile, tile_of
 from neokernels.formats.fp4_panels import PANEL
+from neokernels.formats.fp8 import Fp8Rows
 from neokernels.silu_mul import SwigluClamp
 from neokernels.tuning.space import Config
+
+Rows = Tensor | Fp8Rows
+"""Dense beside weights that are dense or MXFP4, e4m3 beside weights in fp8."""
 
 _PANEL = tl.constexpr(PANEL)
 
@@ -40,6 +44,7 @@ def weight_tile(
     at_n,
     at_k,
     dtype: tl.constexpr,
+    FORMAT: tl.constexpr,
     EXPERTS: tl.constexpr,
     ROWS: tl.constexpr,
     INPUTS: tl.constexpr,
@@ -48,7 +53,7 @@ def weight_tile(
     DESCRIPTORS: tl.constexpr,
 ):
     """[BLOCK_N, BLOCK_K] of an expert's weight. What lies beyond its outputs is of another's, or zero."""
-    if scales_ptr is None:
+    if FORMAT != "mxfp4":
         tile = load_tile(
             values, expert * ROWS + at_n, at_k, EXPERTS * ROWS, INPUTS, INPUTS, BLOCK_N, BLOCK_K, DESCRIPTORS
         )
@@ -64,29 +69,48 @@ def weight_tile(
 
 
 @triton.jit
-def product(weight, x, total, SWAP: tl.constexpr):
+def product(weight, x, total, FORMAT: tl.constexpr, SWAP: tl.constexpr):
+    # Hopper sums products of eight bits with fewer bits than a float32 has: no more of them than of 128 inputs.
+    PROMOTE: tl.constexpr = min(x.shape[1], 128) if FORMAT == "fp8" else 0
     if SWAP:
-        total = tl.dot(weight, x.T, total, input_precision="ieee")
+        total = tl.dot(weight, x.T, total, input_precision="ieee", max_num_imprecise_acc=PROMOTE)
     else:
-        total = tl.dot(x, weight.T, total, input_precision="ieee")
+        total = tl.dot(x, weight.T, total, input_precision="ieee", max_num_imprecise_acc=PROMOTE)
     return total
 
 
 @triton.jit
-def finished(total, tensor_scales_ptr, bias_ptr, expert, column, outputs, SWAP: tl.constexpr):
-    """Sums as [BLOCK_M, BLOCK_N], with the matrix's scale and with its bias where there are any."""
+def finished(
+    total,
+    x_scales_ptr,
+    scales_ptr,
+    tensor_scales_ptr,
+    bias_ptr,
+    expert,
+    row,
+    column,
+    end,
+    FORMAT: tl.constexpr,
+    ROWS: tl.constexpr,
+    SWAP: tl.constexpr,
+):
+    """Sums as [BLOCK_M, BLOCK_N], with their scales and with their bias where there are any."""
     if SWAP:
         total = total.T
-    if tensor_scales_ptr is not None:
+    if FORMAT == "fp8":
+        total *= tl.load(x_scales_ptr + row)[:, None]
+        total *= tl.load(scales_ptr + expert * ROWS + column, column < end, other=0.0)[None, :]
+    if FORMAT == "mxfp4":
         total *= tl.load(tensor_scales_ptr + expert)
     if bias_ptr is not None:
-        total += tl.load(bias_ptr + expert * outputs + column, column < outputs, other=0.0).to(tl.float32)[None, :]
+        total += tl.load(bias_ptr + expert * end + column, column < end, other=0.0).to(tl.float32)[None, :]
     return total
 
 
 @triton.jit(do_not_specialize=["tiles"])
 def grouped_matmul_kernel(
     x_ptr,
+    x_scales_ptr,
     values,
     scales_ptr,
     tensor_scales_ptr,
@@ -97,6 +121,7 @@ def grouped_matmul_kernel(
     tiles,
     alpha,
     limit,
+    FORMAT: tl.constexpr,
     EXPERTS: tl.constexpr,
     EXPERTS_PER_ROW: tl.constexpr,
     ROWS: tl.constexpr,
@@ -136,9 +161,21 @@ def grouped_matmul_kernel(
             else:
                 x = tl.load(x_ptrs + at_k)
             weight = weight_tile(
-                values, scales_ptr, expert, at_n, at_k, dtype, EXPERTS, ROWS, INPUTS, BLOCK_N, BLOCK_K, DESCRIPTORS
+                values,
+                scales_ptr,
+                expert,
+                at_n,
+                at_k,
+                dtype,
+                FORMAT,
+                EXPERTS,
+                ROWS,
+                INPUTS,
+                BLOCK_N,
+                BLOCK_K,
+                DESCRIPTORS,
             )
-            total = product(weight, x, total, SWAP)
+            total = product(weight, x, total, FORMAT, SWAP)
             if GATED:
                 weight = weight_tile(
                     values,
@@ -147,6 +184,7 @@ def grouped_matmul_kernel(
                     at_n + OUTPUTS,
                     at_k,
                     dtype,
+                    FORMAT,
                     EXPERTS,
                     ROWS,
                     INPUTS,
@@ -154,14 +192,39 @@ def grouped_matmul_kernel(
                     BLOCK_K,
                     DESCRIPTORS,
                 )
-                up = product(weight, x, up, SWAP)
+                up = product(weight, x, up, FORMAT, SWAP)
         column = at_n + tl.arange(0, BLOCK_N)
+        end: tl.constexpr = 2 * OUTPUTS if GATED else OUTPUTS
+        total = finished(
+            total,
+            x_scales_ptr,
+            scales_ptr,
+            tensor_scales_ptr,
+            bias_ptr,
+            expert,
+            row,
+            column,
+            end,
+            FORMAT,
+            ROWS,
+            SWAP,
+        )
         if GATED:
-            total = finished(total, tensor_scales_ptr, bias_ptr, expert, column, 2 * OUTPUTS, SWAP)
-            up = finished(up, tensor_scales_ptr, bias_ptr, expert, column + OUTPUTS, 2 * OUTPUTS, SWAP)
+            up = finished(
+                up,
+                x_scales_ptr,
+                scales_ptr,
+                tensor_scales_ptr,
+                bias_ptr,
+                expert,
+                row,
+                column + OUTPUTS,
+                end,
+                FORMAT,
+                ROWS,
+                SWAP,
+            )
             total = gated(total, up, alpha, limit, CLAMPED)
-        else:
-            total = finished(total, tensor_scales_ptr, bias_ptr, expert, column, OUTPUTS, SWAP)
         target = place if GATED else pair
         out_ptrs = out_ptr + target.to(tl.int64)[:, None] * OUTPUTS + column[None, :]
         tl.store(out_ptrs, total.to(out_ptr.dtype.element_ty), (m < count)[:, None] & (column < OUTPUTS)[None, :])
@@ -170,40 +233,38 @@ def grouped_matmul_kernel(
 
 
 def gate_up_product(
-    config: Config, x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int, clamp: SwigluClamp | None
+    config: Config, x: Rows, weight: StackedWeight, by_expert: ByExpert, per_row: int, clamp: SwigluClamp | None
 ) -> Tensor:
     """The activations of x [T, H] by weight [E, 2·I, H], [T·k, I] in the order of the sort."""
-    out = x.new_empty((len(by_expert.order), weight.outputs // 2))
-    _launch(config, x, weight, by_expert, per_row, out, True, clamp)
-    return out
+    return _launch(config, x, weight, by_expert, per_row, weight.outputs // 2, clamp)
 
 
-def down_product(config: Config, x: Tensor, weight: StackedWeight, by_expert: ByExpert, per_row: int) -> Tensor:
+def down_product(config: Config, x: Rows, weight: StackedWeight, by_expert: ByExpert, per_row: int) -> Tensor:
     """The answers to x [T·k, I], in the order of the sort, of weight [E, H, I]: [T·k, H], row by row of the T.
 
     Those of pairs that go nowhere are undefined.
     """
-    out = x.new_empty((len(by_expert.order), weight.outputs))
-    _launch(config, x, weight, by_expert, per_row, out, False, None)
-    return out
+    return _launch(config, x, weight, by_expert, per_row, weight.outputs, None)
 
 
 def _launch(
     config: Config,
-    x: Tensor,
+    x: Rows,
     weight: StackedWeight,
     by_expert: ByExpert,
     per_row: int,
-    out: Tensor,
-    is_gated: bool,
+    outputs: int,
     clamp: SwigluClamp | None,
-) -> None:
+) -> Tensor:
+    values, x_scales = (x.values, x.scales) if isinstance(x, Fp8Rows) else (x, None)
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
-    pairs, outputs = out.shape
+    pairs = len(by_expert.order)
     tiles = most_tiles(pairs, weight.experts, block_m)
-    columns = block_k if weight.scales is None else weight.values.shape[1]
+    columns = weight.values.shape[1] if weight.format == "mxfp4" else block_k
+    out = values.new_empty((pairs, outputs), dtype=weight.dtype)
     grouped_matmul_kernel[(tiles * triton.cdiv(outputs, block_n),)](
-        x,
+        values,
+        x_scales,
         described(weight.values, block_n, columns, bool(config["DESCRIPTORS"])),
         weight.scales,
         weight.tensor_scales,
@@ -214,14 +275,16 @@ def _launch(
         tiles,
         0.0 if clamp is None else clamp.alpha,
         0.0 if clamp is None else clamp.limit,
+        FORMAT=weight.format,
         EXPERTS=weight.experts,
         EXPERTS_PER_ROW=per_row,
         ROWS=weight.rows,
         INPUTS=weight.inputs,
         OUTPUTS=outputs,
-        GATED=is_gated,
+        GATED=outputs < weight.outputs,
         CLAMPED=clamp is not None,
         WAITS=config.waits,
         **config.constants,
         **config.options,
     )
+    return out

@@ -59,10 +59,18 @@ def test_every_schedule_gives_the_same(check, kernel, changed):
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("weight_format", ["dense", "mxfp4"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("swap", [False, True])
+def test_weights_in_fp8(check, kernel, dtype, swap):
+    config = Config(**{**SMALL, "SWAP": swap})
+    check(kernel, ExpertProduct(7, 3, 2, 45, 70, dtype, "fp8", bias=True), config)
+
+
+@pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("weight_format", ["dense", "fp8", "mxfp4"])
 def test_bulk_copies_read_the_same(check, kernel, weight_format):
     config = Config(**{**SMALL, "BLOCK_K": 128, "DESCRIPTORS": True})
-    check(kernel, ExpertProduct(3, 3, 2, 40, 44, "float32", weight_format), config)
+    check(kernel, ExpertProduct(3, 3, 2, 48, 64, "float32", weight_format), config)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from neokernels.cuda.experts import dense_experts, mxfp4_experts
+from neokernels.cuda.experts import dense_experts, fp8_experts, mxfp4_experts
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import mxfp4
 from neokernels.linear import DenseLinear
+from neokernels.linear_quantised import Fp8Linear
 from neokernels.moe import NO_EXPERT, ExpertLoop, ExpertWeights, GatedActivation
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
 from neokernels.tuning.schedules import Schedules
@@ -83,6 +84,15 @@ def test_experts_are_those_of_the_loop(device, case, clamp):
     assert result.dtype == x.dtype
     torch.testing.assert_close(result.double(), loop(x.double(), ids, shares), atol=1e-5, rtol=1e-5)
     assert int(ours.touched) == int(loop.touched) == len(set(ids.flatten().tolist()) - {NO_EXPERT})
+
+
+def test_experts_in_fp8(device):
+    parts, ids = weights(device), routes("some nowhere", device)[:8]
+    x, shares = torch.randn(len(ids), HIDDEN, device=device), torch.rand(ids.shape, device=device)
+    ours = fp8_experts(parts, activation(CLAMP), Fp8Linear, schedules=SCHEDULES)
+    loop = ExpertLoop(parts, activation(CLAMP), Fp8Linear)
+    torch.testing.assert_close(ours(x, ids, shares), loop(x, ids, shares), atol=1e-2, rtol=1e-2)
+    assert ours.nbytes == loop.nbytes
 
 
 def test_experts_in_mxfp4(device):
