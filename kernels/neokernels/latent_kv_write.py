@@ -48,9 +48,13 @@ def latent_kv_write_reference(
     return query
 
 
+_triton: Launcher[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Launcher(
+    "latent_kv_write", "latent_kv_write"
+)
+
 latent_kv_write: Operation[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Operation(
     "latent_kv_write",
-    Implementation("triton", Launcher("latent_kv_write", "latent_kv_write"), any_of(without_triton, without_kept_e4m3)),
+    Implementation("triton", _triton, any_of(without_triton, without_kept_e4m3)),
     Implementation("reference", latent_kv_write_reference, promises_nothing),
     Implementation("fixed_tiles", partial(latent_kv_write_reference, apply=in_tiles), unless_asked),
 )

@@ -194,7 +194,7 @@ class LatentKvWrite(TunableKernel[LatentWrite]):
     def allows(self, problem: LatentWrite, config: Config, device: Device) -> bool:
         if config.waits and device.capability < 90:
             return False
-        return config.number("HEADS") <= max(4, triton.next_power_of_2(problem.heads))
+        return config.number("HEADS") <= max(4, 2 * problem.heads)
 
     def inputs(self, problem: LatentWrite, draw: Draw) -> Inputs:
         dtype, rotary = named_dtype(problem.dtype), problem.rotary_dim

@@ -228,8 +228,8 @@ class RopeKvWrite(TunableKernel[RopeWrite]):
     def allows(self, problem: RopeWrite, config: Config, device: Device) -> bool:
         if config.waits and device.capability < 90:
             return False
-        tile = config.number("HEADS") * 2 * triton.next_power_of_2(problem.head_dim // 2)
-        return tile / (32 * config.number("num_warps")) <= 64
+        tile: int = config.number("HEADS") * 2 * triton.next_power_of_2(problem.head_dim // 2)
+        return tile <= 64 * 32 * config.number("num_warps")
 
     def inputs(self, problem: RopeWrite, draw: Draw) -> Inputs:
         dtype, width = named_dtype(problem.dtype), problem.head_dim
@@ -242,7 +242,9 @@ class RopeKvWrite(TunableKernel[RopeWrite]):
         caches = (
             draw.normal(blocks, 16, problem.kv_heads, width, dtype=named_dtype(problem.kv_dtype)) for _ in range(2)
         )
-        norm = QkNorm(*(draw.normal(width, dtype=dtype) for _ in range(2)), eps=1e-6) if problem.norms else None
+        norm = None
+        if problem.norms:
+            norm = QkNorm(draw.normal(width, dtype=dtype), draw.normal(width, dtype=dtype), eps=1e-6)
         return qkv, *rotary_factors_reference(positions, frequencies, dtype), slots, *caches, norm
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:

@@ -147,4 +147,5 @@ def exact_parts(x: Tensor, form: Form) -> Outputs:
 def stored_bytes(rows: int, columns: int, form: Form) -> int:
     if form == "fp8":
         return rows * (columns + 4)
-    return rows * (triton.cdiv(columns, nvfp4.BLOCK) * (nvfp4.BLOCK // 2 + 1) + 4)
+    blocks = -(-columns // nvfp4.BLOCK)
+    return rows * (blocks * (nvfp4.BLOCK // 2 + 1) + 4)

@@ -179,7 +179,8 @@ class SiluMul(TunableKernel[Gating]):
         return gate_up, _CLAMP if problem.clamped else None
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
-        return (_launch(*inputs, schedules),)
+        gate_up, clamp = inputs
+        return (_launch(gate_up, clamp, schedules),)
 
     def reference(self, inputs: Inputs) -> Outputs:
         gate_up, clamp = inputs
