@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from neokernels.cpu import library
 from neokernels.cpu.linear import Int8PanelLinear, PanelLinear
-from neokernels.cuda.requirements import without_e4m3, without_triton
+from neokernels.cuda.requirements import without_block_scales, without_e4m3, without_triton
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.launcher import Launcher
 from neokernels.linear_quantised import (
@@ -103,6 +103,8 @@ _triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "
 _triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonFp8Linear")
 _triton_mxfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "mxfp4_linear")
 _triton_nvfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "nvfp4_linear")
+_triton_mxfp4_linear_w4a8: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "mxfp4_linear_w4a8")
+_triton_nvfp4_linear_w4a4: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "nvfp4_linear_w4a4")
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
@@ -132,9 +134,16 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
     Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
     Implementation("mxfp4_triton", _triton_mxfp4_linear, any_of(keeps("mxfp4"), without_triton)),
+    # Quantised activations are worse answers: they are for who asks for them by name.
+    Implementation(
+        "mxfp4_triton_w4a8", _triton_mxfp4_linear_w4a8, any_of(keeps("mxfp4"), without_triton, without_block_scales)
+    ),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
     Implementation("mxfp4_fixed_tiles", _in_tiles(_Mxfp4Linear), any_of(keeps("mxfp4"), unless_asked)),
     Implementation("nvfp4_triton", _triton_nvfp4_linear, any_of(keeps("nvfp4"), without_triton)),
+    Implementation(
+        "nvfp4_triton_w4a4", _triton_nvfp4_linear_w4a4, any_of(keeps("nvfp4"), without_triton, without_block_scales)
+    ),
     Implementation("nvfp4_reference", _Nvfp4Linear, any_of(keeps("nvfp4"), promises_nothing)),
     Implementation("nvfp4_fixed_tiles", _in_tiles(_Nvfp4Linear), any_of(keeps("nvfp4"), unless_asked)),
 )

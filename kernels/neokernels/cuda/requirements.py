@@ -33,6 +33,12 @@ def without_kept_e4m3(target: Target) -> str | None:
     return without_e4m3(target) if target.kv_dtype == torch.float8_e4m3fn else None
 
 
+def without_block_scales(target: Target) -> str | None:
+    """The requirement of launchers whose tensor cores scale blocks, where they are known to run."""
+    tensor_memory = torch.cuda.get_device_capability(target.device)[0] == 10
+    return None if tensor_memory else "needs a CUDA device of compute capability 10 for scales of blocks"
+
+
 def without_dtypes(*dtypes: torch.dtype) -> Refuses:
     """The requirement of a launcher for activations of some types only."""
 
