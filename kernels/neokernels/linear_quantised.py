@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,17 @@ class Quantised(Protocol):
 
 
 Q = TypeVar("Q", bound=Quantised)
+
+
+@runtime_checkable
+class ReadsFp8(Protocol):
+    """A projection that also takes tokens that are quantised already."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+        """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
 
 
 class WeightOnlyLinear:

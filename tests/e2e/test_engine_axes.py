@@ -57,7 +57,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "prefix_cache": False,
         "weight_format": "fp8",
         "kv_dtype": "bfloat16",
-        "kernels": {"all": "reference", "silu_mul": "c"},
+        "kernels": {"all": "reference", "silu_mul_fp8": "c"},
         "graph_mode": "full",
         "graph_sizes": "vllm",
         "overlap": True,

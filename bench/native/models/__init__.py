@@ -19,7 +19,7 @@ from bench.native.model_config import ModelConfig
 from bench.native.models import deepseek_v3, gpt_oss, llama, qwen3, qwen3_moe
 from bench.native.models.decoder import Decoder, DecoderWeights
 from bench.native.models.kept import kept_bytes
-from bench.native.models.layer import Layer
+from bench.native.models.layer import Layer, Norm
 from bench.native.models.operations import Operations
 from bench.native.models.streamed import StreamedLayers
 from bench.native.parallel.collectives import Collectives, NoCollectives
@@ -98,7 +98,7 @@ def load_model(
     weights = DecoderWeights(
         embedding=embedding,
         layers=StreamedLayers(read_layer, config.layers) if streamed else tuple(map(read_layer, range(config.layers))),
-        final_norm=files.read({"model.norm.weight": (config.hidden,)}),
+        final_norm=Norm(files.read({"model.norm.weight": (config.hidden,)}), config.rms_eps, operations.add_norm()),
         output=output,
     )
     dense = target.weight_format == "dense"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.native.models.layer import KvCache, Rotary
 from bench.native.models.operations import Operations
+from bench.native.models.projection import Hidden, project, reads_fp8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,13 @@ class GroupedQueryAttention:
     sinks: Tensor | None = None
     """[query heads]: a logit beside those of the tokens."""
 
-    def project(self, hidden: Tensor, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
+    @property
+    def reads_fp8(self) -> bool:
+        return reads_fp8(self.qkv)
+
+    def project(self, hidden: Hidden, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
         return self.operations.rope_kv_write(
-            self.qkv(hidden), rotary.cos, rotary.sin, cache_slots, *cache, self.qk_norm
+            project(self.qkv, hidden), rotary.cos, rotary.sin, cache_slots, *cache, self.qk_norm
         )
 
     def attend(self, query: Tensor, cache: KvCache, layout: PagedLayout) -> Tensor:

@@ -16,9 +16,10 @@ from bench.native.batch import Batch
 from bench.native.kv_pool import CacheShape, KvPool
 from bench.native.model_config import ModelConfig
 from bench.native.models.kept import kept_bytes
-from bench.native.models.layer import Layer, Rotary
+from bench.native.models.layer import Layer, Norm, Rotary
 from bench.native.models.moe import MixtureOfExperts
 from bench.native.models.operations import Operations
+from bench.native.models.projection import Hidden, project
 from bench.native.parallel.collectives import Collectives
 from bench.native.rotary import rotary_frequencies, rotary_magnitude
 
@@ -28,7 +29,7 @@ class DecoderWeights:
     embedding: Tensor
     """[V, H]."""
     layers: Sequence[Layer]
-    final_norm: Tensor
+    final_norm: Norm
     output: Linear
     """[V, H]."""
 
@@ -106,7 +107,7 @@ class Decoder:
             *self._operations.rotary_factors(batch.positions, self._frequencies, residual.dtype, self._magnitude)
         )
         first = self._weights.layers[0]
-        hidden = self._operations.rms_norm(residual, first.attention_norm, self.config.rms_eps)
+        hidden = self._operations.rms_norm(residual, first.attention_norm.weight, first.attention_norm.eps)
         return Flow(first.attention.project(hidden, rotary, batch.cache_slots, kv.layer(0)), residual, rotary)
 
     def attend(self, index: int, query: Tensor, batch: Batch, kv: KvPool) -> Tensor:
@@ -128,14 +129,12 @@ class Decoder:
         hidden, _ = self._feed_forward(
             self.layers - 1, attended[rows], flow.residual[rows], live, self._weights.final_norm
         )
-        return self.collectives.all_gather(self._weights.output(hidden)).float()
+        return self.collectives.all_gather(project(self._weights.output, hidden)).float()
 
     def _feed_forward(
-        self, index: int, attended: Tensor, residual: Tensor, live: Tensor | None, following_norm: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, index: int, attended: Tensor, residual: Tensor, live: Tensor | None, following_norm: Norm
+    ) -> tuple[Hidden, Tensor]:
         """The rest of layer `index` and the norm that follows it: the normalised sum and the sum."""
-        layer, add_rms_norm, eps = self._weights.layers[index], self._operations.add_rms_norm, self.config.rms_eps
-        all_reduce = self.collectives.all_reduce
-        attended = all_reduce(layer.attention.output(attended))
-        hidden, residual = add_rms_norm(attended, residual, layer.feed_forward_norm, eps)
-        return add_rms_norm(all_reduce(layer.feed_forward(hidden, live)), residual, following_norm, eps)
+        layer, all_reduce = self._weights.layers[index], self.collectives.all_reduce
+        hidden, residual = layer.feed_forward_norm(all_reduce(layer.attention.output(attended)), residual)
+        return following_norm(all_reduce(layer.feed_forward(hidden, live)), residual)

@@ -47,7 +47,8 @@ class GroupedRouter:
 def read_layer(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> Layer:
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
     attention = _read_attention(source, config, index, operations)
-    return llama.with_norms(source, config, index, attention, _read_feed_forward(source, config, index, operations))
+    feed_forward = _read_feed_forward(source, config, index, operations)
+    return llama.with_norms(source, config, index, operations, attention, feed_forward)
 
 
 def _read_attention(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> LatentAttention:

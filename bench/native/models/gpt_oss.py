@@ -30,7 +30,7 @@ def read_layer(source: WeightSource, config: ModelConfig, index: int, operations
         read_softmax_router(source, config, config.moe, f"{layer}.mlp.router", operations),
         _read_experts(source, config, config.moe, f"{layer}.mlp.experts", operations),
     )
-    return llama.with_norms(source, config, index, attention, feed_forward)
+    return llama.with_norms(source, config, index, operations, attention, feed_forward)
 
 
 def _read_experts(

@@ -19,6 +19,7 @@ from torch import Tensor
 from bench.native.model_config import LatentConfig
 from bench.native.models.layer import KvCache, Rotary
 from bench.native.models.operations import Operations
+from bench.native.models.projection import Hidden, project, reads_fp8
 
 _EPS = 1e-6
 """Of the norms within the attention: the models are written with it, whatever their config says of the others."""
@@ -54,8 +55,12 @@ class LatentAttention:
     out: Linear
     scale: float
 
-    def project(self, hidden: Tensor, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
-        query, latent = self.down(hidden).tensor_split([-self.config.cached_dim], dim=-1)
+    @property
+    def reads_fp8(self) -> bool:
+        return reads_fp8(self.down)
+
+    def project(self, hidden: Hidden, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
+        query, latent = project(self.down, hidden).tensor_split([-self.config.cached_dim], dim=-1)
         if self.query is not None:
             query = self.query(query)
         heads = query.view(len(query), -1, self.config.query_dim)

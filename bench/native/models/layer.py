@@ -6,11 +6,14 @@ always the one between them, whose work depends on lengths that change from step
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from neokernels.paged_attention import PagedLayout
 from torch import Tensor
+
+from bench.native.models.projection import Hidden
 
 KvCache = tuple[Tensor, Tensor]
 """Key and value cache of one layer, [blocks, block tokens, KV heads, their dim] each."""
@@ -24,8 +27,25 @@ class Rotary:
     sin: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """An RMS norm behind a residual sum."""
+
+    weight: Tensor
+    eps: float
+    add: Callable[[Tensor, Tensor, Tensor, float], tuple[Hidden, Tensor]]
+    """Of x, residual, weight and eps: what is normalised, as those read it who read it, and the sum."""
+
+    def __call__(self, x: Tensor, residual: Tensor) -> tuple[Hidden, Tensor]:
+        return self.add(x, residual, self.weight, self.eps)
+
+
 class Attention(Protocol):
-    def project(self, hidden: Tensor, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
+    @property
+    def reads_fp8(self) -> bool:
+        """Whether `project` takes its rows quantised."""
+
+    def project(self, hidden: Hidden, rotary: Rotary, cache_slots: Tensor, cache: KvCache) -> Tensor:
         """Write the keys and values of hidden [T, H] at cache_slots [T] and give the queries, [T, heads, key dim]."""
 
     def attend(self, query: Tensor, cache: KvCache, layout: PagedLayout) -> Tensor:
@@ -36,13 +56,17 @@ class Attention(Protocol):
 
 
 class FeedForward(Protocol):
-    def __call__(self, hidden: Tensor, live: Tensor | None) -> Tensor:
+    @property
+    def reads_fp8(self) -> bool:
+        """Whether it takes its rows quantised."""
+
+    def __call__(self, hidden: Hidden, live: Tensor | None) -> Tensor:
         """hidden [T, H] to [T, H]. live [T] bool: false for rows that only pad a step; None when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    attention_norm: Tensor
+    attention_norm: Norm
     attention: Attention
-    feed_forward_norm: Tensor
+    feed_forward_norm: Norm
     feed_forward: FeedForward

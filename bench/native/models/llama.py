@@ -9,26 +9,38 @@ from torch import Tensor
 from bench.native.model_config import ModelConfig
 from bench.native.models.attention import GroupedQueryAttention
 from bench.native.models.gated_mlp import GatedMlp
-from bench.native.models.layer import Attention, FeedForward, Layer
+from bench.native.models.layer import Attention, FeedForward, Layer, Norm
 from bench.native.models.operations import Operations
+from bench.native.models.projection import reads_fp8
 from bench.native.weights import WeightSource
 
 
 def read_layer(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> Layer:
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
     attention = read_attention(source, config, index, operations, qk_norm=None)
-    return with_norms(source, config, index, attention, read_mlp(source, config, index, operations))
+    feed_forward = read_mlp(source, config, index, operations)
+    return with_norms(source, config, index, operations, attention, feed_forward)
 
 
 def with_norms(
-    source: WeightSource, config: ModelConfig, index: int, attention: Attention, feed_forward: FeedForward
+    source: WeightSource,
+    config: ModelConfig,
+    index: int,
+    operations: Operations,
+    attention: Attention,
+    feed_forward: FeedForward,
 ) -> Layer:
     """Layer `index` of the parts it is given and the two norms before them."""
-    layer = f"model.layers.{index}"
+
+    def norm(name: str, quantised: bool) -> Norm:
+        weight = source.read({f"model.layers.{index}.{name}.weight": (config.hidden,)})
+        return Norm(weight, config.rms_eps, operations.add_norm(quantised))
+
     return Layer(
-        attention_norm=source.read({f"{layer}.input_layernorm.weight": (config.hidden,)}),
+        # The first norm of a model is behind no sum.
+        attention_norm=norm("input_layernorm", quantised=index > 0 and attention.reads_fp8),
         attention=attention,
-        feed_forward_norm=source.read({f"{layer}.post_attention_layernorm.weight": (config.hidden,)}),
+        feed_forward_norm=norm("post_attention_layernorm", quantised=feed_forward.reads_fp8),
         feed_forward=feed_forward,
     )
 
@@ -65,11 +77,9 @@ def read_gated_mlp(
     source: WeightSource, operations: Operations, name: str, hidden: int, intermediate: int, bias: bool
 ) -> GatedMlp:
     gate_up = {f"{name}.gate_proj": intermediate, f"{name}.up_proj": intermediate}
-    return GatedMlp(
-        operations=operations,
-        gate_up=read_projection(source, operations, gate_up, hidden, bias),
-        down=read_projection(source, operations, {f"{name}.down_proj": hidden}, intermediate, bias),
-    )
+    up = read_projection(source, operations, gate_up, hidden, bias)
+    down = read_projection(source, operations, {f"{name}.down_proj": hidden}, intermediate, bias)
+    return GatedMlp(up, operations.activation(reads_fp8(down)), down)
 
 
 def read_projection(

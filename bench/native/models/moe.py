@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.native.model_config import ModelConfig, MoeConfig
 from bench.native.models.layer import FeedForward
 from bench.native.models.operations import Operations
+from bench.native.models.projection import Hidden
 from bench.native.weights import WeightSource
 
 
@@ -39,7 +40,12 @@ class MixtureOfExperts:
     shared: FeedForward | None = None
     """What every row goes to beside the experts it is routed to."""
 
-    def __call__(self, hidden: Tensor, live: Tensor | None) -> Tensor:
+    @property
+    def reads_fp8(self) -> bool:
+        return False  # a router reads rows as they are
+
+    def __call__(self, hidden: Hidden, live: Tensor | None) -> Tensor:
+        assert isinstance(hidden, Tensor)
         expert_ids, weights = self.router(hidden)
         if live is not None:
             # A padding row would make the step read the weights of experts that no token chose.

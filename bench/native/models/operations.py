@@ -8,10 +8,12 @@ from functools import cached_property, partial
 
 import torch
 from neokernels.embedding import embedding
+from neokernels.formats.fp8 import Fp8Rows
 from neokernels.grouped_routing import route_grouped
 from neokernels.head_linear import HeadLinear, prepare_head_linear
 from neokernels.latent_kv_write import latent_kv_write
-from neokernels.linear import output_format, prepare_linear, prepare_output
+from neokernels.linear import Linear, output_format, prepare_linear, prepare_output
+from neokernels.linear_quantised import ReadsFp8
 from neokernels.moe import (
     Experts,
     ExpertWeights,
@@ -22,11 +24,16 @@ from neokernels.moe import (
     route_softmax,
 )
 from neokernels.paged_attention import PagedLayout, paged_attention
+from neokernels.quantise_rows import quantise_fp8
 from neokernels.registry import Registry, Target
 from neokernels.rms_norm import add_rms_norm, rms_norm
+from neokernels.rms_norm_quantised import add_rms_norm_fp8
 from neokernels.rope_kv_write import QkNorm, rope_kv_write, rotary_factors
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu, silu_mul
+from neokernels.silu_mul_quantised import silu_mul_fp8
 from torch import Tensor
+
+from bench.native.models.projection import Fp8Projection, Hidden
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,12 @@ class Operations:
 
     embedding: Callable[[Tensor, Tensor], Tensor]
     rotary_factors: Callable[[Tensor, Tensor, torch.dtype, float], tuple[Tensor, Tensor]]
-    prepare_linear: PrepareLinear
+    prepare_plain: PrepareLinear
+    """A projection that takes its tokens as they are, whatever becomes of them in it."""
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
     add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
     rope_kv_write: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, QkNorm | None], Tensor]
     paged_attention: Callable[[Tensor, Tensor, Tensor, PagedLayout, float, int | None, Tensor | None], Tensor]
-    silu_mul: Callable[[Tensor], Tensor]
     registry: Registry
     target: Target
 
@@ -53,15 +60,42 @@ class Operations:
         return Operations(
             embedding=registry.resolve(embedding, target),
             rotary_factors=registry.resolve(rotary_factors, target),
-            prepare_linear=registry.resolve(prepare_linear, target),
+            prepare_plain=registry.resolve(prepare_linear, target),
             rms_norm=registry.resolve(rms_norm, target),
             add_rms_norm=registry.resolve(add_rms_norm, target),
             rope_kv_write=registry.resolve(rope_kv_write, target),
             paged_attention=registry.resolve(paged_attention, target),
-            silu_mul=registry.resolve(silu_mul, target),
             registry=registry,
             target=target,
         )
+
+    def prepare_linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
+        linear = self.prepare_plain(weight, bias)
+        return Fp8Projection(linear, self.quantise_fp8) if isinstance(linear, ReadsFp8) else linear
+
+    def add_norm(self, quantised: bool = False) -> Callable[[Tensor, Tensor, Tensor, float], tuple[Hidden, Tensor]]:
+        """`add_rms_norm`, or the like whose first result is quantised."""
+        return self.add_rms_norm_fp8 if quantised else self.add_rms_norm
+
+    def activation(self, quantised: bool) -> Callable[[Tensor], Hidden]:
+        """`silu_mul`, or the like whose result is quantised."""
+        return self.silu_mul_fp8 if quantised else self.silu_mul
+
+    @cached_property
+    def silu_mul(self) -> Callable[[Tensor], Tensor]:
+        return self.registry.resolve(silu_mul, self.target)
+
+    @cached_property
+    def silu_mul_fp8(self) -> Callable[[Tensor], Fp8Rows]:
+        return self.registry.resolve(silu_mul_fp8, self.target)
+
+    @cached_property
+    def add_rms_norm_fp8(self) -> Callable[[Tensor, Tensor, Tensor, float], tuple[Fp8Rows, Tensor]]:
+        return self.registry.resolve(add_rms_norm_fp8, self.target)
+
+    @cached_property
+    def quantise_fp8(self) -> Callable[[Tensor], Fp8Rows]:
+        return self.registry.resolve(quantise_fp8, self.target)
 
     @cached_property
     def prepare_output(self) -> PrepareLinear:
@@ -94,8 +128,10 @@ class Operations:
 
     def prepare_experts(self, weights: ExpertWeights, clamp: SwigluClamp | None) -> Experts:
         """The experts of a layer; their activation is SwiGLU, bounded by `clamp` unless it is None."""
-        activate: Callable[[Tensor], Tensor] = self.silu_mul
-        if clamp is not None:
+        activate: Callable[[Tensor], Tensor]
+        if clamp is None:
+            activate = self.silu_mul
+        else:
             activate = partial(self.registry.resolve(clamped_swiglu, self.target), clamp=clamp)
         prepare = self.registry.resolve(prepare_experts, self.target)
         return prepare(weights, GatedActivation(activate, clamp), self.prepare_linear)

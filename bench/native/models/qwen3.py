@@ -14,7 +14,9 @@ from bench.native.weights import WeightSource
 def read_layer(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> Layer:
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
     attention = llama.read_attention(source, config, index, operations, read_qk_norm(source, config, index))
-    return llama.with_norms(source, config, index, attention, llama.read_mlp(source, config, index, operations))
+    return llama.with_norms(
+        source, config, index, operations, attention, llama.read_mlp(source, config, index, operations)
+    )
 
 
 def read_qk_norm(source: WeightSource, config: ModelConfig, index: int) -> QkNorm:

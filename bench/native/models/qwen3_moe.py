@@ -14,7 +14,8 @@ def read_layer(source: WeightSource, config: ModelConfig, index: int, operations
     """Layer `index`. Raises InputError for a tensor that is missing or of another shape than `config` says."""
     qk_norm = qwen3.read_qk_norm(source, config, index)
     attention = llama.read_attention(source, config, index, operations, qk_norm)
-    return llama.with_norms(source, config, index, attention, _read_feed_forward(source, config, index, operations))
+    feed_forward = _read_feed_forward(source, config, index, operations)
+    return llama.with_norms(source, config, index, operations, attention, feed_forward)
 
 
 def _read_feed_forward(source: WeightSource, config: ModelConfig, index: int, operations: Operations) -> FeedForward:
