@@ -72,6 +72,16 @@ def best_tokens(keys: Tensor, config: Config) -> Tensor:
     return tokens
 
 
+def scores_of(tokens: Tensor, scores: Tensor) -> Tensor:
+    """What `scores` [R, V] has for each row's token, [R] float32; −∞ for what is no token.
+
+    Which of two tokens wins whose scores are the same to the last digits is rounding, so these are what is compared.
+    """
+    last = scores.shape[-1] - 1
+    found = scores.gather(-1, tokens.clamp(0, last)[:, None]).squeeze(-1)
+    return torch.where((tokens >= 0) & (tokens <= last), found, -torch.inf).float()
+
+
 def rule_of_thumb(rows: int, vocabulary: int, device: Device) -> Config:
     """Eight tokens a thread: of more, registers leave too few programs on a multiprocessor to wait for memory."""
     block = 2048 if rows * triton.cdiv(vocabulary, 2048) >= 4 * device.multiprocessors else 1024

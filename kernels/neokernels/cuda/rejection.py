@@ -20,7 +20,7 @@ from torch import Tensor
 from neokernels import rejection as operation
 from neokernels.counter_random import Purpose, uniform
 from neokernels.cuda import counter_random
-from neokernels.cuda.best_token import KNOBS, NOTHING, SOURCES, allows, best_tokens, keyed, rule_of_thumb
+from neokernels.cuda.best_token import KNOBS, NOTHING, SOURCES, allows, best_tokens, keyed, rule_of_thumb, scores_of
 from neokernels.cuda.counter_random import gumbel_noise, state_of
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
@@ -261,8 +261,7 @@ class Redraw(TunableKernel[Redrawn]):
         return (_scores(inputs).amax(-1),)
 
     def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:
-        (tokens,) = outputs
-        return (_scores(inputs).gather(-1, tokens[:, None]).squeeze(-1).float(),)
+        return (scores_of(outputs[0], _scores(inputs)),)
 
     def work(self, problem: Redrawn) -> Work:
         return Work(nbytes=problem.rows * (2 * 4 * problem.vocabulary + 4 * 8))

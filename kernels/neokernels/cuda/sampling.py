@@ -22,7 +22,7 @@ from torch import Tensor
 from neokernels import sampling as operation
 from neokernels.counter_random import Purpose, uniform
 from neokernels.cuda import filtered_draw
-from neokernels.cuda.best_token import KNOBS, NOTHING, SOURCES, allows, best_tokens, keyed, rule_of_thumb
+from neokernels.cuda.best_token import KNOBS, NOTHING, SOURCES, allows, best_tokens, keyed, rule_of_thumb, scores_of
 from neokernels.cuda.candidates import largest_of, part_maxima
 from neokernels.cuda.counter_random import SOURCES as RANDOM_SOURCES
 from neokernels.cuda.counter_random import gumbel_noise, state_of
@@ -162,8 +162,9 @@ class Sample(TunableKernel[Draws]):
             top_p=draw.normal(rows, dtype=torch.float32).sigmoid() if problem.top_p else None,
             min_p=draw.normal(rows, dtype=torch.float32).sigmoid() / 10 if problem.min_p else None,
         )
-        logits = draw.normal(rows, problem.vocabulary, dtype=torch.float32, scale=3.0)
-        return logits, temperatures, draw.integers(0, 2**62, rows), draw.integers(0, 2**17, rows), filters
+        # Products have tails such that probability falls with a power of the rank, as a trained model's does.
+        logits, tails = (draw.normal(rows, problem.vocabulary, dtype=torch.float32) for _ in range(2))
+        return 2 * logits * tails, temperatures, draw.integers(0, 2**62, rows), draw.integers(0, 2**17, rows), filters
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
         return (sample(*inputs, schedules=schedules),)
@@ -175,9 +176,7 @@ class Sample(TunableKernel[Draws]):
         return (_scores(inputs).amax(-1),)
 
     def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:
-        # Which of two tokens wins that score alike to the last digit is rounding; that their scores differ is not.
-        (tokens,) = outputs
-        return (_scores(inputs).gather(-1, tokens[:, None]).squeeze(-1).float(),)
+        return (scores_of(outputs[0], _scores(inputs)),)
 
     def work(self, problem: Draws) -> Work:
         return Work(nbytes=problem.rows * (4 * problem.vocabulary + 4 + 8 + 8 + 8))
