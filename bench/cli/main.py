@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bench import __version__
-from bench.cli import compare, node, offers, run, verify
+from bench.cli import compare, node, offers, run, tune, verify
 from bench.core.errors import BenchError
 
 BAD_INPUT = 2
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command(name="run", context_settings=HELP_NAMES)(run.run)
 app.command(name="compare", context_settings=HELP_NAMES)(compare.compare)
 app.command(name="verify", context_settings=HELP_NAMES)(verify.verify)
+app.command(name="tune", context_settings=HELP_NAMES)(tune.tune)
 app.add_typer(offers.app, name="offers", context_settings=HELP_NAMES)
 app.add_typer(node.app, name="node", context_settings=HELP_NAMES)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any, Literal, get_args
 
+from neokernels.device import Device
 from neokernels.tuning.space import Config, Value
 
 Status = Literal["measured", "does_not_compile", "does_not_fit", "spills", "wrong", "failed"]
@@ -22,8 +23,14 @@ class MeasuredDevice:
     capability: int
     """Major and minor compute capability as one number."""
     multiprocessors: int
+    l2_bytes: int
     memory_bytes: int | None
     power_limit_w: float | None
+
+    @property
+    def device(self) -> Device:
+        """What schedules depend on."""
+        return Device(self.name, self.capability, self.multiprocessors, self.l2_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from neokernels.tuning.store import MeasurementLog
 from neokernels.tuning.timer import Conditions, DeviceLostError, LaunchError
 
 DEVICE = Device("Simulated GPU 80GB", 90, multiprocessors=100, l2_bytes=50 << 20)
-MEASURED_DEVICE = MeasuredDevice(DEVICE.name, 90, 100, 80 << 30, 700.0)
+MEASURED_DEVICE = MeasuredDevice(DEVICE.name, 90, 100, DEVICE.l2_bytes, 80 << 30, 700.0)
 STACK = Stack("3.7.1", "2.13.0", "12.8", "13.0", "580.1", fp_fusion=True)
 CEILINGS = KernelCeilings(3e12, 2.5e12, {"bfloat16": 700e12})
 
