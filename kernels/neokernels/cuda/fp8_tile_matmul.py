@@ -31,7 +31,7 @@ from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, TunableKernel, Work, dtype_name, named_dtype
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def fp8_tile_matmul_kernel(
     x,
     weight,
@@ -46,8 +46,6 @@ def fp8_tile_matmul_kernel(
     inputs,
     x_stride,
     weight_stride,
-    x_scale_stride,
-    x_group_stride,
     weight_scale_stride,
     y_stride,
     GROUP: tl.constexpr,
@@ -73,14 +71,14 @@ def fp8_tile_matmul_kernel(
     steps_of_part = tl.cdiv(steps, SPLITS)
     first = part * steps_of_part
     row = at_m + tl.arange(0, BLOCK_M)
-    x_scale_ptr = x_scales_ptr + row.to(tl.int64) * x_scale_stride
+    x_scale_ptr = x_scales_ptr + row
     weight_scale_ptr = weight_scales_ptr + at_n // GROUP * weight_scale_stride
     SHAPE: tl.constexpr = (BLOCK_N, BLOCK_M) if SWAP else (BLOCK_M, BLOCK_N)
     total = tl.zeros(SHAPE, tl.float32)
     for step in range(first, tl.minimum(first + steps_of_part, steps)):
         w_tile = load_tile(weight, at_n, step * GROUP, outputs, inputs, weight_stride, BLOCK_N, GROUP, DESCRIPTORS)
         x_tile = load_tile(x, at_m, step * GROUP, rows, inputs, x_stride, BLOCK_M, GROUP, DESCRIPTORS)
-        scale = tl.load(x_scale_ptr + step * x_group_stride, row < rows, other=0.0)
+        scale = tl.load(x_scale_ptr + step * rows, row < rows, other=0.0)
         scale *= tl.load(weight_scale_ptr + step)
         if SWAP:
             total += tl.dot(w_tile, x_tile.T) * scale[None, :]
@@ -123,7 +121,7 @@ def fp8_tile_matmul(
         described(x, block_m, TILE, descriptors),
         described(weight, block_n, TILE, descriptors),
         bias,
-        tokens.scales,
+        tokens.scales.t().contiguous(),
         scales,
         y,
         parts,
@@ -133,8 +131,6 @@ def fp8_tile_matmul(
         inputs,
         x.stride(0),
         weight.stride(0),
-        tokens.scales.stride(0),
-        tokens.scales.stride(1),
         scales.stride(0),
         y.stride(0),
         GROUP=TILE,

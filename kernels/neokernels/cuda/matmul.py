@@ -55,7 +55,7 @@ def finished(total, bias_ptr, x_scales_ptr, weight_scales_ptr, at_m, at_n, rows,
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def matmul_kernel(
     x,
     weight,

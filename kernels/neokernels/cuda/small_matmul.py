@@ -30,7 +30,7 @@ _LEAST_STEPS = 8
 """Steps along K that are worth a program of their own."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def small_matmul_kernel(
     x,
     weight,
