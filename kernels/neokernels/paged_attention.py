@@ -26,7 +26,9 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from neokernels.attention_in_tiles import paged_attention_in_tiles
 from neokernels.cached_rows import read_rows
 from neokernels.cpu import attention, library
-from neokernels.registry import Implementation, Operation, promises_nothing, unless_asked
+from neokernels.cuda.requirements import without_kept_e4m3, without_triton
+from neokernels.launcher import Launcher
+from neokernels.registry import Implementation, Operation, any_of, promises_nothing, unless_asked
 
 _MASKED_QUERIES = 512
 """Most query rows of one mask: what bounds the memory of a long chunk over a long context."""
@@ -60,7 +62,8 @@ class PagedLayout:
     """[R, most blocks] int32 block numbers; what lies beyond a request's context is never read."""
     block_tokens: int
     device_lengths: DeviceLengths | None = None
-    """The same on the device already: in a CUDA graph the buffers that every replay fills anew."""
+    """The same on the device already, where whoever lays out a step has them there; in a CUDA graph the buffers that
+    every replay fills anew."""
     _tiles: dict[tuple[int | None, bool], tuple[_Tile, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -115,6 +118,7 @@ def paged_attention_reference(
 paged_attention = Operation(
     "paged_attention",
     Implementation("cpu", attention.paged_attention, library.refuses_cache, source="c"),
+    Implementation("triton", Launcher("paged_attention", "paged_attention"), any_of(without_triton, without_kept_e4m3)),
     Implementation("reference", paged_attention_reference, promises_nothing, graphs="never"),
     Implementation("fixed_tiles", paged_attention_in_tiles, unless_asked, graphs="never"),
 )

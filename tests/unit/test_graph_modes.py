@@ -92,6 +92,6 @@ def test_drafts_lengthen_decode_steps(mode: GraphMode, support: GraphSupport, qu
 
 
 def test_the_torch_reference_of_attention_reads_lengths_on_the_host() -> None:
-    registry = Registry()
+    registry = Registry(reference=True)
     registry.resolve(paged_attention, Target(CUDA, torch.float32))
     assert registry.choices[0].graphs == "never"

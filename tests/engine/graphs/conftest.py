@@ -164,7 +164,8 @@ def reference_bed(small_model: Any) -> Bed:
 
 @pytest.fixture(scope="session")
 def gpu_bed(small_model: Any) -> Bed:
-    return _bed(small_model.folder, torch.device("cuda"), CapturableRegistry())
+    """On a GPU, with what the registry resolves to there."""
+    return _bed(small_model.folder, torch.device("cuda"), Registry())
 
 
 @pytest.fixture(scope="session")
