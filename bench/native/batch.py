@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from neokernels.paged_attention import PagedLayout
+from neokernels.paged_attention import DeviceLengths, PagedLayout
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -121,11 +121,14 @@ class HostBatch:
 
     def layout_on(self, device: torch.device) -> PagedLayout:
         """Where its queries and contexts lie, with tensors on `device`."""
+        requests = len(self.query_lens)
+        lengths = on_device(np.concatenate(([0], self.query_lens.cumsum(), self.context_lens)).astype(np.int32), device)
         return PagedLayout(
             query_lens=tuple(self.query_lens.tolist()),
             context_lens=tuple(self.context_lens.tolist()),
             block_tables=on_device(self.block_tables, device),
             block_tokens=self.block_tokens,
+            device_lengths=DeviceLengths(lengths[: requests + 1], lengths[requests + 1 :]),
         )
 
 
