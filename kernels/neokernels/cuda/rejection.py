@@ -33,7 +33,7 @@ _LEFT = tl.constexpr(1 << 62)
 """Above every key of `keyed`, as far as those are apart."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("count",))
 def _accept_kernel(
     target_ptr,
     draft_ptr,
