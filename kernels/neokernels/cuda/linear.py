@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neokernels.cuda.fp8_matmul import fp8_matmul, small_fp8_matmul
 from neokernels.cuda.matmul import FEW_ROWS, matmul
+from neokernels.cuda.quantise_rows import quantise_fp8
 from neokernels.cuda.small_matmul import no_arrivals, small_matmul
 from neokernels.cuda.tiles import COPY_BYTES, readable
 from neokernels.formats import fp8
@@ -48,7 +49,7 @@ class TritonFp8Linear:
         self.nbytes = self._weight.nbytes + (0 if bias is None else bias.nbytes)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._product(fp8.quantise_activations(x), x.dtype)
+        return self._product(quantise_fp8(x, schedules=self._schedules), x.dtype)
 
     def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
         """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
