@@ -109,8 +109,8 @@ class QuantiseRows(TunableKernel[QuantisedRows]):
 
     def problems(self, model: ModelShape) -> Iterator[QuantisedRows]:
         if model.weight_format == "fp8":
-            # What attention gives, and what a model begins with; the rest is quantised where it is made.
-            for width in sorted({model.query_heads * model.head_dim, model.hidden}):
+            # Activations are quantised where they are made, and so is all but the first of what norms make.
+            for width in sorted({inputs for _, inputs in model.projections} - set(model.intermediates)):
                 for rows in model.rows:
                     yield QuantisedRows(rows, width, model.dtype, "fp8")
 

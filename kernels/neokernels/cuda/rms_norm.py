@@ -37,18 +37,23 @@ _ELEMENTS_PER_WARP = 512
 
 
 @triton.jit
-def added_and_normalised(x_ptr, residual_ptr, weight, row, column, inside, width, x_stride, eps, ADDS: tl.constexpr):
-    """The rows that are normalised and what becomes of them, in the dtype of x; zero where they are not `inside`."""
-    at = row.to(tl.int64)
-    x = tl.load(x_ptr + at * x_stride + column, inside, other=0.0)
+def summed_rows(x_ptr, residual_ptr, row, column, inside, width, x_stride, ADDS: tl.constexpr):
+    """Rows in the dtype of x, zero where they are not `inside`."""
+    row = row.to(tl.int64)
+    x = tl.load(x_ptr + row * x_stride + column, inside, other=0.0)
     if ADDS:
         # The sum is rounded to its own type first: it is what later layers see.
-        residual = tl.load(residual_ptr + at * width + column, inside, other=0.0)
+        residual = tl.load(residual_ptr + row * width + column, inside, other=0.0)
         x = (residual.to(tl.float32) + x.to(tl.float32)).to(x.dtype)
+    return x
+
+
+@triton.jit
+def normalised(x, width, eps):
+    """x over its root mean square, row by row, as float32 that has been rounded to the dtype of x."""
     wide = x.to(tl.float32)
     scale = tl.rsqrt(tl.sum(wide * wide, 1) / width + eps)
-    normalised = (wide * scale[:, None]).to(x.dtype).to(tl.float32)
-    return x, (normalised * weight.to(tl.float32)).to(x.dtype)
+    return (wide * scale[:, None]).to(x.dtype).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -69,17 +74,21 @@ def _rms_norm_kernel(
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, BLOCK)[None, :]
-    # The weight is no step's result: it may come while the kernel before still runs.
-    weight = tl.load(weight_ptr + column, column < width, other=0.0)
     if WAITS:
+        # The weight is no step's result: it may come while the kernel before still runs.
+        weight = tl.load(weight_ptr + column, column < width, other=0.0)
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
     inside = (row < rows) & (column < width)
-    x, out = added_and_normalised(x_ptr, residual_ptr, weight, row, column, inside, width, x_stride, eps, ADDS)
+    x = summed_rows(x_ptr, residual_ptr, row, column, inside, width, x_stride, ADDS)
     at = row.to(tl.int64) * width + column
     if ADDS:
         tl.store(total_ptr + at, x, inside)
-    tl.store(out_ptr + at, out, inside)
+    out = normalised(x, width, eps)
+    if not WAITS:
+        # Late, from the cache: registers that wait for it would be missing for rows of other programs.
+        weight = tl.load(weight_ptr + column, column < width, other=0.0)
+    tl.store(out_ptr + at, (out * weight.to(tl.float32)).to(x.dtype), inside)
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ def _launch(
 class RmsNorm(TunableKernel[RowNorm]):
     name = "rms_norm"
     problem_type = RowNorm
-    sources = (_rms_norm_kernel, added_and_normalised)
+    sources = (_rms_norm_kernel, summed_rows, normalised)
     knobs = (Knob("ROWS", (1, 2, 4, 8)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
     examples = (
         RowNorm(64, 4096, "bfloat16", adds=True),

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels import rms_norm_quantised as operation
-from neokernels.cuda.rms_norm import RMS_NORM, RowNorm, added_and_normalised
+from neokernels.cuda.rms_norm import RMS_NORM, RowNorm, normalised, summed_rows
 from neokernels.cuda.row_quantisation import (
     SOURCES,
     Form,
@@ -56,13 +56,17 @@ def _rms_norm_quantised_kernel(
     rows_here = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, BLOCK)
     row, column = rows_here[:, None], columns[None, :]
-    weight = tl.load(weight_ptr + column, column < width, other=0.0)
     if WAITS:
+        weight = tl.load(weight_ptr + column, column < width, other=0.0)
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
     inside = (row < rows) & (column < width)
-    total, out = added_and_normalised(x_ptr, residual_ptr, weight, row, column, inside, width, x_stride, eps, True)
+    total = summed_rows(x_ptr, residual_ptr, row, column, inside, width, x_stride, True)
     tl.store(total_ptr + row.to(tl.int64) * width + column, total, inside)
+    out = normalised(total, width, eps)
+    if not WAITS:
+        weight = tl.load(weight_ptr + column, column < width, other=0.0)
+    out = (out * weight.to(tl.float32)).to(total.dtype)
     store_quantised(out, values_ptr, scales_ptr, row_scales_ptr, rows_here, columns, rows, width, BLOCKED)
 
 
@@ -127,7 +131,7 @@ def _launch(
 class RmsNormQuantised(TunableKernel[QuantisedRowNorm]):
     name = "rms_norm_quantised"
     problem_type = QuantisedRowNorm
-    sources = (_rms_norm_quantised_kernel, added_and_normalised, *SOURCES)
+    sources = (_rms_norm_quantised_kernel, summed_rows, normalised, *SOURCES)
     knobs = (Knob("ROWS", (1, 2, 4)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
     examples = (
         QuantisedRowNorm(64, 4096, "bfloat16", "fp8"),

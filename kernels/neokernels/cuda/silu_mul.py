@@ -146,6 +146,8 @@ class SiluMul(TunableKernel[Gating]):
     )
 
     def problems(self, model: ModelShape) -> Iterator[Gating]:
+        if model.weight_format == "fp8":
+            return  # quantised where it is made
         for width in model.intermediates:
             for rows in model.rows:
                 yield Gating(rows, width, model.dtype, clamped=False)
