@@ -55,7 +55,7 @@ def _specification(device: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     data = alt.Data(values=list(rows))
     across = alt.X("share:Q", title="share of the measured roofline", axis=alt.Axis(format="%"))
     across = across.scale(domain=[0, max(1.0, *(row["share"] for row in rows))])
-    down = alt.Y("problem:N", title=None, sort=None, axis=alt.Axis(labelLimit=520))
+    down = alt.Y("problem:N", title=None, sort=None, axis=alt.Axis(labelLimit=1200))
     bars = (
         alt.Chart()
         .mark_bar(color="#4c78a8")
@@ -75,7 +75,13 @@ def _specification(device: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     chart = (
         alt.layer(bars, figures, ticks, data=data)
         .properties(width=420)
-        .facet(row=alt.Row("kernel:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
+        .facet(
+            row=alt.Row(
+                "kernel:N",
+                title=None,
+                header=alt.Header(labelOrient="top", labelAnchor="start", labelFontWeight="bold"),
+            )
+        )
         .resolve_scale(y="independent")
         .properties(title=title)
     )

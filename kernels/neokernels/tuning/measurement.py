@@ -164,3 +164,8 @@ class Measurement:
 def problem_key(problem: Mapping[str, Value]) -> str:
     """The same for the same fields, whatever their order."""
     return json.dumps(problem, sort_keys=True)
+
+
+def reading_order(problem: Mapping[str, Value]) -> list[tuple[str, bool, Any]]:
+    """A key to sort problems of one kernel by: numbers as numbers, so that 64 comes before 256."""
+    return [(name, isinstance(value, str), value) for name, value in sorted(problem.items())]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from neokernels.tuning.measurement import Measurement
+from neokernels.tuning.measurement import Measurement, reading_order
 
 
 class StoreError(Exception):
@@ -79,7 +79,7 @@ def winners(rows: Iterable[Measurement], sources: Mapping[str, str]) -> list[Mea
 
     current = sorted((row for row in rows if sources.get(row.kernel) == row.source_sha), key=key)
     best = (best_of(list(group)) for _, group in groupby(current, key))
-    return [row for row in best if row is not None]
+    return sorted((row for row in best if row), key=lambda row: (row.kernel, reading_order(row.problem)))
 
 
 def best_of(rows: Sequence[Measurement]) -> Measurement | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import neokernels
 from neokernels.device import Device
-from neokernels.tuning.measurement import Measurement, problem_key
+from neokernels.tuning.measurement import Measurement, problem_key, reading_order
 from neokernels.tuning.schedules import Origin
 from neokernels.tuning.space import Config, P, Problem, TunableKernel, Value
 
@@ -161,7 +161,10 @@ def save_table(file: Path, table: TunedTable) -> None:
     """Write `table`, by kernel and problem, a line a winner. Raises TableError where the disk refuses."""
     kernels = []
     for name, winners in sorted(table._by_kernel.items()):
-        lines = ",\n".join(f"   {json.dumps(winner.as_dict())}" for winner in sorted(winners, key=_reading_order))
+        lines = ",\n".join(
+            f"   {json.dumps(winner.as_dict())}"
+            for winner in sorted(winners, key=lambda one: reading_order(one.problem))
+        )
         kernels.append(f"  {json.dumps(name)}: [\n{lines}\n  ]")
     body = ",\n".join(kernels)
     text = f'{{\n "device": {json.dumps(table.device.name)},\n "kernels": {{\n{body}\n }}\n}}\n'
@@ -178,8 +181,3 @@ def merged(old: TunedTable | None, device: Device, new: Iterable[Winner]) -> Tun
     """The winners of both, a new one in the place of the old one of its problem."""
     together = {winner.key: winner for winner in [*(old.winners if old else ()), *new]}
     return TunedTable(device, together.values())
-
-
-def _reading_order(winner: Winner) -> list[tuple[str, bool, Any]]:
-    """Numbers as numbers: 64 before 256."""
-    return [(name, isinstance(value, str), value) for name, value in sorted(winner.problem.items())]
