@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neokernels.cuda.tiles import COPY_BYTES
 from neokernels.formats import fp4_panels, fp8, mxfp4
 from neokernels.formats.fp4_panels import Fp4Panels
 from neokernels.formats.fp8 import Fp8Rows
@@ -62,13 +63,14 @@ class StackedWeight:
 
 
 def stacked(format: Format, weight: Tensor, bias: Tensor | None) -> StackedWeight:
-    """weight [E, N, K] in a format, which dense is not copied where it is contiguous; bias [E, N] or None.
+    """weight [E, N, K] in a format, dense without a copy where it lies as it is read; bias [E, N] or None.
 
     On `meta` shapes and types. Raises NotFiniteError.
     """
     experts, outputs, inputs = weight.shape
     if format == "dense":
-        values = weight.contiguous().view(experts * outputs, inputs)
+        values = weight.reshape(experts * outputs, inputs)
+        values = values.clone() if values.data_ptr() % COPY_BYTES else values
         return StackedWeight(format, values, None, None, bias, weight.dtype, experts, outputs, outputs, inputs)
     rows = outputs if format == "fp8" else -(-outputs // fp4_panels.ROWS) * fp4_panels.ROWS
     made = _room(format, weight, bias, rows)

@@ -156,10 +156,7 @@ def grouped_matmul_kernel(
         total = tl.zeros((BLOCK_N, BLOCK_M) if SWAP else (BLOCK_M, BLOCK_N), tl.float32)
         up = total
         for at_k in range(0, INPUTS, BLOCK_K):
-            if INPUTS % BLOCK_K:
-                x = tl.load(x_ptrs + at_k, (at_k + k < INPUTS)[None, :], other=0.0)
-            else:
-                x = tl.load(x_ptrs + at_k)
+            # Ahead of x, whose addresses are known last.
             weight = weight_tile(
                 values,
                 scales_ptr,
@@ -175,6 +172,10 @@ def grouped_matmul_kernel(
                 BLOCK_K,
                 DESCRIPTORS,
             )
+            if INPUTS % BLOCK_K:
+                x = tl.load(x_ptrs + at_k, (at_k + k < INPUTS)[None, :], other=0.0)
+            else:
+                x = tl.load(x_ptrs + at_k)
             total = product(weight, x, total, FORMAT, SWAP)
             if GATED:
                 weight = weight_tile(
