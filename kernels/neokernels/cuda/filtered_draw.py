@@ -5,9 +5,10 @@ So each has a least logit it keeps. Among floats as integers of the same order i
 how much lies above a logit between those it is known to be between: exactly, in no more than eighteen rounds.
 
 One program a row searches its `candidates`, a few hundred that stay in the first-level cache, and draws from those it
-keeps. Two fit a multiprocessor, so that 256 rows are one wave; what that takes is the latency of the rounds. A row so
-flat that its candidates are not gathered, as of a model with random weights, is read anew in every round instead, by
-the one program: the rare case is not the fast one.
+keeps; what that takes is the latency of the rounds. A row so flat that its candidates are not gathered, as of a model
+with random weights, is read anew in every round instead, by the one program: the rare case is not the fast one. It is
+the faster the more logits a program asks for at once, the config's `searched`; of 2048 a thread's fit 64 registers, two
+programs a multiprocessor, and 256 rows are one wave.
 
 What is kept is what `neokernels.logit_filters` keeps, but for rounding: masses are sums of float32 in an order that the
 schedule fixes, so that a token may be on the other side of top-p if what is likelier has p to the last digits.
@@ -28,8 +29,7 @@ from neokernels.cuda.counter_random import gumbel_noise, state_of
 from neokernels.logit_filters import Filters
 from neokernels.tuning.space import Config
 
-_SEARCHED, _WARPS = 2048, 16
-"""Candidates a program looks at together, and its warps."""
+_WARPS = 16
 
 
 @triton.jit
@@ -189,7 +189,7 @@ def filtered_draw(
         logits.stride(0),
         splits,
         capacity,
-        BLOCK=min(_SEARCHED, triton.next_power_of_2(capacity)),
+        BLOCK=min(config.number("searched"), triton.next_power_of_2(capacity)),
         SPLITS=triton.next_power_of_2(splits),
         PURPOSE=int(purpose),
         WAITS=config.waits,

@@ -32,7 +32,10 @@ from neokernels.logit_filters import Filters, keep_likely
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import Config, Inputs, Outputs, Problem, TunableKernel, Work
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work
+
+_SEARCHED = (2048, 4096)
+"""How many candidates a program of `filtered_draw` looks at together."""
 
 
 @triton.jit
@@ -78,6 +81,11 @@ class Draws(Problem):
     top_k: bool = False
     top_p: bool = False
     min_p: bool = False
+
+    @property
+    def searches(self) -> bool:
+        """Whether a threshold has to be searched for."""
+        return self.top_k or self.top_p
 
 
 def sample(
@@ -126,12 +134,12 @@ class Sample(TunableKernel[Draws]):
     name = "sample"
     problem_type = Draws
     sources = (_draw_kernel, *SOURCES, *RANDOM_SOURCES, *filtered_draw.SOURCES)
-    knobs = KNOBS
+    knobs = (*KNOBS, Knob("searched", _SEARCHED))
     examples = (
         Draws(1, 151936),
         Draws(64, 128256),
         Draws(1, 201088, top_k=True, top_p=True),
-        Draws(64, 151936, top_p=True, min_p=True),
+        Draws(256, 151936, top_p=True, min_p=True),
     )
 
     def problems(self, model: ModelShape) -> Iterator[Draws]:
@@ -141,7 +149,8 @@ class Sample(TunableKernel[Draws]):
             yield Draws(rows, model.vocabulary, top_k=True, top_p=True)
 
     def heuristic(self, problem: Draws, device: Device) -> Config:
-        return rule_of_thumb(problem.rows, problem.vocabulary, device)
+        searched = 4096 if problem.searches and problem.rows <= device.multiprocessors else 2048
+        return rule_of_thumb(problem.rows, problem.vocabulary, device).changed(searched=searched)
 
     def shipped(self, problem: Draws, device: Device) -> tuple[Config, ...]:
         config = self.heuristic(problem.bucket(), device)
@@ -151,7 +160,7 @@ class Sample(TunableKernel[Draws]):
         return ("ld.global.v4.b32", "griddepcontrol") if config.waits else ("ld.global.v4.b32",)
 
     def allows(self, problem: Draws, config: Config, device: Device) -> bool:
-        return allows(config, device)
+        return allows(config, device) and (problem.searches or config["searched"] == _SEARCHED[0])
 
     def inputs(self, problem: Draws, draw: Draw) -> Inputs:
         rows = problem.rows

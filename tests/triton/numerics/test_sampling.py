@@ -16,7 +16,7 @@ from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config
 
-SMALL = Fixed(DATASHEET_DEVICES[0], Config(BLOCK=512, num_warps=4))
+SMALL = Fixed(DATASHEET_DEVICES[0], Config(BLOCK=512, num_warps=4, searched=2048))
 FILTERS = [(k, p, m) for k in (False, True) for p in (False, True) for m in (False, True)]
 
 
@@ -43,10 +43,10 @@ def test_the_best_score_of_what_is_kept_wins(check, rows, vocabulary, top_k, top
     check(SAMPLE, Draws(rows, vocabulary, top_k, top_p, min_p))
 
 
-@pytest.mark.parametrize(("block", "warps"), [(512, 4), (1024, 2), (2048, 8)])
+@pytest.mark.parametrize(("block", "warps", "searched"), [(512, 4, 2048), (1024, 2, 4096), (2048, 8, 2048)])
 @pytest.mark.parametrize(("top_k", "top_p", "min_p"), [(False, False, True), (True, True, False)])
-def test_every_schedule_draws_the_same(check, block, warps, top_k, top_p, min_p):
-    check(SAMPLE, Draws(2, 2500, top_k, top_p, min_p), Config(BLOCK=block, num_warps=warps))
+def test_every_schedule_draws_the_same(check, block, warps, searched, top_k, top_p, min_p):
+    check(SAMPLE, Draws(2, 2500, top_k, top_p, min_p), Config(BLOCK=block, num_warps=warps, searched=searched))
 
 
 def test_nothing_comes_of_no_rows(check):
