@@ -27,8 +27,9 @@ from neokernels.attention_in_tiles import paged_attention_in_tiles
 from neokernels.cached_rows import read_rows
 from neokernels.cpu import attention, library
 from neokernels.cuda.requirements import without_kept_e4m3, without_triton
+from neokernels.flashinfer_attention import flashinfer_attention, without_flashinfer
 from neokernels.launcher import Launcher
-from neokernels.registry import Implementation, Operation, any_of, promises_nothing, unless_asked
+from neokernels.registry import Implementation, Operation, PerEngine, any_of, promises_nothing, unless_asked
 
 _MASKED_QUERIES = 512
 """Most query rows of one mask: what bounds the memory of a long chunk over a long context."""
@@ -119,6 +120,13 @@ paged_attention = Operation(
     "paged_attention",
     Implementation("cpu", attention.paged_attention, library.refuses_cache, source="c"),
     Implementation("triton", Launcher("paged_attention", "paged_attention"), any_of(without_triton, without_kept_e4m3)),
+    Implementation(
+        "flashinfer",
+        PerEngine(flashinfer_attention),
+        any_of(without_flashinfer, promises_nothing),
+        graphs="never",
+        source="library",
+    ),
     Implementation("reference", paged_attention_reference, promises_nothing, graphs="never"),
     Implementation("fixed_tiles", paged_attention_in_tiles, unless_asked, graphs="never"),
 )

@@ -39,6 +39,17 @@ EVERY_OPERATION = "all"
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """A model's attention, as far as not every kernel of a library knows it."""
+
+    head_dim: int
+    """Of keys."""
+    sinks: bool = False
+    latent: bool = False
+    """Whether what is cached are latents."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where an operation will run, as far as an implementation may need to know it."""
 
@@ -49,6 +60,8 @@ class Target:
     weight_format: WeightFormat = "dense"
     kv_dtype: torch.dtype | None = None
     """Of the KV cache; None is `dtype`."""
+    attention: AttentionShape | None = None
+    """Of the model whose attention is resolved; None without one."""
 
 
 Refuses = Callable[[Target], str | None]
@@ -77,6 +90,17 @@ def any_of(*requirements: Refuses) -> Refuses:
         return next((reason for reason in (requirement(target) for requirement in requirements) if reason), None)
 
     return refuses
+
+
+class PerEngine(Generic[P, T]):
+    """A function that keeps something between calls: whoever resolves it gets one of their own."""
+
+    def __init__(self, make: Callable[[], Callable[P, T]]) -> None:
+        self.make = make
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call one that is kept by nobody."""
+        return self.make()(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +203,9 @@ class Registry:
         """
         function, choice = operation.choose(target, preferred=self._preference(operation), reference=self._reference)
         self._choices[operation.name] = choice
-        return function.bound(self._schedules_of(target)) if isinstance(function, Launcher) else function
+        if isinstance(function, Launcher):
+            return function.bound(self._schedules_of(target))
+        return function.make() if isinstance(function, PerEngine) else function
 
     def _preference(self, operation: Operation[P, T]) -> str | None:
         named = self._preferred.get(operation.name)

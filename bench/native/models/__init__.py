@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from neokernels.formats.magnitude import NotFiniteError
 from neokernels.linear import output_format
-from neokernels.registry import Registry, Target
+from neokernels.registry import AttentionShape, Registry, Target
 from torch import Tensor
 
 from bench.core.errors import InputError
@@ -85,7 +86,8 @@ def load_model(
     files = _weights(folder, target, random_seed, shards)
     matrix, out = (config.vocabulary, config.hidden), "lm_head.weight"
     embedding = files.read({"model.embed_tokens.weight": matrix})
-    operations = Operations.resolve(registry, target)
+    attention = AttentionShape(config.head_dim, sinks=config.family == "gpt_oss", latent=config.latent is not None)
+    operations = Operations.resolve(registry, replace(target, attention=attention))
 
     def read_layer(index: int) -> Layer:
         with _finite(f"layer {index}", folder):
