@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from neokernels.cuda.latent_attention import LATENT_ATTENTION, LatentAttention, LatentStep, latent_attention
+from neokernels.cuda.paged_attention import paged_attention
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.paged_attention import PagedLayout
 from neokernels.tuning.draw import Draw
@@ -100,6 +101,12 @@ def test_more_requests_than_are_searched_at_once(check):
 def test_a_prefill_whose_pieces_find_no_room_at_once(check, monkeypatch):
     monkeypatch.setattr("neokernels.cuda.latent_attention._PIECE_BYTES", 4 * 3 * 24 * 2 * 5)
     check(*step(MIXED), CONFIG.changed(splits=2))
+
+
+def test_paged_attention_knows_a_cache_of_latents(device):
+    kernel, problem = step(MIXED)
+    inputs, schedules = kernel.inputs(problem, Draw(device)), Fixed(DATASHEET_DEVICES[0], CONFIG)
+    assert paged_attention(*inputs, schedules=schedules).equal(latent_attention(*inputs, schedules=schedules))
 
 
 def test_nothing_comes_of_no_rows(check):
