@@ -49,7 +49,7 @@ class MixtureOfExperts:
         expert_ids, weights = self.router(hidden)
         if live is not None:
             # A padding row would make the step read the weights of experts that no token chose.
-            expert_ids = expert_ids.masked_fill(~live[:, None], NO_EXPERT)
+            expert_ids = expert_ids.where(live[:, None], NO_EXPERT)
         routed = self.experts(hidden, expert_ids, weights)
         return routed if self.shared is None else routed + self.shared(hidden, live)
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import grouped_mm, linear
 
 from neokernels.cuda.expert_sort import TILE_ROWS, ByExpert, expert_ids, most_tiles, sort_by_expert_reference
 from neokernels.cuda.expert_weights import FORMATS, Format, StackedWeight, stacked
@@ -125,19 +125,10 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         routed = model.routed
         if routed is None or model.weight_format not in FORMATS:
             return
+        experts = routed.experts, routed.experts_per_token, model.hidden, routed.intermediate
         clamped = routed.clamped and self.projections == 2
         for rows in model.rows:
-            yield ExpertProduct(
-                rows,
-                routed.experts,
-                routed.experts_per_token,
-                model.hidden,
-                routed.intermediate,
-                model.dtype,
-                model.weight_format,
-                clamped,
-                routed.bias,
-            )
+            yield ExpertProduct(rows, *experts, model.dtype, model.weight_format, clamped, routed.bias)
 
     def heuristic(self, problem: ExpertProduct, device: Device) -> Config:
         expected = problem.pairs / max(1.0, problem.touched)
@@ -226,6 +217,20 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
 
     def exact(self, inputs: Inputs) -> Outputs:
         return (self._by_loop(inputs, torch.float64),)
+
+    def library(self, inputs: Inputs) -> Outputs | None:
+        x, weight, ids, by_expert, clamp = inputs
+        if weight.format != "dense" or weight.bias is not None or clamp is not None:
+            return None
+        order = by_expert.order
+        ends = torch.searchsorted(
+            ids.flatten()[order], torch.arange(weight.experts, device=order.device), right=True, out_int32=True
+        )
+        values = weight.values.view(weight.experts, weight.outputs, weight.inputs)
+        y = grouped_mm(x[order // ids.shape[1]] if self.projections == 2 else x, values.transpose(1, 2), offs=ends)
+        return (
+            silu_mul_reference(y) if self.projections == 2 else torch.empty_like(y).index_copy_(0, order.long(), y),
+        )
 
     def _by_loop(self, inputs: Inputs, dtype: torch.dtype) -> Tensor:
         x, weight, ids, by_expert, clamp = inputs
