@@ -60,6 +60,7 @@ def rotary_factors_one_by_one(
 
 rotary_factors = Operation(
     "rotary_factors",
+    Implementation("triton", Launcher("rotary_factors", "rotary_factors"), without_triton),
     Implementation("reference", rotary_factors_reference, promises_nothing),
     Implementation("one_by_one", rotary_factors_one_by_one, unless_asked),
 )
