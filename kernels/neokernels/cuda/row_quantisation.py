@@ -44,7 +44,8 @@ def _at_least(x, smallest):
 def _e2m1(x):
     """Codes of float32 as int32, to nearest, ties to even; beyond ±6 it is ±6."""
     magnitude = tl.minimum(tl.abs(x), _LARGEST_E2M1)
-    # 2²³ steps and a number are, as a float, rounded to whole steps; how many of them are a code's but for an offset.
+    # A float of 2²³ steps has no bits for parts of one: added to it, a number is rounded to whole steps, to even, and the
+    # last bits count them. A code counts them too, from where the step was last doubled.
     in_steps = tl.where(magnitude < 2.0, 4194304.0, tl.where(magnitude < 4.0, 8388608.0, 16777216.0)) + magnitude
     offset = tl.where(magnitude < 2.0, 0, tl.where(magnitude < 4.0, 2, 4))
     code = (in_steps.to(tl.int32, bitcast=True) & 7) + offset
@@ -86,9 +87,7 @@ def _store_nvfp4(x, codes_ptr, scales_ptr, row_scales_ptr, row, rows, width):
 
 
 @triton.jit
-def store_quantised(
-    x, values_ptr, scales_ptr, row_scales_ptr, row, column, rows, width, BLOCKED: tl.constexpr
-):  # fmt: skip
+def store_quantised(x, values_ptr, scales_ptr, row_scales_ptr, row, column, rows, width, BLOCKED: tl.constexpr):
     """x [rows of a program, a power of two not below 16], zero beyond `width`; in blocks as NVFP4, or whole as fp8."""
     if BLOCKED:
         _store_nvfp4(x.to(tl.float32), values_ptr, scales_ptr, row_scales_ptr, row, rows, width)
