@@ -126,6 +126,7 @@ def accept(
     """As `neokernels.rejection.accept_reference`."""
     count, vocabulary = draft.shape
     taken = torch.empty(count, dtype=torch.bool, device=target.device)
+    target, draft = target.contiguous(), draft.contiguous()
     if count:
         config = schedules.config(ACCEPT, Drafted(count, vocabulary))
         _accept_kernel[(triton.cdiv(count, config.number("BLOCK")),)](
@@ -154,6 +155,7 @@ def redraw(
     if not rows:
         return torch.empty(0, dtype=torch.int64, device=target.device)
     config = schedules.config(REDRAW, Redrawn(rows, vocabulary))
+    target, draft = target.contiguous(), draft.contiguous()
     splits = triton.cdiv(vocabulary, config.number("BLOCK"))
     keys = torch.empty(rows, splits, dtype=torch.int64, device=target.device)
     _redraw_kernel[rows, splits](

@@ -106,6 +106,7 @@ def sample(
     config = schedules.config(SAMPLE, Draws(rows, vocabulary, *asked))
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     temperatures, seeds, positions = temperatures.contiguous(), seeds.contiguous(), positions.contiguous()
+    filters = _contiguous(filters)
     if filters.top_k is not None or filters.top_p is not None:
         return filtered_draw.filtered_draw(logits, temperatures, seeds, positions, filters, purpose, config)
     splits = triton.cdiv(vocabulary, config.number("BLOCK"))
@@ -128,6 +129,12 @@ def sample(
         **config.options,
     )
     return best_tokens(keys, config)
+
+
+def _contiguous(filters: Filters) -> Filters:
+    columns = (filters.top_k, filters.top_p, filters.min_p)
+    top_k, top_p, min_p = (None if column is None else column.contiguous() for column in columns)
+    return Filters(top_k, filters.most_k, top_p, min_p)
 
 
 class Sample(TunableKernel[Draws]):

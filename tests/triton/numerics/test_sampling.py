@@ -138,3 +138,15 @@ def test_only_what_is_possible_is_drawn_and_rows_without_numbers_stay_in_the_voc
         drawn = sample(logits, even, rows, rows, filters, schedules=SMALL).tolist()
         assert (drawn[0], drawn[4]) == (650, 5)
         assert all(0 <= token < 700 for token in drawn)
+
+
+def test_what_is_given_row_by_row_may_lie_apart(device):
+    logits, temperatures, seeds, positions, filters = SAMPLE.inputs(Draws(3, 400, True, True, True), Draw(device, 9))
+    expected = sample(logits, temperatures, seeds, positions, filters, schedules=SMALL)
+
+    def apart(values):
+        return torch.stack([values, torch.zeros_like(values)], -1)[..., 0]
+
+    spread = Filters(apart(filters.top_k), 0, apart(filters.top_p), apart(filters.min_p))
+    columns = (apart(logits), apart(temperatures), apart(seeds), apart(positions))
+    assert sample(*columns, spread, schedules=SMALL).equal(expected)
