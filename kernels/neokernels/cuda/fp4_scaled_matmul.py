@@ -24,7 +24,8 @@ from torch.nn.functional import linear
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from neokernels.cuda.block_scaled_rows import Form, Rows, dequantised, form_of, quantised
-from neokernels.cuda.matmul import FEW_ROWS, finished
+from neokernels.cuda.matmul import finished
+from neokernels.cuda.products import FEW_ROWS
 from neokernels.cuda.small_matmul import no_arrivals
 from neokernels.cuda.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.tiles import describable, described, load_tile, store_tile, tile_of

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from neokernels.cuda import matmul, small_matmul
-from neokernels.cuda.matmul import FEW_ROWS, Product
+from neokernels.cuda import matmul, products, small_matmul
+from neokernels.cuda.products import FEW_ROWS, Product
 from neokernels.cuda.small_matmul import SmallProduct, no_arrivals
 from neokernels.cuda.tiles import COPY_BYTES
 from neokernels.device import Device
@@ -68,7 +68,7 @@ class Fp8Matmul(TunableKernel[Product]):
     name = "fp8_matmul"
     problem_type = Product
     sources: ClassVar[tuple[Any, ...]] = matmul.Matmul.sources
-    knobs: ClassVar[tuple[Knob, ...]] = matmul.KNOBS
+    knobs: ClassVar[tuple[Knob, ...]] = products.KNOBS
     examples: ClassVar[tuple[Product, ...]] = (
         Product(4096, 4096, 4096, "bfloat16", bias=False),
         Product(2048, 24576, 4096, "bfloat16", bias=True),
@@ -81,10 +81,10 @@ class Fp8Matmul(TunableKernel[Product]):
                     yield Product(rows, outputs, inputs, model.dtype, bias=False)
 
     def heuristic(self, problem: Product, device: Device) -> Config:
-        return matmul.schedule(problem, device, E4M3.itemsize)
+        return products.schedule(problem, device, E4M3.itemsize)
 
     def allows(self, problem: Product, config: Config, device: Device) -> bool:
-        return matmul.makes_sense(problem, config, device, E4M3.itemsize)
+        return products.makes_sense(problem, config, device, E4M3.itemsize)
 
     def inputs(self, problem: Product, draw: Draw) -> Inputs:
         tokens, weight = (
@@ -124,7 +124,7 @@ class Fp8Matmul(TunableKernel[Product]):
         return Work((m + n) * k + scales + written, 2 * m * n * k, dtype_name(E4M3))
 
     def expects(self, problem: Product, config: Config, device: Device) -> tuple[str, ...]:
-        return matmul.instructions(problem, config, device)
+        return products.instructions(problem, config, device)
 
 
 class SmallFp8Matmul(Fp8Matmul):

@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neokernels.cuda.matmul import FEW_ROWS, Product, finished, has_descriptors, instructions
+from neokernels.cuda.matmul import finished
+from neokernels.cuda.products import FEW_ROWS, Product, has_descriptors, instructions
 from neokernels.cuda.small_matmul import no_arrivals
 from neokernels.cuda.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.tiles import described, load_tile, readable, store_tile, tile_of

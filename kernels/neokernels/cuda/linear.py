@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from neokernels.cuda.fp8_matmul import fp8_matmul, small_fp8_matmul
-from neokernels.cuda.matmul import FEW_ROWS, matmul
+from neokernels.cuda.matmul import matmul
+from neokernels.cuda.products import FEW_ROWS
 from neokernels.cuda.quantise_rows import quantise_fp8
 from neokernels.cuda.small_matmul import no_arrivals, small_matmul
 from neokernels.cuda.tiles import COPY_BYTES, readable

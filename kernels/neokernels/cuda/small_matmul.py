@@ -17,7 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neokernels.cuda.matmul import FEW_ROWS, Matmul, Product, arithmetic, finished, has_descriptors
+from neokernels.cuda.matmul import Matmul, arithmetic, finished
+from neokernels.cuda.products import FEW_ROWS, Product, has_descriptors
 from neokernels.cuda.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.tiles import COPY_BYTES, described, load_tile, readable, store_tile
 from neokernels.device import Device

@@ -72,7 +72,7 @@ def store_tile(
 
 def describable(device: Device, *widths_in_bytes: int) -> bool:
     """Whether bulk copies reach matrices whose rows have these widths."""
-    return device.has_bulk_copies and all(width % COPY_BYTES == 0 for width in widths_in_bytes)
+    return device.has_bulk_copies and all(width > 0 and width % COPY_BYTES == 0 for width in widths_in_bytes)
 
 
 def readable(matrix: Tensor, descriptors: bool) -> Tensor:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from neokernels.cuda.fp8_matmul import FP8_MATMUL, SMALL_FP8_MATMUL
-from neokernels.cuda.matmul import Product
+from neokernels.cuda.products import Product
 from neokernels.cuda.small_matmul import SmallProduct
 from neokernels.tuning.space import Config
 

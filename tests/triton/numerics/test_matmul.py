@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.matmul import MATMUL, Product, matmul
+from neokernels.cuda.matmul import MATMUL, matmul
+from neokernels.cuda.products import Product
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config
@@ -20,7 +21,7 @@ TILES = Config(
     num_stages=2,
     launch_pdl=False,
 )
-SHAPES = [(1, 1, 1), (1, 40, 33), (33, 70, 100), (50, 17, 5), (48, 64, 64)]
+SHAPES = [(1, 1, 1), (2, 8, 0), (1, 40, 33), (33, 70, 100), (50, 17, 5), (48, 64, 64)]
 """(rows, outputs, inputs)"""
 DTYPES = ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)]
 
