@@ -28,11 +28,12 @@ def test_a_panel_is_one_run_of_memory_that_no_tile_ends_early():
     assert not panels.words[:, 130:].any()
 
 
-def test_neighbours_lie_in_the_halves_of_a_word():
-    row = torch.tensor([[0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -6.0, *[0.0] * 24]])
+def test_a_mask_takes_a_pair_as_it_lies_in_a_bfloat16():
+    row = torch.tensor([[0.5, -6.0, 1.5, 2.0, -3.0, 4.0, 6.0, -1.0, *[0.0] * 24]])
     word = int(of_mxfp4(mxfp4.quantise(row)).words[0, 0, 0]) & 0xFFFFFFFF
-    codes = [word >> place & 15 for place in range(0, 32, 4)]
-    assert codes == [1, 3, 5, 7, 2, 4, 6, 15]
+    halves = [word >> up << below & 0x81C0 for up, below in ((0, 0), (16, 0), (0, 3), (16, 3), (0, 6), (16, 6))]
+    smallest = torch.tensor(halves, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    assert torch.equal(smallest.double() * 2.0**126, row[0, :6].double())
 
 
 def test_a_power_of_two_far_below_the_largest_is_the_least_there_is():

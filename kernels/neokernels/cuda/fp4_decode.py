@@ -3,12 +3,19 @@
 The magnitude of an e2m1 moved to where the low exponent bits and the high mantissa bit of a 16-bit float lie, and its
 sign to the sign's, is that element times 2⁻¹²⁶ as a bfloat16, times 2⁻¹⁴ as a float16, zero and one half included: both
 types have subnormals there. The block's scale, which has to be multiplied in anyway, brings the power back. Weights are
-read from `neokernels.formats.fp4_panels`, where two neighbours lie 16 bits apart: one shift and one mask do for both.
+read from `neokernels.formats.fp4_panels`, whose words are arranged so that for three of four pairs of neighbours one
+shift and one mask do all of that.
 
-`tl.dot_scaled` of bfloat16 and e2m1, which takes elements in their usual order, is decoded by the compiler. For a tile
-of 128 × 128 weights and 16 rows its loop has 755 instructions on Hopper where this one's has 552 (MXFP4), 938 where
-this one's has 595 (NVFP4, which Triton 3.7.1 does not compile at all), 606 on Blackwell where this one's has 463; only
-Triton 3.9, which has Blackwell's own conversion, gets along with 313.
+`tl.dot_scaled` of bfloat16 and e2m1 has the compiler decode elements in their usual order. Instructions that a warp of
+four has for a tile of 128 × 128 weights, times 16 rows, with this and with that:
+
+    Triton             3.7.1                     3.9.0
+    Hopper, MXFP4      545, 741                  481, 755
+    Hopper, NVFP4      613, does not compile     531, 938
+    Blackwell, MXFP4   401, 606                  384, 313 by a conversion that Blackwell has
+    Blackwell, NVFP4   446, does not compile     422, 432
+
+An H100's memory delivers such a tile in some 600 clocks of a multiprocessor, which issues one of each warp's a clock.
 """
 
 from __future__ import annotations
@@ -42,17 +49,20 @@ def fp4_weights(words, scales, dtype: tl.constexpr):
 def _pairs(words, AT: tl.constexpr):
     """words [R, C / 8]; returns [R, C / 2]: two neighbours a word, their magnitudes from bit AT of its halves on."""
     words = words.to(tl.uint32, bitcast=True)
-    first, second = _pair(words, 0, AT), _pair(words, 1, AT)
-    third, fourth = _pair(words, 2, AT), _pair(words, 3, AT)
-    pairs = tl.join(tl.join(first, third), tl.join(second, fourth))
+    first, second, third = _pair(words, 0, AT), _pair(words, 3, AT), _pair(words, 6, AT)
+    # The bits that the others left: 14, 13, 11 and 10.
+    sign = (words << 1) & 0x80008000
+    high = (words >> 11 - AT if AT <= 11 else words << AT - 11) & (0x00010001 << AT + 2)
+    low = (words >> 10 - AT if AT <= 10 else words << AT - 10) & (0x00030003 << AT)
+    pairs = tl.join(tl.join(first, third), tl.join(second, sign | high | low))
     return pairs.reshape(words.shape[0], 4 * words.shape[1])
 
 
 @triton.jit
-def _pair(words, PLACE: tl.constexpr, AT: tl.constexpr):
-    sign = (words << (12 - 4 * PLACE)) & 0x80008000
-    magnitude = words << (AT - 4 * PLACE) if AT >= 4 * PLACE else words >> (4 * PLACE - AT)
-    return sign | (magnitude & (0x00070007 << AT))
+def _pair(words, UP: tl.constexpr, AT: tl.constexpr):
+    """The pair with its signs UP bits below the highest: what is one mask where the rest lies as in a bfloat16."""
+    magnitude = words << UP + AT - 6
+    return ((words << UP) & 0x80008000) | (magnitude & (0x00070007 << AT))
 
 
 @triton.jit

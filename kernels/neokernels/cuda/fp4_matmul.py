@@ -6,9 +6,10 @@ stands left in the product and x right, since tensor cores take 64 rows or more 
 split so that enough programs read W at once. For many rows W goes through shared memory, so that a warp group decodes
 what all of them multiply.
 
-Bound: for few rows the bytes of W, 17/32 (MXFP4) or 9/16 (NVFP4) of one a weight; Hopper decodes some 15 bytes a clock
-and multiprocessor, about what its memory delivers. For many rows the tensor cores; decoding 128 × 64 weights for a tile
-takes about as many clocks as multiplying them by 128 rows, so that a wider tile gains most.
+Bound: for few rows the bytes of W, 17/32 (MXFP4) or 9/16 (NVFP4) of one a weight; on Hopper decoding issues nearly as
+many instructions as there are clocks while those bytes arrive. For many rows the tensor cores: a multiprocessor of
+Hopper issues what decodes 128 × 64 weights in about 400 clocks and multiplies them by 128 rows in about 500, and two
+programs overlap the one with the other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from neokernels.cuda.fp4_decode import fp4_weights
-from neokernels.cuda.matmul import FEW_ROWS, arithmetic, finished
+from neokernels.cuda.matmul import arithmetic, finished
+from neokernels.cuda.products import FEW_ROWS
 from neokernels.cuda.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.tiles import describable, described, load_tile, readable, store_tile, tile_of
 from neokernels.device import Device
@@ -209,15 +211,12 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
 
     def heuristic(self, problem: Fp4Product, device: Device) -> Config:
         few = problem.rows <= FEW_ROWS
-        if few:
-            block_m, block_n = max(16, min(64, triton.next_power_of_2(problem.rows))), 64
-        else:
-            block_m, block_n = 128, 128
-        tiles = triton.cdiv(problem.outputs, block_n) * triton.cdiv(problem.rows, block_m)
+        block_m = max(16, min(64, triton.next_power_of_2(problem.rows))) if few else 128
+        tiles = triton.cdiv(problem.outputs, 128) * triton.cdiv(problem.rows, block_m)
         most = min(3 * device.multiprocessors / tiles, triton.cdiv(problem.inputs, PANEL) / _LEAST_PANELS) if few else 1
         return Config(
             BLOCK_M=block_m,
-            BLOCK_N=block_n,
+            BLOCK_N=128,
             BLOCK_K=128 if few else 64,
             SPLITS=max((splits for splits in _SPLITS if splits <= most), default=1),
             SWAP=few,

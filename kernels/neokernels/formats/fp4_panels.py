@@ -1,8 +1,10 @@
 """4-bit weights as GPU kernels read them: panels of 128 inputs, each with its scales, one after the other.
 
-A tile of a panel, any outputs by 128 inputs, is one run of memory, and so are its scales. The 32-bit word of eight
-elements e₀…e₇ keeps them in this order from its low end: e₀ e₂ e₄ e₆ e₁ e₃ e₅ e₇. So one mask takes two neighbours, and
-they end up in the halves of a register that tensor cores want them in.
+A tile of a panel, any outputs by 128 inputs, is one run of memory, and so are its scales. Eight elements are a word of
+32 bits. Of each pair of neighbours one has its bits in the word's low half and one, at the same places, in its high
+half, where tensor cores want them. A bfloat16 has the bits of a magnitude in its two low exponent bits and its highest
+mantissa bit; in three pairs sign and magnitude lie as far apart as there, so that one shift and one mask make them. The
+fourth has the bits that those leave.
 
 Both formats have one scale for the whole matrix here, so that every product of element and block scale is exact in
 bfloat16 and in float16: 2⁷ S for NVFP4, whose products reach 2688; for MXFP4 the power of two that makes 2 of the
@@ -26,6 +28,8 @@ ROWS = 128
 """Outputs are filled up to this with zeros: no tile of a panel ends early."""
 SHRUNK = 7
 """A product of an e2m1 and an e4m3 is divided by 2⁷ where it is decoded: 6 · 448 / 2⁷ is 21."""
+_BITS = ((6, 7, 8, 15), (3, 4, 5, 12), (0, 1, 2, 9), (10, 11, 13, 14))
+"""Of each pair: where in a half its element's bits lie, from the lowest to the sign."""
 _LARGEST_EXPONENT = 1
 _BIAS = 127
 
@@ -69,8 +73,8 @@ def of_nvfp4(weight: Nvfp4Weight) -> Fp4Panels:
 def dequantise(panels: Fp4Panels, dtype: torch.dtype) -> Tensor:
     """[..., N, K] in `dtype`, rounded once."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    places = torch.tensor([0, 16, 4, 20, 8, 24, 12, 28], dtype=torch.int32, device=panels.words.device)
-    codes = (panels.words[..., None] >> places & 15).to(torch.uint8).flatten(-2)
+    halves = torch.stack((panels.words, panels.words >> 16), -1)
+    codes = torch.stack([_gathered(halves, bits) for bits in _BITS], -2).to(torch.uint8).flatten(-3)
     elements = e2m1.unpack(codes[..., ::2] | codes[..., 1::2] << 4, wide)
     if panels.block == nvfp4.BLOCK:
         scales = panels.scales.view(torch.float8_e4m3fn).to(wide) * 2.0**-SHRUNK
@@ -84,12 +88,22 @@ def dequantise(panels: Fp4Panels, dtype: torch.dtype) -> Tensor:
 def _panels(codes: Tensor, scales: Tensor, tensor_scale: Tensor, columns: int) -> Fp4Panels:
     outputs = codes.shape[-2]
     elements = torch.stack((codes & 15, codes >> 4), -1).flatten(-2).int()
-    elements = _in_panels(elements, PANEL)
-    ordered = elements.unflatten(-1, (-1, 4, 2)).transpose(-1, -2).flatten(-2)
-    places = torch.arange(0, 32, 4, dtype=torch.int32, device=codes.device)
-    words = (ordered << places).sum(-1, dtype=torch.int32)
+    pairs = _in_panels(elements, PANEL).unflatten(-1, (-1, 4, 2))
+    halves = torch.zeros_like(pairs[..., 0, :])
+    for pair, bits in enumerate(_BITS):
+        for at, bit in enumerate(bits):
+            halves |= (pairs[..., pair, :] >> at & 1) << bit
+    words = halves[..., 0] | halves[..., 1] << 16
     block = 2 * codes.shape[-1] // scales.shape[-1]
     return Fp4Panels(words, _in_panels(scales, PANEL // block), tensor_scale[..., 0, 0], outputs, columns)
+
+
+def _gathered(halves: Tensor, bits: tuple[int, ...]) -> Tensor:
+    """The codes whose bits lie at `bits`."""
+    codes = torch.zeros_like(halves)
+    for at, bit in enumerate(bits):
+        codes |= (halves >> bit & 1) << at
+    return codes
 
 
 def _in_panels(rows: Tensor, width: int) -> Tensor:
