@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -62,7 +63,9 @@ class AheadOfTime:
 
     def _new_pool(self, processes: int | None = None) -> ProcessPoolExecutor:
         # Spawned: a forked child could not use the CUDA context of its parent.
-        return ProcessPoolExecutor(processes or self._processes, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(
+            processes or self._processes, multiprocessing.get_context("spawn"), _leave_interrupts_to_the_parent
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +74,10 @@ class AheadOfTime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _inspect(kernel: TunableKernel[Any], problem: Problem, config: Mapping[str, Value], device: Device) -> Inspection:
