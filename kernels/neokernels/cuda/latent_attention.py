@@ -11,6 +11,9 @@ tcgen05. Not more than 64, for their sum is 512 columns wide: in float32 half of
 tensor memory all columns that there are. Two warp groups halve its columns on Hopper, but Triton has both compute the
 whole logits, which makes the products there half as many again; halving the columns over programs would read the cache
 twice on top. Tiles are of 32 tokens, so that three fit beside 64 queries of 576 numbers in shared memory.
+
+Where a row's bits may not depend on the batch, prefills go by the schedule of a decode as well, and contexts are cut
+into pieces of one length: slower, and the same for every way that a token may come to be computed.
 """
 
 from __future__ import annotations

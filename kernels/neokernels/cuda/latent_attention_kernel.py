@@ -11,7 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from neokernels.cuda.attention_tiles import LOG2_E
+from neokernels.cuda.attention_tiles import CHANGES_BY_STEP, LOG2_E
+
+_BOUNDS = ["requests", "first_token", "end_token", "window", "split_tokens"]
 
 
 @triton.jit
@@ -30,13 +32,13 @@ def _request_of(starts_ptr, requests, tile, first_token, end_token, QUERIES: tl.
     return begun - 1
 
 
-@triton.jit(do_not_specialize=["requests", "first_token", "end_token", "table_stride", "window", "split_tokens"])
+@triton.jit(do_not_specialize=[*_BOUNDS, *CHANGES_BY_STEP], do_not_specialize_on_alignment=CHANGES_BY_STEP)
 def latent_attention_kernel(
     query_ptr,
     cache_ptr,
     tables_ptr,
-    starts_ptr,
-    lens_ptr,
+    query_starts_ptr,
+    context_lens_ptr,
     sinks_ptr,
     out_ptr,
     logsum_ptr,
@@ -76,9 +78,9 @@ def latent_attention_kernel(
     QUERIES: tl.constexpr = ROWS // TILE_HEADS
     # The last tiles of a prompt see most: they go first.
     tile = (tl.num_programs(0) - 1 - tl.program_id(0)) // HEAD_TILES
-    request = tile if ONE_TILE else _request_of(starts_ptr, requests, tile, first_token, end_token, QUERIES)
-    ends = tl.load(starts_ptr + request + 1)
-    first = tl.minimum(tl.maximum(tl.load(starts_ptr + request), first_token), end_token)
+    request = tile if ONE_TILE else _request_of(query_starts_ptr, requests, tile, first_token, end_token, QUERIES)
+    ends = tl.load(query_starts_ptr + request + 1)
+    first = tl.minimum(tl.maximum(tl.load(query_starts_ptr + request), first_token), end_token)
     if not ONE_TILE:
         first += (tile - request - (first - first_token) // QUERIES) * QUERIES
     last = tl.minimum(tl.minimum(first + QUERIES, ends), end_token)
@@ -88,7 +90,7 @@ def latent_attention_kernel(
     head = (tl.program_id(0) % HEAD_TILES) * TILE_HEADS + row % TILE_HEADS
     query_row = first + row // TILE_HEADS
     lives = (query_row < last) & (head < HEADS)
-    context = tl.load(lens_ptr + request)
+    context = tl.load(context_lens_ptr + request)
     position = context - ends + query_row
 
     start = 0
