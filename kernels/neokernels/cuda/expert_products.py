@@ -50,6 +50,8 @@ _CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
 """gpt-oss's."""
 _TENSOR_CORE_ROWS = 64
 """Least rows of a left operand that whole groups of warps multiply."""
+_RESERVED_SHARED = 2048
+"""Bytes for barriers, and what the driver keeps."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +142,22 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         # Decoding takes registers, and so does joining short sums, as Hopper's of eight bits are.
         if narrow or (problem.weight_format == "fp8" and device.capability < 100):
             columns = min(columns, 128)
+        if problem.dtype == "float32" and not narrow:
+            columns //= 4  # no tensor cores multiply these, and what others keep in them is in registers
+        itemsize = self._itemsize(problem)
+        inputs = PANEL if narrow else (256 if few else 128) // itemsize
+        stage = inputs * (block_m * itemsize + columns * self.projections * (0.5 if narrow else itemsize))
+        # With few rows two programs share a multiprocessor, so that the memory always has one's reads to answer.
+        room = device.shared_bytes // (2 if few else 1) - _RESERVED_SHARED
         return Config(
             BLOCK_M=block_m,
             BLOCK_N=columns,
-            BLOCK_K=PANEL if narrow else (256 if few else 128) // self._itemsize(problem),
+            BLOCK_K=inputs,
             GROUP_M=1,
             SWAP=few or narrow,
             DESCRIPTORS=describable(device, self.row_bytes(problem)),
             num_warps=4 if few else 8,
-            num_stages=4 if few == narrow else 3,
+            num_stages=max(2, min(3 if narrow and not few else 4, int(room / stage))),
             launch_pdl=False,
         )
 
@@ -222,10 +231,8 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         x, weight, ids, by_expert, clamp = inputs
         if weight.format != "dense" or weight.bias is not None or clamp is not None:
             return None
-        order = by_expert.order
-        ends = torch.searchsorted(
-            ids.flatten()[order], torch.arange(weight.experts, device=order.device), right=True, out_int32=True
-        )
+        order, numbers = by_expert.order, torch.arange(weight.experts, device=ids.device)
+        ends = torch.searchsorted(ids.flatten()[order], numbers, right=True, out_int32=True)
         values = weight.values.view(weight.experts, weight.outputs, weight.inputs)
         y = grouped_mm(x[order // ids.shape[1]] if self.projections == 2 else x, values.transpose(1, 2), offs=ends)
         return (
