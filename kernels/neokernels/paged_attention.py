@@ -67,9 +67,9 @@ class PagedLayout:
     every replay fills anew."""
     _tiles: dict[tuple[int | None, bool], tuple[_Tile, ...]] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def longest_query(self) -> int:
-        return max(self.query_lens)
+        return max(self.query_lens, default=0)
 
     @cached_property
     def on_device(self) -> DeviceLengths:

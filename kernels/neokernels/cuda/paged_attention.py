@@ -11,7 +11,7 @@ from neokernels.paged_attention import PagedLayout
 from neokernels.tuning.schedules import Schedules
 
 _FEW_QUERIES = 8
-_FEW_ROWS = 64
+_FEW_ROWS = 128
 """Queries and query heads of one KV head: beyond, splitting contexts is not what a step needs."""
 
 

@@ -12,7 +12,8 @@ programs, so that the end of one is hidden by others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar
 
 import triton
@@ -40,8 +41,8 @@ _FEWEST_ROWS = 16
 _TILE_NUMBERS = 8192
 """Of the keys of a tile. Two tiles under way, of 32 KiB with their values in bfloat16, in each of three programs keep a
 multiprocessor's share of the memory busy."""
-_WAVES = 8
-"""Programs for each multiprocessor."""
+_BUSY = 0.9
+"""Share of a device's places for programs that are to be taken on average, the last wave included."""
 
 
 @triton.jit(do_not_specialize=CHANGES_BY_STEP, do_not_specialize_on_alignment=CHANGES_BY_STEP)
@@ -158,6 +159,12 @@ class PagedDecode(AttentionProblem):
         return min(self.context, self.window + self.query_len - 1) if self.window else self.context
 
 
+_EIGHT_BILLION = PagedDecode(
+    requests=64, context=4096, query_heads=32, kv_heads=8, key_dim=128, value_dim=128, block_tokens=16
+)
+"""Qwen3-8B and Llama-3.1-8B."""
+
+
 def attend_few(
     query: Tensor,
     key_cache: Tensor,
@@ -210,7 +217,8 @@ def attend_few(
         **config.options,
     )
     if logsum is not None:
-        merge(partial, logsum, out.view(rows, -1), launch_pdl=config.waits)
+        at_once = max(8, min(32, triton.next_power_of_2(pieces)))
+        merge(partial, logsum, out.view(rows, -1), at_once=at_once, launch_pdl=config.waits)
     return out
 
 
@@ -226,29 +234,9 @@ class PagedDecodeAttention(AttentionKernel[PagedDecode]):
         Knob("launch_pdl", (False, True)),
     )
     examples = (
-        PagedDecode(requests=64, context=4096, query_heads=32, kv_heads=8, key_dim=128, value_dim=128, block_tokens=16),
-        PagedDecode(
-            requests=64,
-            context=4096,
-            query_heads=64,
-            kv_heads=8,
-            key_dim=64,
-            value_dim=64,
-            block_tokens=16,
-            window=128,
-            sinks=True,
-        ),
-        PagedDecode(
-            requests=16,
-            context=32768,
-            query_len=4,
-            query_heads=32,
-            kv_heads=8,
-            key_dim=128,
-            value_dim=128,
-            block_tokens=16,
-            kv_dtype="float8_e4m3fn",
-        ),
+        _EIGHT_BILLION,
+        replace(_EIGHT_BILLION, query_heads=64, key_dim=64, value_dim=64, window=128, sinks=True),  # gpt-oss
+        replace(_EIGHT_BILLION, requests=16, context=32768, query_len=4, kv_dtype="float8_e4m3fn"),
     )
 
     def problems(self, model: ModelShape) -> Iterator[PagedDecode]:
@@ -263,9 +251,11 @@ class PagedDecodeAttention(AttentionKernel[PagedDecode]):
         else:
             tile = max(16, min(128, _TILE_NUMBERS // wide))
             stages = 3 if named_dtype(problem.kv_dtype).itemsize > 1 else 5
+        together = 3 if problem.rows == _FEWEST_ROWS else 2
         programs = problem.requests * problem.kv_heads
-        splits = min(triton.cdiv(_WAVES * device.multiprocessors, programs), triton.cdiv(problem.seen, 2 * tile))
-        warps = 4 if problem.rows * wide <= 2048 else 8
+        splits = _even_splits(programs, together * device.multiprocessors, most=triton.cdiv(problem.seen, 2 * tile))
+        # Sixty-four rows are what one warp group of Hopper multiplies.
+        warps = 4 if problem.rows * wide <= 2048 or (problem.rows == 64 and wide <= 128) else 8
         return Config(TILE=tile, splits=splits, num_warps=warps, num_stages=stages, launch_pdl=False)
 
     def shipped(self, problem: PagedDecode, device: Device) -> tuple[Config, ...]:
@@ -290,6 +280,15 @@ class PagedDecodeAttention(AttentionKernel[PagedDecode]):
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
         return (attend_few(*inputs, schedules=schedules),)
+
+
+def _even_splits(programs: int, room: int, most: int) -> int:
+    """The fewest pieces of each of `programs` that fill waves of `room` programs; `most` where none do."""
+    for splits in range(1, most):
+        waves = programs * splits / room
+        if waves >= _BUSY * ceil(waves):
+            return splits
+    return most
 
 
 PAGED_DECODE = PagedDecodeAttention()

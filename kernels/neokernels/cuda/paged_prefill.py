@@ -13,7 +13,7 @@ cache at 128 rows; late queries, which see most, start first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import triton
@@ -168,6 +168,12 @@ class PagedPrefill(AttentionProblem):
     """Most tokens a context may have."""
 
 
+_EIGHT_BILLION = PagedPrefill(
+    tokens=8192, requests=4, context=4096, query_heads=32, kv_heads=8, key_dim=128, value_dim=128, block_tokens=16
+)
+"""Qwen3-8B and Llama-3.1-8B."""
+
+
 def attend_any(
     query: Tensor,
     key_cache: Tensor,
@@ -227,28 +233,8 @@ class PagedPrefillAttention(AttentionKernel[PagedPrefill]):
         Knob("num_stages", (2, 3, 4)),
     )
     examples = (
-        PagedPrefill(
-            tokens=8192,
-            requests=4,
-            context=4096,
-            query_heads=32,
-            kv_heads=8,
-            key_dim=128,
-            value_dim=128,
-            block_tokens=16,
-        ),
-        PagedPrefill(
-            tokens=8192,
-            requests=4,
-            context=4096,
-            query_heads=64,
-            kv_heads=8,
-            key_dim=64,
-            value_dim=64,
-            block_tokens=16,
-            window=128,
-            sinks=True,
-        ),
+        _EIGHT_BILLION,
+        replace(_EIGHT_BILLION, query_heads=64, key_dim=64, value_dim=64, window=128, sinks=True),  # gpt-oss
     )
 
     def problems(self, model: ModelShape) -> Iterator[PagedPrefill]:
@@ -262,6 +248,9 @@ class PagedPrefillAttention(AttentionKernel[PagedPrefill]):
         rows, wide = triton.next_power_of_2(problem.group), width(max(problem.key_dim, problem.value_dim))
         if problem.dtype == "float32":
             return Config(BLOCK_M=max(32, rows), TILE=16, num_warps=8, num_stages=2)
+        few = triton.cdiv(problem.tokens * problem.group, 128) * problem.kv_heads < device.multiprocessors
+        if few and rows <= 64 and wide <= 128:
+            return Config(BLOCK_M=64, TILE=64, num_warps=4, num_stages=3)
         if problem.key_dim == problem.value_dim == 128:
             tile, stages = 128, 2
         else:

@@ -2,9 +2,9 @@
 
 With o_s the output of piece s alone, l_s = log₂ Σ 2^(its logits) and m = max l_s,
 o = Σ 2^(l_s − m) o_s / Σ 2^(l_s − m).
-A piece without a key has l_s = −∞ and is not read. Pieces are summed in their order, eight at a time, so that pieces
-without keys change no bit, however many there are. Source: FlashDecoding (Dao et al. 2023, Stanford CRFM), and Milakov
-& Gimelshein 2018 (arXiv:1805.02867) for the sum.
+A piece without a key has l_s = −∞ and is not read. Pieces are summed in their order, some at a time, so that further
+pieces without keys change no bit. Source: FlashDecoding (Dao et al. 2023, Stanford CRFM), and Milakov & Gimelshein 2018
+(arXiv:1805.02867) for the sum.
 
 The partial results were just written and mostly lie in the second-level cache; one program a row of them is enough.
 """
@@ -17,10 +17,10 @@ import triton.language as tl
 from torch import Tensor
 
 _PIECES = 8
-"""Read at a time. The same whatever the number of pieces: it decides in which order they are summed."""
+"""Read at a time, unless it is said otherwise."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pieces"])
 def merge_kernel(
     partial_ptr,
     logsum_ptr,
@@ -56,11 +56,12 @@ def merge_kernel(
         tl.extra.cuda.gdc_launch_dependents()
 
 
-def merge(partial: Tensor, logsum: Tensor, out: Tensor, *, launch_pdl: bool = False) -> None:
+def merge(partial: Tensor, logsum: Tensor, out: Tensor, *, at_once: int = _PIECES, launch_pdl: bool = False) -> None:
     """Write the whole softmax of each row into `out`.
 
     partial [rows, pieces, D] float32; logsum [rows, pieces] float32, base 2; out [rows, D] of any dtype, contiguous.
-    Pieces of −∞ may hold anything. A row of which all are is NaN.
+    Pieces of −∞ may hold anything. A row of which all are is NaN. `at_once` pieces, a power of two, are read together,
+    while none of the others is: it also decides in which order they are summed.
     """
     rows, pieces, width = partial.shape
     if rows:
@@ -72,9 +73,9 @@ def merge(partial: Tensor, logsum: Tensor, out: Tensor, *, launch_pdl: bool = Fa
             pieces,
             WIDTH=width,
             BLOCK=block,
-            PIECES=_PIECES,
+            PIECES=at_once,
             WAITS=launch_pdl,
-            num_warps=max(1, min(4, block // 128)),
+            num_warps=max(1, min(4, block * at_once // 1024)),
             enable_fp_fusion=True,
             **({"launch_pdl": True} if launch_pdl else {}),
         )
