@@ -113,11 +113,14 @@ def _problems(kernel: TunableKernel[Any], models: Sequence[ModelShape]) -> Itera
         yield from kernel.problems(model)
 
 
-def plan(work: Sequence[Job], device: Device, effort: Effort, tell: Tell) -> Iterator[Planned]:
-    """What tuning would try on `device`, which need not be there: candidates are compiled and none is launched."""
+def plan(work: Sequence[Job], device: Device, effort: Effort, minutes: float | None, tell: Tell) -> Iterator[Planned]:
+    """What tuning would try on `device`, which need not be there: candidates are compiled and none is launched.
+
+    No job is begun after `minutes`.
+    """
     with AheadOfTime(device, usable_cpus()) as inspector:
-        for number, (kernel, problem) in enumerate(work, start=1):
-            tell(f"[{number}/{len(work)}] {kernel.name}: {problem}")
+        for label, kernel, problem in _in_time(work, minutes, tell):
+            tell(label)
             listed = shortlist(kernel, problem, device, limit=effort.candidates, seed=effort.seed)
             found = Counter(inspection.refusal for inspection in inspector.inspect(kernel, problem, listed))
             launched = found.pop(None, 0)
@@ -140,7 +143,6 @@ def tune(
     No job is begun after `minutes`. Raises InputError where the database cannot be used, EngineError where a schedule
     broke the GPU for this process.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with _told(), MeasurementLog(database) as log:
         _refuse_foreign(log.rows, bench.device, database)
         search = Search(
@@ -153,18 +155,27 @@ def tune(
             now=lambda: datetime.now(UTC).isoformat(timespec="microseconds"),
             effort=effort,
         )
-        for number, (kernel, problem) in enumerate(work, start=1):
-            if deadline is not None and time.monotonic() > deadline:
-                tell(f"out of time: {len(work) - number + 1} of {len(work)} problems are left for the next run")
-                return
+        for label, kernel, problem in _in_time(work, minutes, tell):
             outcome = search.tune(kernel, problem)
-            tell(f"[{number}/{len(work)}] {kernel.name}: {problem}: {_in_short(outcome)}")
+            tell(f"{label}: {_in_short(outcome)}")
             yield Tuned(kernel.name, problem, outcome)
+
+
+def _in_time(
+    work: Sequence[Job], minutes: float | None, tell: Tell
+) -> Iterator[tuple[str, TunableKernel[Any], Problem]]:
+    """The jobs with what a line on them begins with, as long as there is time."""
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    for done, (kernel, problem) in enumerate(work):
+        if deadline is not None and time.monotonic() > deadline:
+            tell(f"out of time: {len(work) - done} of {len(work)} problems are left")
+            return
+        yield f"[{done + 1}/{len(work)}] {kernel.name}: {problem}", kernel, problem
 
 
 def _in_short(outcome: Outcome) -> str:
     best = outcome.best
-    return f"{best.p50_us:.3g} us with {best.config}" if best else "nothing could be measured"
+    return f"{best.p50_us:.3g} us with {best.config}" if best else "nothing to measure"
 
 
 def _refuse_foreign(rows: Sequence[Measurement], device: MeasuredDevice, database: Path) -> None:

@@ -97,7 +97,7 @@ def tune(
     work, effort = jobs(kernels or [], shapes), Effort(candidates=candidates)
     if plan:
         target = planned_device(device)
-        planned = plain(list(plan_jobs(work, target, effort, _tell)))
+        planned = plain(list(plan_jobs(work, target, effort, minutes, _tell)))
         if as_json:
             print_json({"device": target.name, "problems": planned})
         else:

@@ -23,7 +23,7 @@ def print_tuned(device: str, measurements: Path, problems: Sequence[Mapping[str,
         table.add_row(
             one["kernel"],
             escape(listed(one["problem"])),
-            escape(listed(one["config"])) if one["config"] else "none could be measured",
+            escape(listed(one["config"])) if one["config"] else "none to measure",
             number(times and times["p50_us"]),
             f"{number(times['p20_us'])} to {number(times['p80_us'])}" if times else ABSENT,
             share(one["roofline_fraction"]),

@@ -54,7 +54,7 @@ class Outcome:
     """What a search found. The two are of one round, so their quotient is what tuning gains."""
 
     best: Measurement | None
-    """None where no candidate could be measured."""
+    """None where no candidate could be measured, or the kernel is not for the device."""
     heuristic: Measurement | None
     """Of the rule of thumb; None where it could not be measured."""
 
@@ -87,11 +87,13 @@ class Search:
     def tune(self, kernel: TunableKernel[Any], problem: Problem) -> Outcome:
         """Raises DeviceLostError where a candidate broke the device; the log says which, and it is not tried again."""
         effort, trials = self._effort, _Trials(self, kernel, problem)
-        heuristic, *others = shortlist(kernel, problem, self.timer.device, limit=effort.candidates, seed=effort.seed)
-        before = best_of(trials.history)
+        candidates = shortlist(kernel, problem, self.timer.device, limit=effort.candidates, seed=effort.seed)
+        if not candidates:
+            return Outcome(None, None)
+        heuristic, before = candidates[0], best_of(trials.history)
         champion = [before.config] if before else []
         with trials:
-            alive = list(trials.compiled(dict.fromkeys([heuristic, *others, *champion])))
+            alive = list(trials.compiled(dict.fromkeys([*candidates, *champion])))
             number, samples = 0, effort.samples
             while len(alive) > effort.finalists:
                 rows = trials.round(alive, number, samples)

@@ -32,9 +32,14 @@ def allowed(kernel: TunableKernel[Any], problem: Problem, device: Device) -> Ite
 def shortlist(
     kernel: TunableKernel[Any], problem: Problem, device: Device, *, limit: int, seed: int
 ) -> tuple[Config, ...]:
-    """At most `limit` schedules, the rule of thumb first; the same again from the same `seed`."""
+    """At most `limit` schedules, the rule of thumb first; the same again from the same `seed`.
+
+    None where no setting makes sense: the kernel is not for this device.
+    """
     heuristic = kernel.heuristic(problem, device)
     others = [config for config in allowed(kernel, problem, device) if config != heuristic]
+    if not others and not kernel.allows(problem, heuristic, device):
+        return ()
     # Shuffled before it is sorted, so that of equally near ones no knob's first values are preferred.
     draw = random.Random(f"{seed} {kernel.name} {problem}")
     draw.shuffle(others)

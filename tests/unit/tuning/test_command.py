@@ -75,7 +75,7 @@ def test_second_run_measures_nothing(bench: Bench, timer: Any) -> None:
 def test_out_of_time_says_what_is_left(bench: Bench, timer: Any) -> None:
     ran = bench("tune", "--minutes", 0, "--json")
     assert (ran.code, ran.json["problems"]) == (0, [])
-    assert ran.err == "out of time: 2 of 2 problems are left for the next run\n"
+    assert ran.err == "out of time: 2 of 2 problems are left\n"
     assert not timer.sampled
 
 
@@ -129,6 +129,7 @@ def test_plan_compiles_and_launches_nothing(
     }
     assert not timer.sampled
     assert "12" in bench("tune", "--plan", "--device", "GB300", "--candidates", 12).out
+    assert bench("tune", "--plan", "--device", "GB300", "--minutes", 0, "--json").json["problems"] == []
 
 
 def test_without_a_gpu_one_line_says_what_works(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,14 @@ def test_shortlist_begins_with_the_rule_of_thumb(simulated: Any, problem: Any, l
 def test_shortlist_leaves_out_what_makes_no_sense(simulated: Any) -> None:
     listed = shortlist(simulated.TWICE, simulated.Rows(64, 64), simulated.DEVICE, limit=100, seed=0)
     assert {config["BLOCK"] for config in listed} == {16, 32, 64}
+
+
+def test_a_kernel_that_is_not_for_the_device_is_left_alone(simulated: Any, database: Path, problem: Any) -> None:
+    class Elsewhere(simulated.Twice):
+        def allows(self, problem: Any, config: Config, device: Any) -> bool:
+            return device.capability >= 100
+
+    assert shortlist(Elsewhere(), problem, simulated.DEVICE, limit=8, seed=0) == ()
+    with MeasurementLog(database) as log:
+        outcome = simulated.search(log).tune(Elsewhere(), problem)
+    assert (outcome.best, outcome.heuristic, log.rows) == (None, None, [])
