@@ -39,6 +39,8 @@ from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Work, named_d
 _FEWEST_ROWS = 16
 """Of a product of tensor cores."""
 _MOST_ROWS = 64
+_ROOM_FOR_ROWS = 128 << 10
+"""Bytes of shared memory, for more than the fewest."""
 _SHORTEST_PIECE = 256
 """Tokens, below which merging costs more than another program brings."""
 _PIECE_BYTES = 256 << 20
@@ -153,6 +155,15 @@ def _pieces(problem: LatentStep, config: Config, batch_invariant: bool) -> tuple
     return min(config.number("splits"), triton.cdiv(problem.context, keys)), 0
 
 
+def _most_rows(cached_bytes: int, device: Device) -> int:
+    """Of a product, for cached numbers of so many bytes."""
+    if device.shared_bytes < _ROOM_FOR_ROWS:
+        return _FEWEST_ROWS
+    # What is widened on its way into a product goes through registers, which the most rows leave none of; they need
+    # sums in the tensor memory or in two warp groups, too.
+    return _MOST_ROWS if cached_bytes == 2 and device.capability >= 90 else _MOST_ROWS // 2
+
+
 class LatentAttention(AttentionKernel[LatentStep]):
     name = "latent_attention"
     problem_type = LatentStep
@@ -188,10 +199,9 @@ class LatentAttention(AttentionKernel[LatentStep]):
                 yield replace(problem, kv_heads=1, key_dim=latent.rank + latent.rotary_dim, value_dim=latent.rank)
 
     def heuristic(self, problem: LatentStep, device: Device) -> Config:
-        rows = max(_FEWEST_ROWS, triton.next_power_of_2(problem.query_heads * problem.query_len))
         size = named_dtype(problem.kv_dtype).itemsize
-        # What is widened on its way into a product goes through registers, which 64 rows leave none of.
-        rows = min(rows, _MOST_ROWS if size > 1 else _MOST_ROWS // 2)
+        wanted = max(_FEWEST_ROWS, triton.next_power_of_2(problem.query_heads * problem.query_len))
+        rows = min(wanted, _most_rows(size, device))
         light = rows == _FEWEST_ROWS and size == 2
         at_once = (2 if light else 1) * device.multiprocessors
         splits = max(1, min(at_once // problem.programs(rows), problem.context // _SHORTEST_PIECE, 64))
