@@ -85,6 +85,7 @@ def _sort_kernel(
 ):
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     mine = tl.program_id(0)
     expert = tl.arange(0, EXPERTS_BLOCK)
     counts = tl.zeros([EXPERTS_BLOCK], tl.int32)
@@ -106,8 +107,6 @@ def _sort_kernel(
 
     for height in tl.static_range(_HEIGHTS):
         _write_map(maps_ptr + height * most * 4, counts, mine, first, place, most, EXPERTS, _SMALLEST << height)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)

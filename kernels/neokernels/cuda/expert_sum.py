@@ -50,6 +50,7 @@ def _expert_sum_kernel(
 ):
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     tiles: tl.constexpr = (WIDTH + BLOCK - 1) // BLOCK
     row = (tl.program_id(0) // tiles).to(tl.int64)
     column = tl.program_id(0) % tiles * BLOCK + tl.arange(0, BLOCK)
@@ -61,8 +62,6 @@ def _expert_sum_kernel(
         answer = tl.load(answers_ptr + pair * WIDTH + column, column < end, other=0.0).to(tl.float32)
         total += tl.where(end > 0, tl.load(weights_ptr + pair), 0.0) * answer
     tl.store(out_ptr + row * WIDTH + column, total.to(out_ptr.dtype.element_ty), column < WIDTH)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ def grouped_matmul_kernel(
     at_n = tile_n * BLOCK_N
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     expert = tl.load(map_ptr + tile * 4)
     if expert >= 0:
         first = tl.load(map_ptr + tile * 4 + 1)
@@ -229,8 +230,6 @@ def grouped_matmul_kernel(
         target = place if GATED else pair
         out_ptrs = out_ptr + target.to(tl.int64)[:, None] * OUTPUTS + column[None, :]
         tl.store(out_ptrs, total.to(out_ptr.dtype.element_ty), (m < count)[:, None] & (column < OUTPUTS)[None, :])
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 def gate_up_product(

@@ -42,6 +42,7 @@ def _route_grouped_kernel(
 ):
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     row = tl.program_id(0).to(tl.int64)
     group = tl.arange(0, GROUPS_BLOCK)[:, None]
     member = tl.arange(0, SIZE_BLOCK)[None, :]
@@ -79,8 +80,6 @@ def _route_grouped_kernel(
         weights = weights / (tl.sum(weights) + 1e-20)
     tl.store(ids_ptr + row * CHOSEN + place, ids.to(tl.int64), place < CHOSEN)
     tl.store(weights_ptr + row * CHOSEN + place, weights * scaling, place < CHOSEN)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 def route_grouped(

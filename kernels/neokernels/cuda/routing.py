@@ -56,6 +56,7 @@ def _route_softmax_kernel(
 ):
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]).to(tl.int64)
     expert = tl.arange(0, BLOCK)[None, :]
     logits = tl.load(logits_ptr + row * EXPERTS + expert, (row < rows) & (expert < EXPERTS), other=0.0).to(tl.float32)
@@ -78,8 +79,6 @@ def _route_softmax_kernel(
     inside = (row < rows) & (place < CHOSEN)
     tl.store(ids_ptr + at, ids.to(tl.int64), inside)
     tl.store(weights_ptr + at, weights, inside)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)
