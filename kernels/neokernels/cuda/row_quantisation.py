@@ -44,8 +44,8 @@ def _at_least(x, smallest):
 def _e2m1(x):
     """Codes of float32 as int32, to nearest, ties to even; beyond ±6 it is ±6."""
     magnitude = tl.minimum(tl.abs(x), _LARGEST_E2M1)
-    # A float of 2²³ steps has no bits for parts of one: added to it, a number is rounded to whole steps, to even, and the
-    # last bits count them. A code counts them too, from where the step was last doubled.
+    # A float of 2²³ steps has no bits for parts of one: a number added to it is rounded to whole steps, ties to even,
+    # and its last bits count them. A code counts them too, from where the step was last doubled.
     in_steps = tl.where(magnitude < 2.0, 4194304.0, tl.where(magnitude < 4.0, 8388608.0, 16777216.0)) + magnitude
     offset = tl.where(magnitude < 2.0, 0, tl.where(magnitude < 4.0, 2, 4))
     code = (in_steps.to(tl.int32, bitcast=True) & 7) + offset
