@@ -2,13 +2,13 @@
 
 Both filters keep every token that few enough are likelier than: fewer than k, or such that together have less than p.
 So each has a least logit it keeps. Among floats as integers of the same order it is found by asking, three at a time,
-how much lies above a logit between those it is known to be between: exactly, in no more than eighteen rounds.
+how much lies above a logit between those it is known to be between: exactly, in no more than seventeen rounds.
 
 One program a row searches its `candidates`, a few hundred that stay in the first-level cache, and draws from those it
 keeps; what that takes is the latency of the rounds. A row so flat that its candidates are not gathered, as of a model
-with random weights, is read anew in every round instead, by the one program: the rare case is not the fast one. It is
-the faster the more logits a program asks for at once, the config's `searched`; of 2048 a thread's fit 64 registers, two
-programs a multiprocessor, and 256 rows are one wave.
+with random weights, is read anew in every round instead, by the one program: the rare case is not the fast one. The
+more logits are looked at together, the config's `searched`, the faster is such a row and the slower any other; 2048
+take 64 registers a thread, two programs fit a multiprocessor, and 256 rows are one wave.
 
 What is kept is what `neokernels.logit_filters` keeps, but for rounding: masses are sums of float32 in an order that the
 schedule fixes, so that a token may be on the other side of top-p if what is likelier has p to the last digits.

@@ -34,7 +34,7 @@ from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work
 
-_SEARCHED = (2048, 4096)
+_SEARCHED = 2048
 """How many candidates a program of `filtered_draw` looks at together."""
 
 
@@ -141,7 +141,7 @@ class Sample(TunableKernel[Draws]):
     name = "sample"
     problem_type = Draws
     sources = (_draw_kernel, *SOURCES, *RANDOM_SOURCES, *filtered_draw.SOURCES)
-    knobs = (*KNOBS, Knob("searched", _SEARCHED))
+    knobs = (*KNOBS, Knob("searched", (1024, _SEARCHED, 4096)))
     examples = (
         Draws(1, 151936),
         Draws(64, 128256),
@@ -156,8 +156,7 @@ class Sample(TunableKernel[Draws]):
             yield Draws(rows, model.vocabulary, top_k=True, top_p=True)
 
     def heuristic(self, problem: Draws, device: Device) -> Config:
-        searched = 4096 if problem.searches and problem.rows <= device.multiprocessors else 2048
-        return rule_of_thumb(problem.rows, problem.vocabulary, device).changed(searched=searched)
+        return rule_of_thumb(problem.rows, problem.vocabulary, device).changed(searched=_SEARCHED)
 
     def shipped(self, problem: Draws, device: Device) -> tuple[Config, ...]:
         config = self.heuristic(problem.bucket(), device)
@@ -167,7 +166,7 @@ class Sample(TunableKernel[Draws]):
         return ("ld.global.v4.b32", "griddepcontrol") if config.waits else ("ld.global.v4.b32",)
 
     def allows(self, problem: Draws, config: Config, device: Device) -> bool:
-        return allows(config, device) and (problem.searches or config["searched"] == _SEARCHED[0])
+        return allows(config, device) and (problem.searches or config["searched"] == _SEARCHED)
 
     def inputs(self, problem: Draws, draw: Draw) -> Inputs:
         rows = problem.rows
