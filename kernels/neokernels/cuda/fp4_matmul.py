@@ -84,6 +84,8 @@ def fp4_matmul_kernel(
     SCALES: tl.constexpr = PANEL // BLOCK
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        # What depends on this kernel waits for its end itself.
+        tl.extra.cuda.gdc_launch_dependents()
     tile = tl.program_id(0)
     part = tl.program_id(1)
     tile_m, tile_n = tile_of(tile, tl.cdiv(rows, BLOCK_M), tl.cdiv(outputs, BLOCK_N), GROUP_M)
@@ -121,8 +123,6 @@ def fp4_matmul_kernel(
         sums = (total.T if SWAP else total) * tl.load(tensor_scale_ptr)
         sums = finished(sums, bias_ptr, None, None, at_m, at_n, rows, outputs)
         store_tile(y_ptr, sums, at_m, at_n, rows, outputs, outputs, BLOCK_M, BLOCK_N, False)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)

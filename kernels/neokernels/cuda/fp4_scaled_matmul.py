@@ -74,6 +74,8 @@ def fp4_scaled_matmul_kernel(
     X_STEP: tl.constexpr = BLOCK_K // 2 if ELEMENT == "e2m1" else BLOCK_K
     if WAITS:
         tl.extra.cuda.gdc_wait()
+        # What depends on this kernel waits for its end itself.
+        tl.extra.cuda.gdc_launch_dependents()
     tile = tl.program_id(0)
     part = tl.program_id(1)
     tile_m, tile_n = tile_of(tile, tl.cdiv(rows, BLOCK_M), tl.cdiv(outputs, BLOCK_N), GROUP_M)
@@ -109,8 +111,6 @@ def fp4_scaled_matmul_kernel(
             sums *= tl.load(row_scales_ptr + row, row < rows, other=0.0)[:, None]
         sums = finished(sums, bias_ptr, None, None, at_m, at_n, rows, outputs)
         store_tile(y_ptr, sums, at_m, at_n, rows, outputs, outputs, BLOCK_M, BLOCK_N, False)
-    if WAITS:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @dataclass(frozen=True)
