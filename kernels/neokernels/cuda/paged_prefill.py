@@ -35,6 +35,8 @@ from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs
 
+_RESERVED_SHARED = 3072
+"""Bytes for barriers, and what the driver keeps."""
 _STARTS = tl.constexpr(128)
 """Requests looked at together: one load is sooner there than those of a search, each of which waits for the last."""
 
@@ -250,12 +252,14 @@ class PagedPrefillAttention(AttentionKernel[PagedPrefill]):
             return Config(BLOCK_M=max(32, rows), TILE=16, num_warps=8, num_stages=2)
         few = triton.cdiv(problem.tokens * problem.group, 128) * problem.kv_heads < device.multiprocessors
         if few and rows <= 64 and wide <= 128:
-            return Config(BLOCK_M=64, TILE=64, num_warps=4, num_stages=3)
-        if problem.key_dim == problem.value_dim == 128:
-            tile, stages = 128, 2
+            rows, tile, warps, stages = 64, 64, 4, 3
+        elif problem.key_dim == problem.value_dim == 128:
+            rows, tile, warps, stages = max(128, rows), 128, 8, 2
         else:
-            tile, stages = (64 if wide <= 128 else 32), 3
-        return Config(BLOCK_M=max(128, rows), TILE=tile, num_warps=8, num_stages=stages)
+            rows, tile, warps, stages = max(128, rows), 64 if wide <= 128 else 32, 8, 3
+        while tile > 16 and 2 * wide * (rows + 2 * stages * tile) + _RESERVED_SHARED > device.shared_bytes:
+            tile, stages = (tile // 2, 2) if stages == 2 else (tile, 2)
+        return Config(BLOCK_M=rows, TILE=tile, num_warps=warps, num_stages=stages)
 
     def expects(self, problem: PagedPrefill, config: Config, device: Device) -> tuple[str, ...]:
         return "cp.async.cg", "wgmma.mma_async" if device.capability == 90 else "tcgen05.mma"
