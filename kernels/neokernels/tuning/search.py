@@ -3,6 +3,7 @@
 A device grows warm and slows down while it is timed, so every pass takes one sample of each candidate, forwards and
 backwards by turns: what drifts, drifts for all. The best few of many are partly the luckiest, so they are timed once
 more, with more samples, and that round decides (successive halving: Jamieson and Talwalkar 2016, arXiv:1502.07943).
+What is one step from the fastest and was no candidate has its chance before.
 
 Every round's measurements are appended to a log, and a round that stands there is not measured again: a search that was
 interrupted goes on where it was.
@@ -28,7 +29,7 @@ from neokernels.tuning.measurement import (
     Times,
     problem_key,
 )
-from neokernels.tuning.shortlist import shortlist
+from neokernels.tuning.shortlist import neighbours, shortlist
 from neokernels.tuning.space import Config, Problem, TunableKernel
 from neokernels.tuning.store import MeasurementLog, best_of, last_final_round
 from neokernels.tuning.timer import DeviceLostError, LaunchError, Timer, Timing
@@ -39,9 +40,9 @@ class Effort:
     """How hard a search tries."""
 
     candidates: int = 48
-    """Most that are compiled for a problem."""
+    """Most that are compiled for a problem, but for neighbours of the fastest."""
     samples: int = 8
-    """Of each candidate in the first round; they double from round to round."""
+    """Of each candidate in a first round; they double from round to round."""
     finalists: int = 3
     """Timed again, beside the rule of thumb."""
     final_samples: int = 100
@@ -93,15 +94,22 @@ class Search:
         heuristic, before = candidates[0], best_of(trials.history)
         champion = [before.config] if before else []
         with trials:
-            alive = list(trials.compiled(dict.fromkeys([*candidates, *champion])))
-            number, samples = 0, effort.samples
-            while len(alive) > effort.finalists:
-                rows = trials.round(alive, number, samples)
-                alive = [row.config for row in rows[: max(effort.finalists, len(rows) // 2)]]
-                number, samples = number + 1, 2 * samples
+            alive, number = self._screened(trials, trials.compiled(candidates, may_spill=heuristic), 0)
+            near = neighbours(kernel, problem, self.timer.device, alive[0]) if alive else ()
+            if late := [config for config in dict.fromkeys([*near, *champion]) if config not in candidates]:
+                alive, number = self._screened(trials, [*alive, *trials.compiled(late)], number)
             finalists = [config for config in dict.fromkeys([*alive, *champion, heuristic]) if config in trials.able]
             rows = trials.round(finalists, number, effort.final_samples, final=True)
         return Outcome(rows[0] if rows else None, next((row for row in rows if row.config == heuristic), None))
+
+    def _screened(self, trials: _Trials, configs: Iterable[Config], number: int) -> tuple[list[Config], int]:
+        """The fastest of `configs`, by rounds from `number` on, and the number of the next round."""
+        alive, samples = list(configs), self._effort.samples
+        while len(alive) > self._effort.finalists:
+            rows = trials.round(alive, number, samples)
+            alive = [row.config for row in rows[: max(self._effort.finalists, len(rows) // 2)]]
+            number, samples = number + 1, 2 * samples
+        return alive, number
 
     def row(
         self, kernel: TunableKernel[Any], problem: Problem, config: Config, status: Status, time: str
@@ -150,13 +158,13 @@ class _Trials:
             self._fail(error.config, f"the device was lost: {error}")
         self._opened.__exit__(kind, error, trace)
 
-    def compiled(self, candidates: Iterable[Config]) -> Iterator[Config]:
-        """The candidates that nothing speaks against. The rule of thumb, the first, may spill: it is what runs else."""
+    def compiled(self, candidates: Iterable[Config], may_spill: Config | None = None) -> Iterator[Config]:
+        """The candidates that nothing speaks against. The rule of thumb may spill: it is what runs otherwise."""
         failed = {row.config for row in self.history if row.status != "measured"}
         new = [config for config in candidates if config not in failed]
         inspections = self._search.inspector.inspect(self._kernel, self._problem, new)
         for config, inspection in zip(new, inspections, strict=True):
-            if inspection.refusal is None or (inspection.refusal == "spills" and config == new[0]):
+            if inspection.refusal is None or (inspection.refusal == "spills" and config == may_spill):
                 self.able[config] = inspection.resources
                 yield config
             else:

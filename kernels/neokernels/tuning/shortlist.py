@@ -50,6 +50,16 @@ def shortlist(
     return (heuristic, *near, *draw.sample(rest, min(len(rest), wanted - len(near))))
 
 
+def neighbours(kernel: TunableKernel[Any], problem: Problem, device: Device, config: Config) -> Iterator[Config]:
+    """The schedules that make sense and differ from `config` in one knob, by one step."""
+    for knob in kernel.knobs:
+        place = _place(knob, config[knob.name])
+        for value in knob.values[max(0, place - 1) : place + 2]:
+            other = config.changed(**{knob.name: value})
+            if other != config and kernel.allows(problem, other, device):
+                yield other
+
+
 def _steps(knobs: tuple[Knob, ...], config: Config, heuristic: Config) -> int:
     """How many values of knobs lie between the two, over all knobs."""
     return sum(abs(_place(knob, config[knob.name]) - _place(knob, heuristic[knob.name])) for knob in knobs)

@@ -12,7 +12,7 @@ import pytest
 from neokernels.tuning.inspection import Inspection
 from neokernels.tuning.measurement import Resources
 from neokernels.tuning.search import interleaved
-from neokernels.tuning.shortlist import allowed, shortlist
+from neokernels.tuning.shortlist import allowed, neighbours, shortlist
 from neokernels.tuning.space import Config
 from neokernels.tuning.store import MeasurementLog, read_measurements, winners
 from neokernels.tuning.timer import DeviceLostError
@@ -132,11 +132,12 @@ def test_killed_search_goes_on_where_it_was(simulated: Any, database: Path, samp
     assert len(first_rounds) == len(set(first_rounds)) == 40
 
 
-def test_what_is_done_is_not_measured_again(simulated: Any, database: Path, problem: Any) -> None:
+@pytest.mark.parametrize("candidates", [1, 2, 5, 48])
+def test_what_is_done_is_not_measured_again(simulated: Any, database: Path, problem: Any, candidates: int) -> None:
     with MeasurementLog(database) as log:
-        first = simulated.search(log).tune(simulated.TWICE, problem)
+        first = simulated.search(log, candidates=candidates).tune(simulated.TWICE, problem)
         again = simulated.SimulatedTimer()
-        assert simulated.search(log, again).tune(simulated.TWICE, problem) == first
+        assert simulated.search(log, again, candidates=candidates).tune(simulated.TWICE, problem) == first
         assert not again.sampled
 
 
@@ -205,3 +206,17 @@ def test_a_kernel_that_is_not_for_the_device_is_left_alone(simulated: Any, datab
     with MeasurementLog(database) as log:
         outcome = simulated.search(log).tune(Elsewhere(), problem)
     assert (outcome.best, outcome.heuristic, log.rows) == (None, None, [])
+
+
+def test_steps_from_the_fastest_are_tried_beyond_the_shortlist(simulated: Any, database: Path, problem: Any) -> None:
+    listed = shortlist(simulated.TWICE, problem, simulated.DEVICE, limit=5, seed=0)
+    assert simulated.FASTEST not in listed
+    with MeasurementLog(database) as log:
+        outcome = simulated.search(log, candidates=5).tune(simulated.TWICE, problem)
+    assert outcome.best.config == simulated.FASTEST
+    assert len({row.config for row in log.rows}) < 20
+
+
+def test_neighbours_differ_by_one_step_of_one_knob(simulated: Any) -> None:
+    found = set(neighbours(simulated.TWICE, simulated.Rows(64, 128), simulated.DEVICE, simulated.FASTEST))
+    assert found == {Config(BLOCK=64, num_warps=2), Config(BLOCK=128, num_warps=1), Config(BLOCK=128, num_warps=4)}
