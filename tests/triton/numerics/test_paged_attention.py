@@ -11,7 +11,7 @@ import torch
 from neokernels.cuda.paged_attention import paged_attention
 from neokernels.cuda.paged_decode import PAGED_DECODE, PagedDecode, PagedDecodeAttention, attend_few
 from neokernels.cuda.paged_prefill import PAGED_PREFILL, PagedPrefill, PagedPrefillAttention
-from neokernels.device import DATASHEET_DEVICES
+from neokernels.device import DATASHEET_DEVICES, cuda_device
 from neokernels.paged_attention import DeviceLengths, PagedLayout
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed, Schedules
@@ -90,7 +90,7 @@ def test_any_queries(check, dtypes):
     check(*mixed(MIXED, **dtypes), PREFILL)
 
 
-@pytest.mark.parametrize("splits", [1, 2, 64])
+@pytest.mark.parametrize("splits", [2, 64])
 def test_any_number_of_pieces(check, splits):
     check(*decode(DECODES, sinks=True), DECODE.changed(splits=splits, TILE=16))
 
@@ -107,7 +107,7 @@ def test_groups_of_query_heads(check, step, config, query_heads, kv_heads):
     check(*step([(2, 35), (1, 9)], query_heads=query_heads, kv_heads=kv_heads), config)
 
 
-@pytest.mark.parametrize("block_tokens", [4, 32, 64])
+@pytest.mark.parametrize("block_tokens", [4, 64])
 @BOTH
 def test_blocks_shorter_and_longer_than_tiles(check, step, config, block_tokens):
     check(*step([(2, 70), (1, 31)], block_tokens=block_tokens), config)
@@ -182,11 +182,12 @@ def _rows_by_themselves(device, monkeypatch) -> None:
 
 @pytest.mark.usefixtures("_rows_by_themselves")
 @pytest.mark.parametrize(("window", "sinks"), [(None, False), (20, True)])
-def test_a_token_keeps_its_bits_where_that_is_promised(device, window, sinks):
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.gpu)])
+def test_a_token_keeps_its_bits_where_that_is_promised(device, dtype, window, sinks):
     """One prompt computed at once, in chunks and token by token, alone and beside others."""
-    kernel, problem = mixed([(70, 70), (1, 50)], sinks=sinks)
+    kernel, problem = mixed([(70, 70), (1, 50)], sinks=sinks, dtype=dtype, kv_dtype=dtype)
     query, keys, values, layout, scale, _, logits = kernel.inputs(problem, Draw(device))
-    schedules = Schedules(DATASHEET_DEVICES[0], batch_invariant=True)
+    schedules = Schedules(DATASHEET_DEVICES[0] if device.type == "cpu" else cuda_device(0), batch_invariant=True)
 
     def attended(first: int, end: int, *, beside: bool) -> torch.Tensor:
         lens = [(end - first, end)] + ([(1, 50)] if beside else [])
