@@ -110,10 +110,11 @@ class CudaTiming:
                 outputs = self._kernel.run(self._drawn(seed), Fixed(self._timer.device, config))
             torch.cuda.synchronize(self._device)
             return disagreement(self._kernel.compared(self._drawn(seed), outputs), references)
-        except torch.OutOfMemoryError:
-            return "no memory is left to check what it computes"
         except RuntimeError as error:
-            raise DeviceLostError(config, _line(error)) from error
+            told = self._told(config, error)
+            if isinstance(told, DeviceLostError):
+                raise told from error
+            return f"it cannot be checked: {told}"
 
     def _references(self) -> tuple[int, Outputs]:
         """A seed that no schedule has seen before it was timed, and what is computed from it."""
