@@ -88,7 +88,8 @@ def dequantise(panels: Fp4Panels, dtype: torch.dtype) -> Tensor:
 def _panels(codes: Tensor, scales: Tensor, tensor_scale: Tensor, columns: int) -> Fp4Panels:
     outputs = codes.shape[-2]
     elements = torch.stack((codes & 15, codes >> 4), -1).flatten(-2).int()
-    pairs = _in_panels(elements, PANEL).unflatten(-1, (-1, 4, 2))
+    elements = _in_panels(elements, PANEL)
+    pairs = elements.view(*elements.shape[:-1], -1, 4, 2)
     halves = torch.zeros_like(pairs[..., 0, :])
     for pair, bits in enumerate(_BITS):
         for at, bit in enumerate(bits):
@@ -109,4 +110,4 @@ def _gathered(halves: Tensor, bits: tuple[int, ...]) -> Tensor:
 def _in_panels(rows: Tensor, width: int) -> Tensor:
     """rows [..., N, K] as [..., ⌈K/width⌉, N′, width], filled up with zeros."""
     filled = pad(rows, (0, -rows.shape[-1] % width, 0, -rows.shape[-2] % ROWS))
-    return filled.unflatten(-1, (-1, width)).transpose(-2, -3).contiguous()
+    return filled.view(*filled.shape[:-1], -1, width).transpose(-2, -3).contiguous()
