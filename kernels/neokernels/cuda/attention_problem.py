@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Self, TypeVar
 
 import torch
 import triton
 from torch import Tensor
 
-from neokernels.paged_attention import PagedLayout, paged_attention_reference
+from neokernels.paged_attention import DeviceLengths, PagedLayout, paged_attention_reference
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.space import Inputs, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
@@ -93,9 +93,8 @@ class AttentionKernel(TunableKernel[A]):
     def inputs(self, problem: A, draw: Draw) -> Inputs:
         lengths = self.lengths(problem)
         blocks = [triton.cdiv(context_len, problem.block_tokens) for _, context_len in lengths]
-        ends = [0]
-        for count in blocks:
-            ends.append(ends[-1] + count)
+        ends = list(accumulate(blocks, initial=0))
+        starts = list(accumulate((query_len for query_len, _ in lengths), initial=0))
         # One block more than contexts have: what fills up the tables, and is not read.
         pages = draw.permutation(ends[-1] + 1, dtype=torch.int32)
         tables = pages[-1].expand(len(lengths), max(blocks, default=0)).clone()
@@ -103,9 +102,8 @@ class AttentionKernel(TunableKernel[A]):
             row[: end - first] = pages[first:end]
         kv_dtype, dtype = named_dtype(problem.kv_dtype), named_dtype(problem.dtype)
         slots = (len(pages), problem.block_tokens, problem.kv_heads)
-        tokens = sum(query_len for query_len, _ in lengths)
         return (
-            draw.normal(tokens, problem.query_heads, problem.key_dim, dtype=dtype),
+            draw.normal(starts[-1], problem.query_heads, problem.key_dim, dtype=dtype),
             draw.normal(*slots, problem.key_dim, dtype=kv_dtype),
             draw.normal(*slots, problem.value_dim, dtype=kv_dtype),
             PagedLayout(
@@ -113,6 +111,10 @@ class AttentionKernel(TunableKernel[A]):
                 tuple(context_len for _, context_len in lengths),
                 tables,
                 problem.block_tokens,
+                DeviceLengths(
+                    draw.constant(starts, torch.int32),
+                    draw.constant([context_len for _, context_len in lengths], torch.int32),
+                ),
             ),
             problem.key_dim**-0.5,
             problem.window or None,
