@@ -163,15 +163,20 @@ def _without_grouped_product(target: Target) -> str | None:
     return None if target.dtype == torch.bfloat16 else "multiplies bfloat16 only"
 
 
-_dense: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "dense_experts")
-_fp8: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "fp8_experts")
-_mxfp4: Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Launcher("experts", "mxfp4_experts")
+_Prepare = Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts]
+_dense: _Prepare = Launcher("experts", "dense_experts")
+_int8: _Prepare = Launcher("experts", "int8_experts")
+_fp8: _Prepare = Launcher("experts", "fp8_experts")
+_mxfp4: _Prepare = Launcher("experts", "mxfp4_experts")
+_nvfp4: _Prepare = Launcher("experts", "nvfp4_experts")
 
 prepare_experts: Operation[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Operation(
     "experts",
     Implementation("triton", _dense, any_of(keeps("dense"), without_triton)),
+    Implementation("triton_int8", _int8, any_of(keeps("int8"), without_triton)),
     Implementation("triton_fp8", _fp8, any_of(keeps("fp8"), without_triton, without_e4m3)),
     Implementation("triton_mxfp4", _mxfp4, any_of(keeps("mxfp4"), without_triton)),
+    Implementation("triton_nvfp4", _nvfp4, any_of(keeps("nvfp4"), without_triton)),
     Implementation(
         "grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product), source="library"
     ),

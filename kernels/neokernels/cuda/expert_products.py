@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import grouped_mm, linear
 
 from neokernels.cuda.expert_sort import TILE_ROWS, ByExpert, expert_ids, most_tiles, sort_by_expert_reference
-from neokernels.cuda.expert_weights import FORMATS, Format, StackedWeight, stacked
+from neokernels.cuda.expert_weights import StackedWeight, bytes_per_number, in_panels, stacked
 from neokernels.cuda.fp4_decode import fp4_weights
 from neokernels.cuda.grouped_matmul import (
     Rows,
@@ -28,7 +28,7 @@ from neokernels.cuda.grouped_matmul import (
 )
 from neokernels.cuda.tiles import describable
 from neokernels.device import Device
-from neokernels.formats import fp8, mxfp4
+from neokernels.formats import fp8
 from neokernels.formats.fp4_panels import PANEL
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
 from neokernels.tuning.draw import Draw
@@ -64,7 +64,7 @@ class ExpertProduct(Problem):
     hidden: int
     intermediate: int
     dtype: str
-    weight_format: Format = "dense"
+    weight_format: str = "dense"
     clamped: bool = False
     """Whether the activation is gpt-oss's."""
     bias: bool = False
@@ -72,6 +72,16 @@ class ExpertProduct(Problem):
     @property
     def pairs(self) -> int:
         return self.rows * self.experts_per_token
+
+    @property
+    def weight_bytes(self) -> float:
+        """Of a number."""
+        return bytes_per_number(self.weight_format, named_dtype(self.dtype))
+
+    @property
+    def activation_bytes(self) -> int:
+        """Of a number, as it is multiplied."""
+        return 1 if self.weight_format == "fp8" else named_dtype(self.dtype).itemsize
 
     @property
     def touched(self) -> float:
@@ -124,8 +134,7 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
     """1, or 2 where gate and up are multiplied side by side."""
 
     def problems(self, model: ModelShape) -> Iterator[ExpertProduct]:
-        routed = model.routed
-        if routed is None or model.weight_format not in FORMATS:
+        if (routed := model.routed) is None:
             return
         experts = routed.experts, routed.experts_per_token, model.hidden, routed.intermediate
         clamped = routed.clamped and self.projections == 2
@@ -133,20 +142,19 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
             yield ExpertProduct(rows, *experts, model.dtype, model.weight_format, clamped, routed.bias)
 
     def heuristic(self, problem: ExpertProduct, device: Device) -> Config:
-        expected = problem.pairs / max(1.0, problem.touched)
+        expected = problem.pairs / problem.touched
         # Half as many again as an expert has on average: rarely does one need a second tile.
         block_m = next((rows for rows in TILE_ROWS if rows >= 1.5 * expected), TILE_ROWS[-1])
-        narrow = problem.weight_format == "mxfp4"
+        widened = problem.weight_format in ("int8", "mxfp4", "nvfp4")
         few = block_m < _TENSOR_CORE_ROWS
-        columns = (64 if narrow else 128 // self.projections) if few else 256 // self.projections
-        # Decoding takes registers, and so does joining short sums, as Hopper's of eight bits are.
-        if narrow or (problem.weight_format == "fp8" and device.capability < 100):
+        columns = (64 if widened else 128 // self.projections) if few else 256 // self.projections
+        # Widening takes registers, and so does joining short sums, as Hopper's of eight bits are.
+        if widened or (problem.weight_format == "fp8" and device.capability < 100):
             columns = min(columns, 128)
-        if problem.dtype == "float32" and not narrow:
+        if problem.dtype == "float32" and not widened:
             columns //= 4  # no tensor cores multiply these, and what others keep in them is in registers
-        itemsize = self._itemsize(problem)
-        inputs = PANEL if narrow else (256 if few else 128) // itemsize
-        stage = inputs * (block_m * itemsize + columns * self.projections * (0.5 if narrow else itemsize))
+        inputs = PANEL if widened else (256 if few else 128) // problem.activation_bytes
+        stage = inputs * (block_m * problem.activation_bytes + columns * self.projections * problem.weight_bytes)
         # With few rows two programs share a multiprocessor, so that the memory always has one's reads to answer.
         room = device.shared_bytes // (2 if few else 1) - _RESERVED_SHARED
         return Config(
@@ -154,10 +162,10 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
             BLOCK_N=columns,
             BLOCK_K=inputs,
             GROUP_M=1,
-            SWAP=few or narrow,
+            SWAP=few or widened,
             DESCRIPTORS=describable(device, self.row_bytes(problem)),
             num_warps=4 if few else 8,
-            num_stages=max(2, min(3 if narrow and not few else 4, int(room / stage))),
+            num_stages=max(2, min(3 if widened and not few else 4, int(room / stage))),
             launch_pdl=False,
         )
 
@@ -175,26 +183,17 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
         )
 
     def allows(self, problem: ExpertProduct, config: Config, device: Device) -> bool:
-        if config["launch_pdl"] and device.capability < 90:
-            return False
-        if config["DESCRIPTORS"] and not describable(device, self.row_bytes(problem)):
-            return False
-        if problem.weight_format == "mxfp4" and config["BLOCK_K"] != PANEL:
-            return False
+        waits = not config["launch_pdl"] or device.capability >= 90
+        copies = not config["DESCRIPTORS"] or describable(device, self.row_bytes(problem))
+        panels = not in_panels(problem.weight_format) or config["BLOCK_K"] == PANEL
         block_m, block_n = config.number("BLOCK_M"), config.number("BLOCK_N")
         sums = block_m * block_n * self.projections / (32 * config.number("num_warps"))
-        empty = block_m > TILE_ROWS[0] and block_m > 8 * problem.pairs / max(1.0, problem.touched)
-        return 2 <= sums <= 128 and not empty
+        empty = block_m > TILE_ROWS[0] and block_m > 8 * problem.pairs / problem.touched
+        return waits and copies and panels and 2 <= sums <= 128 and not empty
 
     def row_bytes(self, problem: ExpertProduct) -> int:
         """Of a weight, as it lies."""
-        if problem.weight_format == "mxfp4":
-            return PANEL // 2
-        return self.widths(problem)[0] * self._itemsize(problem)
-
-    def _itemsize(self, problem: ExpertProduct) -> int:
-        """Of a number that is multiplied as it lies."""
-        return 1 if problem.weight_format == "fp8" else named_dtype(problem.dtype).itemsize
+        return PANEL // 2 if in_panels(problem.weight_format) else int(self.widths(problem)[0] * problem.weight_bytes)
 
     def widths(self, problem: ExpertProduct) -> tuple[int, int]:
         """Inputs and outputs of one expert's weight."""
@@ -255,13 +254,14 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
 
     def work(self, problem: ExpertProduct) -> Work:
         inputs, outputs = self.widths(problem)
-        read, itemsize = self._itemsize(problem), named_dtype(problem.dtype).itemsize
-        weight = inputs * outputs * (1 / 2 + 1 / mxfp4.BLOCK if problem.weight_format == "mxfp4" else read)
-        bias = outputs * itemsize if problem.bias else 0
+        itemsize = named_dtype(problem.dtype).itemsize
+        weight = inputs * outputs * problem.weight_bytes + problem.bias * outputs * itemsize
         rows_in = problem.rows if self.projections == 2 else problem.pairs
-        activations = rows_in * inputs * read + problem.pairs * outputs // self.projections * itemsize
+        activations = (
+            rows_in * inputs * problem.activation_bytes + problem.pairs * outputs // self.projections * itemsize
+        )
         return Work(
-            nbytes=round(problem.touched * (weight + bias)) + activations,
+            nbytes=round(problem.touched * weight) + activations,
             flops=2 * problem.pairs * inputs * outputs,
             flops_dtype="float8_e4m3fn" if problem.weight_format == "fp8" else problem.dtype,
         )

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from neokernels.cuda.tiles import COPY_BYTES
-from neokernels.formats import fp4_panels, fp8, mxfp4
+from neokernels.formats import fp4_panels, fp8, int8, mxfp4, nvfp4
 from neokernels.formats.fp4_panels import Fp4Panels
-from neokernels.formats.fp8 import Fp8Rows
 
-Format = Literal["dense", "fp8", "mxfp4"]
-FORMATS: tuple[Format, ...] = ("dense", "fp8", "mxfp4")
+_BLOCKS = {"mxfp4": mxfp4.BLOCK, "nvfp4": nvfp4.BLOCK}
+"""Elements a scale has, of formats that lie in panels."""
 
 
 @dataclass(frozen=True, slots=True)
 class StackedWeight:
-    format: Format
+    format: str
+    """A `WeightFormat` of the registry's."""
     values: Tensor
-    """[E · rows, K], dense or e4m3; or the words of panels, [E · ⌈K/128⌉ · rows, 16] int32."""
+    """[E · rows, K], dense, int8 or e4m3; or the words of panels, [E · ⌈K/128⌉ · rows, 16] int32."""
     scales: Tensor | None
-    """Of rows of e4m3, [E · rows] float32; or of the panels' blocks, [E · ⌈K/128⌉ · rows, 4] uint8."""
+    """Of rows of eight bits, [E · rows] float32; or of the panels' blocks, [E · ⌈K/128⌉ · rows, 8 or 4] uint8."""
     tensor_scales: Tensor | None
     """What an expert's panels are multiplied with besides, [E] float32."""
     bias: Tensor | None
@@ -54,7 +53,7 @@ class StackedWeight:
             return own.to(dtype)
         block_or_row_scales, tensor_scales = scales
         assert block_or_row_scales is not None
-        if self.format == "fp8":
+        if self.format in ("int8", "fp8"):
             return own.to(dtype) * block_or_row_scales[:, None].to(dtype)
         assert tensor_scales is not None
         words, block_scales = (part.unflatten(0, (-1, self.rows)) for part in (own, block_or_row_scales))
@@ -62,7 +61,17 @@ class StackedWeight:
         return fp4_panels.dequantise(panels, dtype)
 
 
-def stacked(format: Format, weight: Tensor, bias: Tensor | None) -> StackedWeight:
+def in_panels(format: str) -> bool:
+    """Whether weights are of four bits, in `fp4_panels`."""
+    return format in _BLOCKS
+
+
+def bytes_per_number(format: str, dtype: torch.dtype) -> float:
+    """Of a weight, scales of blocks included."""
+    return 1 / 2 + 1 / _BLOCKS[format] if format in _BLOCKS else dtype.itemsize if format == "dense" else 1
+
+
+def stacked(format: str, weight: Tensor, bias: Tensor | None) -> StackedWeight:
     """weight [E, N, K] in a format, dense without a copy where it lies as it is read; bias [E, N] or None.
 
     On `meta` shapes and types. Raises NotFiniteError.
@@ -72,7 +81,7 @@ def stacked(format: Format, weight: Tensor, bias: Tensor | None) -> StackedWeigh
         values = weight.reshape(experts * outputs, inputs)
         values = values.clone() if values.data_ptr() % COPY_BYTES else values
         return StackedWeight(format, values, None, None, bias, weight.dtype, experts, outputs, outputs, inputs)
-    rows = outputs if format == "fp8" else -(-outputs // fp4_panels.ROWS) * fp4_panels.ROWS
+    rows = -(-outputs // fp4_panels.ROWS) * fp4_panels.ROWS if in_panels(format) else outputs
     made = _room(format, weight, bias, rows)
     if not weight.is_meta:
         # One by one: on its way a weight is several times as large as it was.
@@ -83,22 +92,28 @@ def stacked(format: Format, weight: Tensor, bias: Tensor | None) -> StackedWeigh
     return made
 
 
-def _quantised(format: Format, weight: Tensor) -> tuple[Tensor, ...]:
+def _quantised(format: str, weight: Tensor) -> tuple[Tensor, ...]:
+    if format == "int8":
+        codes = int8.quantise(weight)
+        return codes.codes, codes.scales
     if format == "fp8":
-        rows: Fp8Rows = fp8.quantise(weight)
+        rows = fp8.quantise(weight)
         return rows.values, rows.scales
-    panels = fp4_panels.of_mxfp4(mxfp4.quantise(weight))
+    if format == "mxfp4":
+        panels = fp4_panels.of_mxfp4(mxfp4.quantise(weight))
+    else:
+        panels = fp4_panels.of_nvfp4(nvfp4.quantise(weight))
     return panels.words, panels.scales, panels.tensor_scale
 
 
-def _room(format: Format, weight: Tensor, bias: Tensor | None, rows: int) -> StackedWeight:
+def _room(format: str, weight: Tensor, bias: Tensor | None, rows: int) -> StackedWeight:
     experts, outputs, inputs = weight.shape
-    if format == "fp8":
-        values = weight.new_empty((experts * rows, inputs), dtype=fp8.E4M3)
+    if not in_panels(format):
+        values = weight.new_empty((experts * rows, inputs), dtype=torch.int8 if format == "int8" else fp8.E4M3)
         scales = weight.new_empty(experts * rows, dtype=torch.float32)
         return StackedWeight(format, values, scales, None, bias, weight.dtype, experts, rows, outputs, inputs)
     length = experts * -(-inputs // fp4_panels.PANEL) * rows
     words = weight.new_empty((length, fp4_panels.PANEL // 8), dtype=torch.int32)
-    scales = weight.new_empty((length, fp4_panels.PANEL // mxfp4.BLOCK), dtype=torch.uint8)
+    scales = weight.new_empty((length, fp4_panels.PANEL // _BLOCKS[format]), dtype=torch.uint8)
     tensor_scales = weight.new_empty(experts, dtype=torch.float32)
     return StackedWeight(format, words, scales, tensor_scales, bias, weight.dtype, experts, rows, outputs, inputs)

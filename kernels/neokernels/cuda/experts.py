@@ -13,7 +13,7 @@ from torch import Tensor
 from neokernels.cuda.expert_products import multiply_down, multiply_gate_up
 from neokernels.cuda.expert_sort import sort_by_expert
 from neokernels.cuda.expert_sum import sum_by_weight
-from neokernels.cuda.expert_weights import Format, stacked
+from neokernels.cuda.expert_weights import stacked
 from neokernels.cuda.grouped_matmul import Rows
 from neokernels.cuda.quantise_rows import quantise_fp8
 from neokernels.moe import ExpertWeights, GatedActivation, PrepareLinear
@@ -25,7 +25,7 @@ class TritonExperts:
 
     def __init__(
         self,
-        weight_format: Format,
+        weight_format: str,
         weights: ExpertWeights,
         activate: GatedActivation,
         prepare: PrepareLinear,
@@ -56,5 +56,7 @@ class TritonExperts:
 
 
 dense_experts = partial(TritonExperts, "dense")
+int8_experts = partial(TritonExperts, "int8")
 fp8_experts = partial(TritonExperts, "fp8")
 mxfp4_experts = partial(TritonExperts, "mxfp4")
+nvfp4_experts = partial(TritonExperts, "nvfp4")

@@ -7,9 +7,9 @@ anything is written; the projection down reads what that wrote and puts each ans
 belongs. So the only traffic beside weights is x, the activations and the answers, once each.
 
 With few rows an expert the operands are swapped: tensor cores take 64 rows or more on their left and 8 or more on their
-right, and the weight has them. Weights in MXFP4 are decoded in registers (`neokernels.cuda.fp4_decode`), from where
-Hopper multiplies a left operand as it is; those in fp8 meet rows in fp8, and scales follow the sum. A sum over inputs
-has one order, and no row has part in another's: its bits depend on the schedule alone.
+right, and the weight has them. Weights in eight-bit integers and in four bits are widened in registers, from where
+Hopper multiplies a left operand as it is; those in fp8 meet rows in fp8. Scales of rows follow the sum. A sum over
+inputs has one order, and no row has part in another's: its bits depend on the schedule alone.
 
 Bounds: with few rows the bytes of the experts that are touched; from some 300 rows an expert on the tensor cores.
 """
@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.expert_sort import TILE_ROWS, ByExpert, most_tiles
-from neokernels.cuda.expert_weights import StackedWeight
+from neokernels.cuda.expert_weights import StackedWeight, in_panels
 from neokernels.cuda.fp4_decode import fp4_weights
 from neokernels.cuda.silu_mul import gated
 from neokernels.cuda.tiles import described, load_tile, tile_of
@@ -31,7 +31,7 @@ from neokernels.silu_mul import SwigluClamp
 from neokernels.tuning.space import Config
 
 Rows = Tensor | Fp8Rows
-"""Dense beside weights that are dense or MXFP4, e4m3 beside weights in fp8."""
+"""e4m3 beside weights in fp8, dense beside all others."""
 
 _PANEL = tl.constexpr(PANEL)
 
@@ -53,14 +53,15 @@ def weight_tile(
     DESCRIPTORS: tl.constexpr,
 ):
     """[BLOCK_N, BLOCK_K] of an expert's weight. What lies beyond its outputs is of another's, or zero."""
-    if FORMAT != "mxfp4":
+    if FORMAT == "dense" or FORMAT == "int8" or FORMAT == "fp8":
         tile = load_tile(
             values, expert * ROWS + at_n, at_k, EXPERTS * ROWS, INPUTS, INPUTS, BLOCK_N, BLOCK_K, DESCRIPTORS
         )
+        tile = tile.to(dtype)
     else:
         panels: tl.constexpr = (INPUTS + _PANEL - 1) // _PANEL
         words: tl.constexpr = _PANEL // 8
-        blocks: tl.constexpr = _PANEL // 32
+        blocks: tl.constexpr = _PANEL // 32 if FORMAT == "mxfp4" else _PANEL // 16
         row = (expert * panels + at_k // _PANEL) * ROWS + at_n
         code = load_tile(values, row, 0, EXPERTS * panels * ROWS, words, words, BLOCK_N, words, DESCRIPTORS)
         scale = load_tile(scales_ptr, row, 0, EXPERTS * panels * ROWS, blocks, blocks, BLOCK_N, blocks, False)
@@ -99,8 +100,9 @@ def finished(
         total = total.T
     if FORMAT == "fp8":
         total *= tl.load(x_scales_ptr + row)[:, None]
+    if FORMAT == "fp8" or FORMAT == "int8":
         total *= tl.load(scales_ptr + expert * ROWS + column, column < end, other=0.0)[None, :]
-    if FORMAT == "mxfp4":
+    if tensor_scales_ptr is not None:
         total *= tl.load(tensor_scales_ptr + expert)
     if bias_ptr is not None:
         total += tl.load(bias_ptr + expert * end + column, column < end, other=0.0).to(tl.float32)[None, :]
@@ -260,7 +262,7 @@ def _launch(
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     pairs = len(by_expert.order)
     tiles = most_tiles(pairs, weight.experts, block_m)
-    columns = weight.values.shape[1] if weight.format == "mxfp4" else block_k
+    columns = weight.values.shape[1] if in_panels(weight.format) else block_k
     out = values.new_empty((pairs, outputs), dtype=weight.dtype)
     grouped_matmul_kernel[(tiles * triton.cdiv(outputs, block_n),)](
         values,

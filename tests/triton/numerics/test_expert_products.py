@@ -36,11 +36,11 @@ def test_widths_bias_and_clamp(check, kernel, hidden, intermediate, dtype):
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("swap", [False, True])
-def test_weights_in_mxfp4(check, kernel, dtype, swap):
+@pytest.mark.parametrize(("weight_format", "swap"), [("mxfp4", False), ("mxfp4", True), ("nvfp4", True)])
+def test_weights_in_four_bits(check, kernel, dtype, weight_format, swap):
     config = Config(**{**SMALL, "BLOCK_K": 128, "SWAP": swap})
     hidden, intermediate = (160, 40) if kernel is GATE_UP_PRODUCT else (40, 160)
-    check(kernel, ExpertProduct(2, 2, 2, hidden, intermediate, dtype, "mxfp4", bias=True), config)
+    check(kernel, ExpertProduct(2, 2, 2, hidden, intermediate, dtype, weight_format, bias=True), config)
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
@@ -61,10 +61,11 @@ def test_every_schedule_gives_the_same(check, kernel, changed):
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("weight_format", ["int8", "fp8"])
 @pytest.mark.parametrize("swap", [False, True])
-def test_weights_in_fp8(check, kernel, dtype, swap):
+def test_weights_in_eight_bits(check, kernel, dtype, weight_format, swap):
     config = Config(**{**SMALL, "SWAP": swap})
-    check(kernel, ExpertProduct(7, 3, 2, 45, 70, dtype, "fp8", bias=True), config)
+    check(kernel, ExpertProduct(7, 3, 2, 45, 70, dtype, weight_format, bias=True), config)
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from neokernels.cuda.experts import dense_experts, fp8_experts, mxfp4_experts
+from neokernels.cuda.experts import dense_experts, fp8_experts, int8_experts, mxfp4_experts, nvfp4_experts
 from neokernels.device import DATASHEET_DEVICES
-from neokernels.formats import mxfp4
+from neokernels.formats import mxfp4, nvfp4
 from neokernels.linear import DenseLinear
-from neokernels.linear_quantised import Fp8Linear
+from neokernels.linear_quantised import Fp8Linear, Int8Linear, WeightOnlyLinear
 from neokernels.moe import NO_EXPERT, ExpertLoop, ExpertWeights, GatedActivation
 from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_reference
 from neokernels.tuning.schedules import Schedules
@@ -86,25 +86,23 @@ def test_experts_are_those_of_the_loop(device, case, clamp):
     assert int(ours.touched) == int(loop.touched) == len(set(ids.flatten().tolist()) - {NO_EXPERT})
 
 
-def test_experts_in_fp8(device):
+@pytest.mark.parametrize(
+    ("prepare", "reference", "error"),
+    [
+        (int8_experts, Int8Linear, 1e-5),
+        (fp8_experts, Fp8Linear, 1e-2),  # what one rounds up to the next e4m3, the other may round down
+        (mxfp4_experts, partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise), 1e-5),
+        (nvfp4_experts, partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise), 1e-5),
+    ],
+    ids=["int8", "fp8", "mxfp4", "nvfp4"],
+)
+def test_quantised_experts(device, prepare, reference, error):
     parts, ids = weights(device), routes("some nowhere", device)[:8]
     x, shares = torch.randn(len(ids), HIDDEN, device=device), torch.rand(ids.shape, device=device)
-    ours = fp8_experts(parts, activation(CLAMP), Fp8Linear, schedules=SCHEDULES)
-    loop = ExpertLoop(parts, activation(CLAMP), Fp8Linear)
-    torch.testing.assert_close(ours(x, ids, shares), loop(x, ids, shares), atol=1e-2, rtol=1e-2)
-    assert ours.nbytes == loop.nbytes
-
-
-def test_experts_in_mxfp4(device):
-    parts, ids = weights(device), routes("some nowhere", device)[:8]
-    x, shares = torch.randn(len(ids), HIDDEN, device=device), torch.rand(ids.shape, device=device)
-    ours = mxfp4_experts(parts, activation(CLAMP), DenseLinear, schedules=SCHEDULES)
-    stored = parts._replace(
-        **{name: mxfp4.dequantise(mxfp4.quantise(getattr(parts, name)), torch.float64) for name in ("gate_up", "down")}
-    )
-    loop = ExpertLoop(double(stored), activation(CLAMP), DenseLinear)
-    torch.testing.assert_close(ours(x, ids, shares).double(), loop(x.double(), ids, shares), atol=1e-5, rtol=1e-5)
-    assert ours.bytes_per_expert == ours.nbytes // EXPERTS
+    ours = prepare(parts, activation(CLAMP), reference, schedules=SCHEDULES)
+    loop = ExpertLoop(parts, activation(CLAMP), reference)
+    torch.testing.assert_close(ours(x, ids, shares), loop(x, ids, shares), atol=error, rtol=error)
+    assert ours.bytes_per_expert == ours.nbytes // EXPERTS >= loop.bytes_per_expert
 
 
 @pytest.mark.gpu  # what multiplies for the interpreter promises no such thing
