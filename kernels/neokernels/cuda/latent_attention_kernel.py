@@ -132,7 +132,8 @@ def latent_attention_kernel(
         rotary = tl.load(slot + RANK + rotary_column, here & (rotary_column < ROTARY), other=0.0)
         scores = tl.dot(rotary_query, rotary.to(latent_query.dtype).T, input_precision="ieee")
         scores = tl.dot(latent_query, latent.T, scores, input_precision="ieee")
-        seen = (token[None, :] <= position[:, None]) & (token < end)[None, :]
+        # Pieces are whole tiles, so what lies behind one is behind every query, too.
+        seen = token[None, :] <= position[:, None]
         if WINDOW:
             seen = seen & (token[None, :] >= seen_from[:, None])
         scores = tl.where(seen, scores * scale, float("-inf"))
