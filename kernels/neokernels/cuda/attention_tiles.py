@@ -111,3 +111,6 @@ def attend_tiles(
         # Looked up a tile ahead, so that reading the rows waits for nothing.
         block = tl.load(table_ptr + tl.minimum(key + TILE, last) // BLOCK_TOKENS)
     return largest, total, weighted
+
+
+SOURCES = (load_queries, empty_softmax, _load_rows, _widened, attend_tiles)

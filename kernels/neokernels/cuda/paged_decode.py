@@ -5,8 +5,8 @@ the context; `split_softmax` makes one softmax of the pieces. How many pieces th
 host knows, where they lie from lengths on the device: a CUDA graph replays the launch with other lengths, every piece
 of a context is as long as the others, and a piece behind the end of a short context is left at once.
 
-Bound: memory, each key and value read once. A program has `num_stages` tiles under way, and there are some waves of
-programs, so that the end of one is hidden by others.
+Bound: memory, each key and value read once. A program has all but one of its `num_stages` tiles under way, page numbers
+are looked up a tile earlier, and there are as many pieces as make the waves of programs full.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from neokernels.cuda.attention_problem import AttentionKernel, AttentionProblem,
 from neokernels.cuda.attention_tiles import (
     CHANGES_BY_STEP,
     LOG2_E,
+    SOURCES,
     attend_tiles,
     empty_softmax,
     load_queries,
     width,
 )
-from neokernels.cuda.split_softmax import merge, piece_buffers
+from neokernels.cuda.split_softmax import merge, merge_kernel, piece_buffers
 from neokernels.device import Device
 from neokernels.paged_attention import PagedLayout
 from neokernels.tuning.model_shape import ModelShape
@@ -225,7 +226,7 @@ def attend_few(
 class PagedDecodeAttention(AttentionKernel[PagedDecode]):
     name = "paged_decode"
     problem_type = PagedDecode
-    sources = (decode_kernel, attend_tiles)
+    sources = (decode_kernel, *SOURCES, merge_kernel)
     knobs = (
         Knob("TILE", (16, 32, 64, 128)),
         Knob("splits", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128)),

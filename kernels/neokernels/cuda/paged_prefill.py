@@ -24,6 +24,7 @@ from neokernels.cuda.attention_problem import AttentionKernel, AttentionProblem
 from neokernels.cuda.attention_tiles import (
     CHANGES_BY_STEP,
     LOG2_E,
+    SOURCES,
     attend_tiles,
     empty_softmax,
     load_queries,
@@ -227,7 +228,7 @@ def attend_any(
 class PagedPrefillAttention(AttentionKernel[PagedPrefill]):
     name = "paged_prefill"
     problem_type = PagedPrefill
-    sources = (prefill_kernel, attend_tiles)
+    sources = (prefill_kernel, _request_of, *SOURCES)
     knobs = (
         Knob("BLOCK_M", (16, 32, 64, 128, 256)),
         Knob("TILE", (16, 32, 64, 128)),
