@@ -26,7 +26,8 @@ from neokernels.cuda.grouped_matmul import (
     product,
     weight_tile,
 )
-from neokernels.cuda.tiles import describable
+from neokernels.cuda.silu_mul import gated
+from neokernels.cuda.tiles import describable, load_tile, tile_of
 from neokernels.device import Device
 from neokernels.formats import fp8
 from neokernels.formats.fp4_panels import PANEL
@@ -46,8 +47,7 @@ from neokernels.tuning.space import (
     named_dtype,
 )
 
-_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
-"""gpt-oss's."""
+_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)  # gpt-oss's
 _TENSOR_CORE_ROWS = 64
 """Least rows of a left operand that whole groups of warps multiply."""
 _RESERVED_SHARED = 2048
@@ -118,7 +118,7 @@ def _problem(
 
 class _ExpertProduct(TunableKernel[ExpertProduct]):
     problem_type = ExpertProduct
-    sources = (grouped_matmul_kernel, weight_tile, product, finished, fp4_weights)
+    sources = (grouped_matmul_kernel, weight_tile, product, finished, gated, fp4_weights, load_tile, tile_of)
     knobs = (
         Knob("BLOCK_M", TILE_ROWS),
         Knob("BLOCK_N", (32, 64, 128, 256)),
