@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ class Sampler:
 
     def __init__(self, registry: Registry, target: Target, *, max_running: int, vocabulary: int) -> None:
         self._device = target.device
-        self._argmax = registry.resolve(argmax, target)
-        self._sample = registry.resolve(sample, target)
+        self._argmax: Callable[[Tensor], Tensor] = registry.resolve(argmax, target)
+        self._sample: Callable[..., Tensor] = registry.resolve(sample, target)
         self._columns = SamplingColumns(max_running)
         self._seen_shape = (max_running, vocabulary)
         self._seen: Tensor | None = None

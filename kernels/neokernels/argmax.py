@@ -33,6 +33,6 @@ def _refuses_devices(target: Target) -> str | None:
 argmax = Operation(
     "argmax",
     Implementation("blocks", argmax_in_blocks, _refuses_devices),
-    Implementation("triton", Launcher("argmax", "argmax"), without_triton),
+    Implementation("triton", Launcher("sampling.argmax", "argmax"), without_triton),
     Implementation("reference", argmax_reference),
 )

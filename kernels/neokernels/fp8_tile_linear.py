@@ -40,7 +40,9 @@ class Fp8TileLinear:
         return fp8_tile_product(fp8_tiles.quantise_activations(x), *self._weight, x.dtype)
 
 
-_triton: Launcher[[Tensor, Tensor, Tensor | None], Linear] = Launcher("fp8_tile_matmul", "TritonFp8TileLinear")
+_triton: Launcher[[Tensor, Tensor, Tensor | None], Linear] = Launcher(
+    "projections.fp8_tile_matmul", "TritonFp8TileLinear"
+)
 
 prepare_fp8_tile_linear: Operation[[Tensor, Tensor, Tensor | None], Linear] = Operation(
     "fp8_tile_linear",

@@ -49,7 +49,7 @@ def route_grouped_reference(
 
 
 _triton: Launcher[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Launcher(
-    "grouped_routing", "route_grouped"
+    "experts.grouped_routing", "route_grouped"
 )
 
 route_grouped: Operation[[Tensor, Tensor, int, int, int, bool, float], tuple[Tensor, Tensor]] = Operation(

@@ -49,7 +49,7 @@ def latent_kv_write_reference(
 
 
 _triton: Launcher[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Launcher(
-    "latent_kv_write", "latent_kv_write"
+    "rows.latent_kv_write", "latent_kv_write"
 )
 
 latent_kv_write: Operation[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor] = Operation(

@@ -99,12 +99,16 @@ def _without_cublas(target: Target) -> str | None:
     return None if target.device.type == "cuda" else "serves CUDA devices only"
 
 
-_triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonLinear")
-_triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("linear", "TritonFp8Linear")
-_triton_mxfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "mxfp4_linear")
-_triton_nvfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "nvfp4_linear")
-_triton_mxfp4_linear_w4a8: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "mxfp4_linear_w4a8")
-_triton_nvfp4_linear_w4a4: Launcher[[Tensor, Tensor | None], Linear] = Launcher("fp4_linear", "nvfp4_linear_w4a4")
+_triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.linear", "TritonLinear")
+_triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.linear", "TritonFp8Linear")
+_triton_mxfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.fp4_linear", "mxfp4_linear")
+_triton_nvfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.fp4_linear", "nvfp4_linear")
+_triton_mxfp4_linear_w4a8: Launcher[[Tensor, Tensor | None], Linear] = Launcher(
+    "projections.fp4_linear", "mxfp4_linear_w4a8"
+)
+_triton_nvfp4_linear_w4a4: Launcher[[Tensor, Tensor | None], Linear] = Launcher(
+    "projections.fp4_linear", "nvfp4_linear_w4a4"
+)
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 

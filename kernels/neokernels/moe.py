@@ -164,11 +164,11 @@ def _without_grouped_product(target: Target) -> str | None:
 
 
 _Prepare = Launcher[[ExpertWeights, GatedActivation, PrepareLinear], Experts]
-_dense: _Prepare = Launcher("experts", "dense_experts")
-_int8: _Prepare = Launcher("experts", "int8_experts")
-_fp8: _Prepare = Launcher("experts", "fp8_experts")
-_mxfp4: _Prepare = Launcher("experts", "mxfp4_experts")
-_nvfp4: _Prepare = Launcher("experts", "nvfp4_experts")
+_dense: _Prepare = Launcher("experts.feed_forward", "dense_experts")
+_int8: _Prepare = Launcher("experts.feed_forward", "int8_experts")
+_fp8: _Prepare = Launcher("experts.feed_forward", "fp8_experts")
+_mxfp4: _Prepare = Launcher("experts.feed_forward", "mxfp4_experts")
+_nvfp4: _Prepare = Launcher("experts.feed_forward", "nvfp4_experts")
 
 prepare_experts: Operation[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Operation(
     "experts",
@@ -196,7 +196,7 @@ def route_softmax_reference(logits: Tensor, experts_per_token: int, normalise: b
 
 route_softmax = Operation(
     "route_softmax",
-    Implementation("triton", Launcher("routing", "route_softmax"), without_triton),
+    Implementation("triton", Launcher("experts.routing", "route_softmax"), without_triton),
     Implementation("reference", route_softmax_reference),
 )
 

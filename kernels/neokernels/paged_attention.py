@@ -119,7 +119,9 @@ def paged_attention_reference(
 paged_attention = Operation(
     "paged_attention",
     Implementation("cpu", attention.paged_attention, library.refuses_cache, source="c"),
-    Implementation("triton", Launcher("paged_attention", "paged_attention"), any_of(without_triton, without_kept_e4m3)),
+    Implementation(
+        "triton", Launcher("attention.paged_attention", "paged_attention"), any_of(without_triton, without_kept_e4m3)
+    ),
     Implementation(
         "flashinfer",
         PerEngine(flashinfer_attention),

@@ -13,11 +13,11 @@ from neokernels.registry import Implementation, Operation, any_of
 # Maxima, products and conversions of one row each: no other row changes a bit of them.
 quantise_fp8 = Operation(
     "quantise_fp8",
-    Implementation("triton", Launcher("quantise_rows", "quantise_fp8"), any_of(without_triton, without_e4m3)),
+    Implementation("triton", Launcher("rows.quantise_rows", "quantise_fp8"), any_of(without_triton, without_e4m3)),
     Implementation("reference", fp8.quantise_activations),
 )
 quantise_nvfp4 = Operation(
     "quantise_nvfp4",
-    Implementation("triton", Launcher("quantise_rows", "quantise_nvfp4"), any_of(without_triton, without_e4m3)),
+    Implementation("triton", Launcher("rows.quantise_rows", "quantise_nvfp4"), any_of(without_triton, without_e4m3)),
     Implementation("reference", nvfp4.quantise_activations),
 )

@@ -45,11 +45,11 @@ def redraw_reference(target: Tensor, draft: Tensor, which: Tensor, seeds: Tensor
 
 accept = Operation(
     "accept",
-    Implementation("triton", Launcher("rejection", "accept"), without_triton),
+    Implementation("triton", Launcher("sampling.rejection", "accept"), without_triton),
     Implementation("reference", accept_reference),
 )
 redraw = Operation(
     "redraw",
-    Implementation("triton", Launcher("rejection", "redraw"), without_triton),
+    Implementation("triton", Launcher("sampling.rejection", "redraw"), without_triton),
     Implementation("reference", redraw_reference),
 )

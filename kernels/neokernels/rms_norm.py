@@ -44,14 +44,14 @@ def add_rms_norm_in_tiles(x: Tensor, residual: Tensor, weight: Tensor, eps: floa
 rms_norm = Operation(
     "rms_norm",
     Implementation("cpu", rows.rms_norm, library.refuses, source="c"),
-    Implementation("triton", Launcher("rms_norm", "rms_norm"), without_triton),
+    Implementation("triton", Launcher("rows.rms_norm", "rms_norm"), without_triton),
     Implementation("reference", rms_norm_reference, promises_nothing),
     Implementation("fixed_tiles", rms_norm_in_tiles, unless_asked),
 )
 add_rms_norm = Operation(
     "add_rms_norm",
     Implementation("cpu", rows.add_rms_norm, library.refuses, source="c"),
-    Implementation("triton", Launcher("rms_norm", "add_rms_norm"), without_triton),
+    Implementation("triton", Launcher("rows.rms_norm", "add_rms_norm"), without_triton),
     Implementation("reference", add_rms_norm_reference, promises_nothing),
     Implementation("fixed_tiles", add_rms_norm_in_tiles, unless_asked),
 )

@@ -47,7 +47,9 @@ def _then(quantise: Callable[[Tensor], Q], norm: Norm) -> Callable[[Tensor, Tens
 add_rms_norm_fp8 = Operation(
     "add_rms_norm_fp8",
     Implementation("cpu", _then(fp8.quantise_activations, rows.add_rms_norm), library.refuses, source="c"),
-    Implementation("triton", Launcher("rms_norm_quantised", "add_rms_norm_fp8"), any_of(without_triton, without_e4m3)),
+    Implementation(
+        "triton", Launcher("rows.rms_norm_quantised", "add_rms_norm_fp8"), any_of(without_triton, without_e4m3)
+    ),
     Implementation("reference", add_rms_norm_fp8_reference, promises_nothing),
     Implementation("fixed_tiles", _then(fp8.quantise_activations, add_rms_norm_in_tiles), unless_asked),
 )
@@ -55,7 +57,7 @@ add_rms_norm_nvfp4 = Operation(
     "add_rms_norm_nvfp4",
     Implementation("cpu", _then(nvfp4.quantise_activations, rows.add_rms_norm), library.refuses, source="c"),
     Implementation(
-        "triton", Launcher("rms_norm_quantised", "add_rms_norm_nvfp4"), any_of(without_triton, without_e4m3)
+        "triton", Launcher("rows.rms_norm_quantised", "add_rms_norm_nvfp4"), any_of(without_triton, without_e4m3)
     ),
     Implementation("reference", add_rms_norm_nvfp4_reference, promises_nothing),
     Implementation("fixed_tiles", _then(nvfp4.quantise_activations, add_rms_norm_in_tiles), unless_asked),

@@ -60,7 +60,7 @@ def rotary_factors_one_by_one(
 
 rotary_factors = Operation(
     "rotary_factors",
-    Implementation("triton", Launcher("rotary_factors", "rotary_factors"), without_triton),
+    Implementation("triton", Launcher("rows.rotary_factors", "rotary_factors"), without_triton),
     Implementation("reference", rotary_factors_reference, promises_nothing),
     Implementation("one_by_one", rotary_factors_one_by_one, unless_asked),
 )
@@ -123,7 +123,9 @@ def _write(rotated: Tensor, value: Tensor, slots: Tensor, key_cache: Tensor, val
 rope_kv_write = Operation(
     "rope_kv_write",
     Implementation("cpu", rows.rope_kv_write, library.refuses_cache, source="c"),
-    Implementation("triton", Launcher("rope_kv_write", "rope_kv_write"), any_of(without_triton, without_kept_e4m3)),
+    Implementation(
+        "triton", Launcher("rows.rope_kv_write", "rope_kv_write"), any_of(without_triton, without_kept_e4m3)
+    ),
     Implementation("reference", rope_kv_write_reference, promises_nothing),
     Implementation("fixed_tiles", rope_kv_write_in_tiles, unless_asked),
 )

@@ -91,6 +91,6 @@ def _refuses_devices(target: Target) -> str | None:
 sample = Operation(
     "sample",
     Implementation("packed", sample_packed, _refuses_devices),
-    Implementation("triton", Launcher("sampling", "sample"), without_triton),
+    Implementation("triton", Launcher("sampling.draw", "sample"), without_triton),
     Implementation("reference", sample_reference),
 )

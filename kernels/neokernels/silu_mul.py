@@ -57,13 +57,13 @@ def clamped_swiglu_one_by_one(gate_up: Tensor, clamp: SwigluClamp) -> Tensor:
 silu_mul = Operation(
     "silu_mul",
     Implementation("cpu", rows.silu_mul, library.refuses, source="c"),
-    Implementation("triton", Launcher("silu_mul", "silu_mul"), without_triton),
+    Implementation("triton", Launcher("rows.silu_mul", "silu_mul"), without_triton),
     Implementation("reference", silu_mul_reference, promises_nothing),
     Implementation("one_by_one", silu_mul_one_by_one, unless_asked),
 )
 clamped_swiglu = Operation(
     "clamped_swiglu",
-    Implementation("triton", Launcher("silu_mul", "clamped_swiglu"), without_triton),
+    Implementation("triton", Launcher("rows.silu_mul", "clamped_swiglu"), without_triton),
     Implementation("reference", clamped_swiglu_reference, promises_nothing),
     Implementation("one_by_one", clamped_swiglu_one_by_one, unless_asked),
 )

@@ -31,14 +31,16 @@ def silu_mul_nvfp4_reference(gate_up: Tensor) -> Nvfp4Rows:
 silu_mul_fp8 = Operation(
     "silu_mul_fp8",
     Implementation("cpu", lambda x: fp8.quantise_activations(rows.silu_mul(x)), library.refuses, source="c"),
-    Implementation("triton", Launcher("silu_mul_quantised", "silu_mul_fp8"), any_of(without_triton, without_e4m3)),
+    Implementation("triton", Launcher("rows.silu_mul_quantised", "silu_mul_fp8"), any_of(without_triton, without_e4m3)),
     Implementation("reference", silu_mul_fp8_reference, promises_nothing),
     Implementation("one_by_one", lambda x: fp8.quantise_activations(silu_mul_one_by_one(x)), unless_asked),
 )
 silu_mul_nvfp4 = Operation(
     "silu_mul_nvfp4",
     Implementation("cpu", lambda x: nvfp4.quantise_activations(rows.silu_mul(x)), library.refuses, source="c"),
-    Implementation("triton", Launcher("silu_mul_quantised", "silu_mul_nvfp4"), any_of(without_triton, without_e4m3)),
+    Implementation(
+        "triton", Launcher("rows.silu_mul_quantised", "silu_mul_nvfp4"), any_of(without_triton, without_e4m3)
+    ),
     Implementation("reference", silu_mul_nvfp4_reference, promises_nothing),
     Implementation("one_by_one", lambda x: nvfp4.quantise_activations(silu_mul_one_by_one(x)), unless_asked),
 )

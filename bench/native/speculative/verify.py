@@ -10,7 +10,7 @@ Drafts with probabilities are judged by rejection, which accepts more of them an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,8 @@ class Verifier:
 
     def __init__(self, sampler: Sampler, registry: Registry, target: Target) -> None:
         self._sampler = sampler
-        self._accept = registry.resolve(accept, target)
-        self._redraw = registry.resolve(redraw, target)
+        self._accept: Callable[..., Tensor] = registry.resolve(accept, target)
+        self._redraw: Callable[..., Tensor] = registry.resolve(redraw, target)
 
     def rows(
         self, rows: NDArray[np.int64], positions: NDArray[np.int64], drafts: Sequence[Sequence[int]]

@@ -25,4 +25,4 @@ def largest_magnitude(weight: Tensor) -> Tensor:
 def in_blocks(weight: Tensor, block: int) -> Tensor:
     """weight [..., K] as [..., ⌈K/block⌉, block], filled up with zeros."""
     filled = pad(weight, (0, -weight.shape[-1] % block))
-    return filled.unflatten(-1, (filled.shape[-1] // block, block))
+    return filled.reshape(*filled.shape[:-1], filled.shape[-1] // block, block)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.argmax import ARGMAX, VocabularyRows, argmax
+from neokernels.cuda.sampling.argmax import ARGMAX, VocabularyRows, argmax
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from neokernels.cuda.expert_products import DOWN_PRODUCT, GATE_UP_PRODUCT, ExpertProduct
-from neokernels.cuda.expert_sum import EXPERT_SUM, Summing
+from neokernels.cuda.experts.expert_products import DOWN_PRODUCT, GATE_UP_PRODUCT, ExpertProduct
+from neokernels.cuda.experts.expert_sum import EXPERT_SUM, Summing
 from neokernels.tuning.space import Config
 
 BOTH = [GATE_UP_PRODUCT, DOWN_PRODUCT]

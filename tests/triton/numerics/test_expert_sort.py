@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.expert_sort import (
+from neokernels.cuda.experts.expert_sort import (
     EXPERT_SORT,
     TILE_ROWS,
     Sorting,

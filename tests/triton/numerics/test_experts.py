@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from neokernels.cuda.experts import dense_experts, fp8_experts, int8_experts, mxfp4_experts, nvfp4_experts
+from neokernels.cuda.experts.feed_forward import dense_experts, fp8_experts, int8_experts, mxfp4_experts, nvfp4_experts
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.linear import DenseLinear

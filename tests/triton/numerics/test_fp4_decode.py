@@ -6,7 +6,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from neokernels.cuda.fp4_decode import fp4_weights
+from neokernels.cuda.projections.fp4_decode import fp4_weights
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.formats.fp4_panels import PANEL, Fp4Panels, of_mxfp4, of_nvfp4
 from torch import Tensor

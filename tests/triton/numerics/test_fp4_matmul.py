@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from neokernels.cuda.fp4_linear import mxfp4_linear, nvfp4_linear
-from neokernels.cuda.fp4_matmul import FP4_MATMUL, Fp4Product, fp4_matmul
+from neokernels.cuda.projections.fp4_linear import mxfp4_linear, nvfp4_linear
+from neokernels.cuda.projections.fp4_matmul import FP4_MATMUL, Fp4Product, fp4_matmul
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import mxfp4, nvfp4
 from neokernels.formats.fp4_panels import dequantise, of_mxfp4, of_nvfp4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.fp4_linear import mxfp4_linear_w4a8, nvfp4_linear_w4a4
-from neokernels.cuda.fp4_scaled_matmul import FP4_SCALED_MATMUL, ScaledFp4Product, fp4_scaled_matmul
+from neokernels.cuda.projections.fp4_linear import mxfp4_linear_w4a8, nvfp4_linear_w4a4
+from neokernels.cuda.projections.fp4_scaled_matmul import FP4_SCALED_MATMUL, ScaledFp4Product, fp4_scaled_matmul
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import mx_rows, mxfp4, nvfp4
 from neokernels.tuning.draw import Draw

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from neokernels.cuda.fp8_matmul import FP8_MATMUL, SMALL_FP8_MATMUL
-from neokernels.cuda.products import Product
-from neokernels.cuda.small_matmul import SmallProduct
+from neokernels.cuda.projections.fp8_matmul import FP8_MATMUL, SMALL_FP8_MATMUL
+from neokernels.cuda.projections.products import Product
+from neokernels.cuda.projections.small_matmul import SmallProduct
 from neokernels.tuning.space import Config
 
 TILES = Config(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.fp8_tile_matmul import FP8_TILE_MATMUL, TritonFp8TileLinear
-from neokernels.cuda.products import Product
+from neokernels.cuda.projections.fp8_tile_matmul import FP8_TILE_MATMUL, TritonFp8TileLinear
+from neokernels.cuda.projections.products import Product
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import fp8_tiles
 from neokernels.formats.fp8 import E4M3

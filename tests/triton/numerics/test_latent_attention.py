@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from neokernels.cuda.latent_attention import LATENT_ATTENTION, LatentAttention, LatentStep, latent_attention
-from neokernels.cuda.paged_attention import paged_attention
+from neokernels.cuda.attention.latent_attention import LATENT_ATTENTION, LatentAttention, LatentStep, latent_attention
+from neokernels.cuda.attention.paged_attention import paged_attention
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.paged_attention import PagedLayout
 from neokernels.tuning.draw import Draw
@@ -99,7 +99,7 @@ def test_more_requests_than_are_searched_at_once(check):
 
 
 def test_a_prefill_whose_pieces_find_no_room_at_once(check, monkeypatch):
-    monkeypatch.setattr("neokernels.cuda.latent_attention._PIECE_BYTES", 4 * 3 * 24 * 2 * 5)
+    monkeypatch.setattr("neokernels.cuda.attention.latent_attention._PIECE_BYTES", 4 * 3 * 24 * 2 * 5)
     check(*step(MIXED), CONFIG.changed(splits=2))
 
 

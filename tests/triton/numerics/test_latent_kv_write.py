@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.latent_kv_write import LATENT_KV_WRITE, LatentWrite, latent_kv_write
+from neokernels.cuda.rows.latent_kv_write import LATENT_KV_WRITE, LatentWrite, latent_kv_write
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.linear import TritonFp8Linear, TritonLinear
+from neokernels.cuda.projections.linear import TritonFp8Linear, TritonLinear
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import fp8
 from neokernels.linear import DenseLinear

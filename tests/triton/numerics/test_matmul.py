@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.matmul import MATMUL, matmul
-from neokernels.cuda.products import Product
+from neokernels.cuda.projections.matmul import MATMUL, matmul
+from neokernels.cuda.projections.products import Product
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config

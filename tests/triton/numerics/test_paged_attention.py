@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from neokernels.cuda.paged_attention import paged_attention
-from neokernels.cuda.paged_decode import PAGED_DECODE, PagedDecode, PagedDecodeAttention, attend_few
-from neokernels.cuda.paged_prefill import PAGED_PREFILL, PagedPrefill, PagedPrefillAttention
+from neokernels.cuda.attention.paged_attention import paged_attention
+from neokernels.cuda.attention.paged_decode import PAGED_DECODE, PagedDecode, PagedDecodeAttention, attend_few
+from neokernels.cuda.attention.paged_prefill import PAGED_PREFILL, PagedPrefill, PagedPrefillAttention
 from neokernels.device import DATASHEET_DEVICES, cuda_device
 from neokernels.paged_attention import DeviceLengths, PagedLayout
 from neokernels.tuning.draw import Draw

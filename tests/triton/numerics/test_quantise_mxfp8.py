@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.quantise_mxfp8 import QUANTISE_MXFP8, MicroscaledRows, quantise_mxfp8
+from neokernels.cuda.rows.quantise_mxfp8 import QUANTISE_MXFP8, MicroscaledRows, quantise_mxfp8
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats.mx_rows import dequantise_activations, quantise_activations
 from neokernels.tuning.schedules import Schedules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.rejection import ACCEPT, REDRAW, Drafted, Redrawn, redraw
+from neokernels.cuda.sampling.rejection import ACCEPT, REDRAW, Drafted, Redrawn, redraw
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.rejection import redraw_reference
 from neokernels.tuning.draw import Draw

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from neokernels.cuda.rms_norm import RMS_NORM, RowNorm
+from neokernels.cuda.rows.rms_norm import RMS_NORM, RowNorm
 from neokernels.tuning.space import Config
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.rope_kv_write import ROPE_KV_WRITE, RopeWrite, rope_kv_write
+from neokernels.cuda.rows.rope_kv_write import ROPE_KV_WRITE, RopeWrite, rope_kv_write
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats.fp8 import E4M3
 from neokernels.tuning.schedules import Schedules

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.rotary_factors import ROTARY_FACTORS, Rotation, rotary_factors
+from neokernels.cuda.rows.rotary_factors import ROTARY_FACTORS, Rotation, rotary_factors
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config

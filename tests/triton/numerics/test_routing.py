@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.grouped_routing import ROUTE_GROUPED, route_grouped
-from neokernels.cuda.routing import ROUTE_SOFTMAX, Routing, route_softmax
+from neokernels.cuda.experts.grouped_routing import ROUTE_GROUPED, route_grouped
+from neokernels.cuda.experts.routing import ROUTE_SOFTMAX, Routing, route_softmax
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.grouped_routing import route_grouped_reference
 from neokernels.moe import route_softmax_reference

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.quantise_rows import QUANTISE_ROWS, QuantisedRows, quantise_fp8, quantise_nvfp4
-from neokernels.cuda.rms_norm import add_rms_norm
-from neokernels.cuda.rms_norm_quantised import (
+from neokernels.cuda.rows.quantise_rows import QUANTISE_ROWS, QuantisedRows, quantise_fp8, quantise_nvfp4
+from neokernels.cuda.rows.rms_norm import add_rms_norm
+from neokernels.cuda.rows.rms_norm_quantised import (
     RMS_NORM_QUANTISED,
     QuantisedRowNorm,
     add_rms_norm_fp8,
     add_rms_norm_nvfp4,
 )
-from neokernels.cuda.row_quantisation import parts
-from neokernels.cuda.silu_mul import silu_mul
-from neokernels.cuda.silu_mul_quantised import SILU_MUL_QUANTISED, QuantisedGating, silu_mul_fp8, silu_mul_nvfp4
+from neokernels.cuda.rows.row_quantisation import parts
+from neokernels.cuda.rows.silu_mul import silu_mul
+from neokernels.cuda.rows.silu_mul_quantised import SILU_MUL_QUANTISED, QuantisedGating, silu_mul_fp8, silu_mul_nvfp4
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import fp8, nvfp4
 from neokernels.tuning.schedules import Schedules

@@ -7,8 +7,8 @@ import torch
 import triton
 import triton.language as tl
 from neokernels.counter_random import Purpose, uniform
-from neokernels.cuda import counter_random
-from neokernels.cuda.sampling import SAMPLE, Draws, sample
+from neokernels.cuda.sampling import counter_random
+from neokernels.cuda.sampling.draw import SAMPLE, Draws, sample
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.logit_filters import Filters, keep_likely
 from neokernels.sampling import sample_reference
@@ -88,7 +88,7 @@ def test_exactly_the_tokens_that_the_reference_keeps_are_drawn(
     device, monkeypatch, top_k, top_p, min_p, most_candidates
 ):
     """A seed that draws a token among all draws it among those that are kept, if it is one; two tokens are equal."""
-    monkeypatch.setattr("neokernels.cuda.candidates.MOST", most_candidates)
+    monkeypatch.setattr("neokernels.cuda.sampling.candidates.MOST", most_candidates)
     logits = -8.0 - torch.rand(600, generator=torch.Generator().manual_seed(4))
     likely = [3, 550, 77, 300, 511, 512, 0, 599]
     logits[likely] = torch.tensor([0.0, -0.05, -0.1, -0.15, -0.2, -0.2, -0.25, -0.3])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.silu_mul import SILU_MUL, Gating, clamped_swiglu, silu_mul
+from neokernels.cuda.rows.silu_mul import SILU_MUL, Gating, clamped_swiglu, silu_mul
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.silu_mul import SwigluClamp
 from neokernels.tuning.schedules import Schedules

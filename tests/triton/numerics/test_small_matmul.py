@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.small_matmul import SMALL_MATMUL, SmallProduct, no_arrivals, small_matmul
+from neokernels.cuda.projections.small_matmul import SMALL_MATMUL, SmallProduct, no_arrivals, small_matmul
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config

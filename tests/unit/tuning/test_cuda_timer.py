@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from neokernels.cuda.rms_norm import RMS_NORM, RowNorm
+from neokernels.cuda.rows.rms_norm import RMS_NORM, RowNorm
 from neokernels.roofline import KernelCeilings
 from neokernels.tuning import cuda_timer
 from neokernels.tuning.cuda_timer import CudaTimer

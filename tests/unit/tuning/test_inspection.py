@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from neokernels.cuda.rms_norm import RMS_NORM, RowNorm
+from neokernels.cuda.rows.rms_norm import RMS_NORM, RowNorm
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.inspection import AheadOfTime
 from neokernels.tuning.space import Config

@@ -1,0 +1,1 @@
+"""Routed feed-forwards: routers, sorting by expert, the experts' products and their sum."""

@@ -1,0 +1,1 @@
+"""Products with the weights of projections, dense and quantised, for many rows and for few."""

@@ -1,0 +1,1 @@
+"""From logits to tokens: draws, filters, arg-max, and the judgement of drafts."""
