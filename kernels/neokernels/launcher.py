@@ -22,13 +22,19 @@ class Launcher(Generic[P, T]):
     """
 
     def __init__(self, file: str, function: str) -> None:
+        """`file` as its folder and name, joined by a dot."""
         self._file = file
         self._function = function
 
     def bound(self, schedules: Schedules) -> Callable[P, T]:
         """The function with the schedules that its kernels are launched with."""
+        return partial(self.function, schedules=schedules)
+
+    @property
+    def function(self) -> Callable[..., T]:
+        """The function itself, imported."""
         function: Callable[..., T] = getattr(import_module(f"neokernels.cuda.{self._file}"), self._function)
-        return partial(function, schedules=schedules)
+        return function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Launch by rules of thumb."""
