@@ -25,7 +25,7 @@ def comparability_key(record: Record) -> dict[str, Any]:
 
 
 def _precision(record: Record) -> str:
-    """What was computed in, and what weights and KV cache were kept in where that is something else.
+    """What was computed in, and what weights, KV cache and activations were rounded to where that is something else.
 
     As the engine says, or as it was asked; an engine without a model has none.
     """
@@ -35,5 +35,7 @@ def _precision(record: Record) -> str:
     dtype, weights, cache = (
         str((record.engine or {}).get(name, getattr(engine, name))) for name in ("dtype", "weight_format", "kv_dtype")
     )
+    chosen = (record.engine or {}).get("kernels", ())
+    rounded = sorted({choice["activations"] for choice in chosen if choice.get("activations")})
     kept = [f"{weights} weights"] * (weights != "dense") + [f"{cache} cache"] * (cache not in (dtype, "auto"))
-    return ", ".join([dtype, *kept])
+    return ", ".join([dtype, *kept, *(f"{name} activations" for name in rounded)])

@@ -140,13 +140,19 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("mxfp4_triton", _triton_mxfp4_linear, any_of(keeps("mxfp4"), without_triton)),
     # Quantised activations are worse answers: they are for who asks for them by name.
     Implementation(
-        "mxfp4_triton_w4a8", _triton_mxfp4_linear_w4a8, any_of(keeps("mxfp4"), without_triton, without_block_scales)
+        "mxfp4_triton_w4a8",
+        _triton_mxfp4_linear_w4a8,
+        any_of(keeps("mxfp4"), without_triton, without_block_scales),
+        activations="mxfp8",
     ),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
     Implementation("mxfp4_fixed_tiles", _in_tiles(_Mxfp4Linear), any_of(keeps("mxfp4"), unless_asked)),
     Implementation("nvfp4_triton", _triton_nvfp4_linear, any_of(keeps("nvfp4"), without_triton)),
     Implementation(
-        "nvfp4_triton_w4a4", _triton_nvfp4_linear_w4a4, any_of(keeps("nvfp4"), without_triton, without_block_scales)
+        "nvfp4_triton_w4a4",
+        _triton_nvfp4_linear_w4a4,
+        any_of(keeps("nvfp4"), without_triton, without_block_scales),
+        activations="nvfp4",
     ),
     Implementation("nvfp4_reference", _Nvfp4Linear, any_of(keeps("nvfp4"), promises_nothing)),
     Implementation("nvfp4_fixed_tiles", _in_tiles(_Nvfp4Linear), any_of(keeps("nvfp4"), unless_asked)),

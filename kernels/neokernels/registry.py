@@ -113,10 +113,15 @@ class Implementation(Generic[P, T]):
     graphs: GraphSupport = "always"
     source: Source = "reference"
     """A `Launcher` is Triton's whatever stands here."""
+    activations: str | None = None
+    """What it rounds activations to where the weight format does not say so: its answers are others'."""
 
     @property
     def written_in(self) -> Source:
         return "triton" if isinstance(self.function, Launcher) else self.source
+
+    def chosen_for(self, operation: str, reason: str) -> Choice:
+        return Choice(operation, self.name, reason, self.graphs, self.written_in, self.activations)
 
     def answers_to(self, preferred: str) -> bool:
         """Whether it is meant by a name, its own or its source's."""
@@ -132,6 +137,7 @@ class Choice:
     reason: str
     graphs: GraphSupport = "always"
     source: Source = "reference"
+    activations: str | None = None
 
 
 class Operation(Generic[P, T]):
@@ -157,10 +163,7 @@ class Operation(Generic[P, T]):
             if refusal is None:
                 asked = preferred is not None and implementation.answers_to(preferred)
                 reason = _told(refusals) or ("asked for" if asked else "first choice")
-                choice = Choice(
-                    self.name, implementation.name, reason, implementation.graphs, implementation.written_in
-                )
-                return implementation.function, choice
+                return implementation.function, implementation.chosen_for(self.name, reason)
             refusals.setdefault(refusal, []).append(implementation.name)
         raise LookupError(f"{self.name} has no implementation for {target}: {_told(refusals)}")
 
