@@ -191,7 +191,7 @@ class Fp8TileMatmul(TunableKernel[Product]):
             BLOCK_M=block_m,
             BLOCK_N=block_n,
             GROUP_M=8,
-            SPLITS=max(1, min(round(2 * device.multiprocessors / tiles), most, 16)) if few else 1,
+            SPLITS=max(1, min(2 * device.multiprocessors // tiles, most, 16)) if few else 1,
             SWAP=few,
             DESCRIPTORS=has_descriptors(problem, device, E4M3.itemsize),
             num_warps=4 if few else 8,

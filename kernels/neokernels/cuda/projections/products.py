@@ -52,8 +52,11 @@ _TILES = ((128, 256, 1.0), (128, 128, 0.85), (64, 128, 0.75), (64, 64, 0.55))
 def schedule(problem: Product, device: Device, itemsize: int) -> Config:
     """The tile that fills the waves best, with as many copies in flight as shared memory holds; `itemsize`: of what is
     multiplied."""
+    programs = 1
     if itemsize == 4:  # products of float32 are not for tensor cores: sums in registers set the size
-        block_m, block_n, block_k, stages = 64, 64, 16, 3
+        programs = 2  # of four warps, which alone would wait for shared memory
+        fill = triton.cdiv(problem.rows, 64) * triton.cdiv(problem.outputs, 64) >= programs * device.multiprocessors
+        block_m, block_n, block_k, stages = (64, 64, 16, 3) if fill else (32, 32, 32, 4)
     else:
         block_m, block_n = _fullest(problem, device, itemsize)
         block_k = (128 if device.capability >= 90 else 64) // itemsize
@@ -70,7 +73,7 @@ def schedule(problem: Product, device: Device, itemsize: int) -> Config:
         HALVES=True,
         DESCRIPTORS=has_descriptors(problem, device, itemsize),
         WARP_SPECIALISE=False,
-        programs=1,
+        programs=programs,
         num_warps=8 if block_m * block_n >= 128 * 128 else 4,
         num_stages=stages,
         launch_pdl=False,
@@ -84,13 +87,13 @@ def _fullest(problem: Product, device: Device, itemsize: int) -> tuple[int, int]
         waves: int = triton.cdiv(tiles, device.multiprocessors)
         return share / (waves * block_m * block_n)
 
-    has_room = 90 <= device.capability < 120 and not _sums_twice(device, itemsize)
+    has_room = 90 <= device.capability < 120 and not sums_twice(device, itemsize)
     most = 128 * (256 if has_room else 128)
     block_m, block_n, _ = max((tile for tile in _TILES if tile[0] * tile[1] <= most), key=rate)
     return block_m, block_n
 
 
-def _sums_twice(device: Device, itemsize: int) -> bool:
+def sums_twice(device: Device, itemsize: int) -> bool:
     """Whether registers hold sums of all K and sums that are to join them (`arithmetic`)."""
     return itemsize == 1 and device.capability // 10 == 9
 
@@ -106,7 +109,7 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
         return False
     if (config["WARP_SPECIALISE"] and not config["DESCRIPTORS"]) or (config["launch_pdl"] and device.capability < 90):
         return False
-    sums = block_m * block_n / (32 * config.number("num_warps")) * (2 if _sums_twice(device, itemsize) else 1)
+    sums = block_m * block_n / (32 * config.number("num_warps")) * (2 if sums_twice(device, itemsize) else 1)
     held = (block_m + block_n) * block_k * itemsize * (config.number("num_stages") - 1)
     return sums < 256 and block_k * itemsize <= 128 and held * config.number("programs") <= device.shared_bytes
 

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.projections.matmul import Matmul, arithmetic, finished
-from neokernels.cuda.projections.products import FEW_ROWS, Product, has_descriptors
+from neokernels.cuda.projections.products import FEW_ROWS, Product, has_descriptors, sums_twice
 from neokernels.cuda.projections.split_sum import leave_part, sum_of_parts
 from neokernels.cuda.projections.tiles import COPY_BYTES, described, load_tile, readable, store_tile
 from neokernels.device import Device
@@ -164,14 +164,19 @@ KNOBS = (
 
 
 def schedule(problem: Product, device: Device, itemsize: int) -> Config:
-    """Two programs a multiprocessor, each with some 50 KiB of W under way; `itemsize`: of what is multiplied."""
+    """Up to two programs a multiprocessor, all at once if there is a way, each with some 50 KiB of W under way;
+    `itemsize`: of what is multiplied."""
     block_m = max(16, min(64, triton.next_power_of_2(problem.rows)))
     block_n, block_k = (64, 128 // itemsize) if itemsize < 4 else (32, 32)
     if problem.inputs * itemsize % COPY_BYTES:  # rows that begin anywhere are read number by number
         block_k = 32
-    tiles = triton.cdiv(problem.outputs, block_n) * triton.cdiv(problem.rows, block_m)
+    room, tiles_m = 2 * device.multiprocessors, triton.cdiv(problem.rows, block_m)
+    if triton.cdiv(problem.outputs, block_n) * tiles_m > room and not sums_twice(device, itemsize):
+        # Those that the first programs leave over would read the rest of W at a fraction of the memory's speed.
+        block_n *= 2
+    tiles = triton.cdiv(problem.outputs, block_n) * tiles_m
     steps = triton.cdiv(problem.inputs, block_k)
-    splits = max(1, min(round(2 * device.multiprocessors / tiles), steps // _LEAST_STEPS, 16))
+    splits = max(1, min(room // tiles, steps // _LEAST_STEPS, 16))
     stage = (block_m + block_n) * block_k * itemsize
     return Config(
         BLOCK_M=block_m,
