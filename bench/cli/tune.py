@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from bench.core.axes import KvDtype, WeightFormat
 from bench.core.errors import InputError
 
 MEASUREMENTS = Path("runs/tuning")
-
-
-WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
-KvDtype = Literal["auto", "float32", "bfloat16", "float16", "fp8"]
 
 
 def tune(

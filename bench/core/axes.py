@@ -12,3 +12,7 @@ and `piecewise` for the others."""
 KernelSource = Literal["reference", "c", "library", "triton"]
 """What the implementation of an operation is written in; `neokernels.registry.Source` says more."""
 GraphSizes = Literal["pow2", "vllm", "exact"]
+WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
+"""What projections are kept in."""
+KvDtype = Literal["auto", "float32", "bfloat16", "float16", "fp8"]
+"""What the KV cache is kept in; `auto` is the dtype of activations."""

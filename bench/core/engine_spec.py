@@ -6,11 +6,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from bench.core.axes import GraphMode, GraphSizes, KernelSource, PolicyName
+from bench.core.axes import GraphMode, GraphSizes, KernelSource, KvDtype, PolicyName, WeightFormat
 from bench.core.section import Section, Share
 
 Numerics = Literal["fast", "batch_invariant"]
-WeightFormat = Literal["dense", "int8", "fp8", "mxfp4", "nvfp4"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -58,7 +57,7 @@ class NativeEngineSpec(Section):
     """`auto` is the dtype the weights are stored in on a GPU, float32 on a CPU."""
     weight_format: WeightFormat = "dense"
     """`dense` keeps the weights of projections in `dtype`; the others quantise them while they load."""
-    kv_dtype: Literal["auto", "float32", "bfloat16", "float16", "fp8"] = "auto"
+    kv_dtype: KvDtype = "auto"
     """Of the KV cache; `auto` is `dtype`."""
     numerics: Numerics = "fast"
     """`batch_invariant`: what a request is answered does not depend on who shares its steps."""
