@@ -99,16 +99,13 @@ def _without_cublas(target: Target) -> str | None:
     return None if target.device.type == "cuda" else "serves CUDA devices only"
 
 
-_triton_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.linear", "TritonLinear")
-_triton_fp8_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.linear", "TritonFp8Linear")
-_triton_mxfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.fp4_linear", "mxfp4_linear")
-_triton_nvfp4_linear: Launcher[[Tensor, Tensor | None], Linear] = Launcher("projections.fp4_linear", "nvfp4_linear")
-_triton_mxfp4_linear_w4a8: Launcher[[Tensor, Tensor | None], Linear] = Launcher(
-    "projections.fp4_linear", "mxfp4_linear_w4a8"
-)
-_triton_nvfp4_linear_w4a4: Launcher[[Tensor, Tensor | None], Linear] = Launcher(
-    "projections.fp4_linear", "nvfp4_linear_w4a4"
-)
+_Prepare = Launcher[[Tensor, Tensor | None], Linear]
+_triton: _Prepare = Launcher("projections.linear", "TritonLinear")
+_triton_fp8: _Prepare = Launcher("projections.linear", "TritonFp8Linear")
+_triton_mxfp4: _Prepare = Launcher("projections.fp4_linear", "mxfp4_linear")
+_triton_nvfp4: _Prepare = Launcher("projections.fp4_linear", "nvfp4_linear")
+_triton_mxfp4_w4a8: _Prepare = Launcher("projections.fp4_linear", "mxfp4_linear_w4a8")
+_triton_nvfp4_w4a4: _Prepare = Launcher("projections.fp4_linear", "nvfp4_linear_w4a4")
 _Mxfp4Linear = partial(WeightOnlyLinear, mxfp4.quantise, mxfp4.dequantise)
 _Nvfp4Linear = partial(WeightOnlyLinear, nvfp4.quantise, nvfp4.dequantise)
 
@@ -122,7 +119,7 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation("panels", PanelLinear, any_of(keeps("dense"), library.refuses), source="c"),
     Implementation("onednn", OneDnnLinear, any_of(keeps("dense"), promises_nothing, _without_onednn), source="library"),
     Implementation("cublas", DenseLinear, any_of(keeps("dense"), promises_nothing, _without_cublas), source="library"),
-    Implementation("triton", _triton_linear, any_of(keeps("dense"), without_triton)),
+    Implementation("triton", _triton, any_of(keeps("dense"), without_triton)),
     Implementation("reference", DenseLinear, any_of(keeps("dense"), promises_nothing)),
     Implementation("fixed_tiles", _in_tiles(DenseLinear), any_of(keeps("dense"), unless_asked)),
     Implementation("int8_panels", Int8PanelLinear, any_of(keeps("int8"), library.refuses), source="c"),
@@ -134,23 +131,23 @@ prepare_linear: Operation[[Tensor, Tensor | None], Linear] = Operation(
     Implementation(
         "fp8_scaled", ScaledFp8Linear, any_of(keeps("fp8"), promises_nothing, without_scaled_product), source="library"
     ),
-    Implementation("fp8_triton", _triton_fp8_linear, any_of(keeps("fp8"), without_triton, without_e4m3)),
+    Implementation("fp8_triton", _triton_fp8, any_of(keeps("fp8"), without_triton, without_e4m3)),
     Implementation("fp8_reference", Fp8Linear, any_of(keeps("fp8"), promises_nothing)),
     Implementation("fp8_fixed_tiles", _in_tiles(Fp8Linear), any_of(keeps("fp8"), unless_asked)),
-    Implementation("mxfp4_triton", _triton_mxfp4_linear, any_of(keeps("mxfp4"), without_triton)),
+    Implementation("mxfp4_triton", _triton_mxfp4, any_of(keeps("mxfp4"), without_triton)),
     # Quantised activations are worse answers: they are for who asks for them by name.
     Implementation(
         "mxfp4_triton_w4a8",
-        _triton_mxfp4_linear_w4a8,
+        _triton_mxfp4_w4a8,
         any_of(keeps("mxfp4"), without_triton, without_block_scales),
         activations="mxfp8",
     ),
     Implementation("mxfp4_reference", _Mxfp4Linear, any_of(keeps("mxfp4"), promises_nothing)),
     Implementation("mxfp4_fixed_tiles", _in_tiles(_Mxfp4Linear), any_of(keeps("mxfp4"), unless_asked)),
-    Implementation("nvfp4_triton", _triton_nvfp4_linear, any_of(keeps("nvfp4"), without_triton)),
+    Implementation("nvfp4_triton", _triton_nvfp4, any_of(keeps("nvfp4"), without_triton)),
     Implementation(
         "nvfp4_triton_w4a4",
-        _triton_nvfp4_linear_w4a4,
+        _triton_nvfp4_w4a4,
         any_of(keeps("nvfp4"), without_triton, without_block_scales),
         activations="nvfp4",
     ),

@@ -173,10 +173,10 @@ _nvfp4: _Prepare = Launcher("experts.feed_forward", "nvfp4_experts")
 prepare_experts: Operation[[ExpertWeights, GatedActivation, PrepareLinear], Experts] = Operation(
     "experts",
     Implementation("triton", _dense, any_of(keeps("dense"), without_triton)),
-    Implementation("triton_int8", _int8, any_of(keeps("int8"), without_triton)),
-    Implementation("triton_fp8", _fp8, any_of(keeps("fp8"), without_triton, without_e4m3)),
-    Implementation("triton_mxfp4", _mxfp4, any_of(keeps("mxfp4"), without_triton)),
-    Implementation("triton_nvfp4", _nvfp4, any_of(keeps("nvfp4"), without_triton)),
+    Implementation("int8_triton", _int8, any_of(keeps("int8"), without_triton)),
+    Implementation("fp8_triton", _fp8, any_of(keeps("fp8"), without_triton, without_e4m3)),
+    Implementation("mxfp4_triton", _mxfp4, any_of(keeps("mxfp4"), without_triton)),
+    Implementation("nvfp4_triton", _nvfp4, any_of(keeps("nvfp4"), without_triton)),
     Implementation(
         "grouped", GroupedExperts, any_of(keeps("dense"), promises_nothing, _without_grouped_product), source="library"
     ),

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import torch
 
-from neokernels.registry import Refuses, Target
+from neokernels.registry import Target
 
 OLDEST_CAPABILITY = 80
 """Asynchronous copies and bfloat16 products begin here."""
@@ -37,12 +37,3 @@ def without_block_scales(target: Target) -> str | None:
     """The requirement of launchers whose tensor cores scale blocks, where they are known to run."""
     tensor_memory = torch.cuda.get_device_capability(target.device)[0] == 10
     return None if tensor_memory else "needs a CUDA device of compute capability 10 for scales of blocks"
-
-
-def without_dtypes(*dtypes: torch.dtype) -> Refuses:
-    """The requirement of a launcher for activations of some types only."""
-
-    def refuses(target: Target) -> str | None:
-        return None if target.dtype in dtypes else f"not for activations in {target.dtype}"
-
-    return refuses
