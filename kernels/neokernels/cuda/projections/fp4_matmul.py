@@ -214,16 +214,19 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
         block_m = max(16, min(64, triton.next_power_of_2(problem.rows))) if few else 128
         tiles = triton.cdiv(problem.outputs, 128) * triton.cdiv(problem.rows, block_m)
         most = min(3 * device.multiprocessors / tiles, triton.cdiv(problem.inputs, PANEL) / _LEAST_PANELS) if few else 1
+        # As a left operand in registers, Hopper's compiler has each product of a loop end before the next begins. With 64
+        # rows that costs more than a way through shared memory.
+        swap = few and (block_m < 64 or device.capability // 10 != 9)
         return Config(
             BLOCK_M=block_m,
             BLOCK_N=128,
             BLOCK_K=128 if few else 64,
             SPLITS=max((splits for splits in _SPLITS if splits <= most), default=1),
-            SWAP=few,
+            SWAP=swap,
             GROUP_M=8,
             DESCRIPTORS=_describable(problem, device),
             num_warps=4 if few else 8,
-            num_stages=4,
+            num_stages=4 if swap or not few else 3,
             launch_pdl=False,
         )
 
