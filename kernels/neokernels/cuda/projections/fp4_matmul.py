@@ -214,8 +214,8 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
         block_m = max(16, min(64, triton.next_power_of_2(problem.rows))) if few else 128
         tiles = triton.cdiv(problem.outputs, 128) * triton.cdiv(problem.rows, block_m)
         most = min(3 * device.multiprocessors / tiles, triton.cdiv(problem.inputs, PANEL) / _LEAST_PANELS) if few else 1
-        # As a left operand in registers, Hopper's compiler has each product of a loop end before the next begins. With 64
-        # rows that costs more than a way through shared memory.
+        # Hopper's compiler has each product end before the next begins where the left operand is in registers. With 64
+        # rows that costs more than the way through shared memory.
         swap = few and (block_m < 64 or device.capability // 10 != 9)
         return Config(
             BLOCK_M=block_m,
@@ -235,16 +235,15 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
         return (config, config.changed(launch_pdl=True)) if problem.rows == 1 else (config,)
 
     def expects(self, problem: Fp4Product, config: Config, device: Device) -> tuple[str, ...]:
-        multiplied = {9: ("wgmma.mma_async",), 10: ("tcgen05.mma",)}.get(device.capability // 10, ())
         copied = ("cp.async.bulk.tensor",) if config["DESCRIPTORS"] else ()
-        return ("fma.rn.bf16x2", *multiplied, *copied, *(("griddepcontrol",) if config.waits else ()))
+        return ("fma.rn.bf16x2", *multiplied, *copied)
 
-    def allows(self, problem: Fp4Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Fp4Product, config: Config, device: Device) -> bool:
         block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
         warps, stages = config.number("num_warps"), config.number("num_stages")
         if config["DESCRIPTORS"] and not _describable(problem, device):
             return False
-        if (config["launch_pdl"] and device.capability < 90) or block_m > max(16, 2 * problem.rows):
+        if block_m > max(16, 2 * problem.rows):
             return False
         if config.number("SPLITS") > (triton.cdiv(problem.inputs, block_k) // 2 if problem.rows <= FEW_ROWS else 1):
             return False
