@@ -31,6 +31,16 @@ class Device:
         return self.capability >= 90
 
     @property
+    def has_dependent_launches(self) -> bool:
+        """Whether a kernel may start while the one before it ends (programmatic dependent launch)."""
+        return self.capability >= 90
+
+    @property
+    def wide_products(self) -> tuple[str, ...]:
+        """What PTX calls products of 64 rows or more, which tensor cores compute by themselves; empty where none do."""
+        return {9: ("wgmma.mma_async",), 10: ("tcgen05.mma",)}.get(self.capability // 10, ())
+
+    @property
     def scales_in_tensor_cores(self) -> bool:
         """Whether products of block-scaled 4- and 8-bit numbers are instructions."""
         return self.capability >= 100

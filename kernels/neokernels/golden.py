@@ -84,7 +84,12 @@ def faults(example: Example, compiled: Sequence[Compiled], recorded: dict[str, A
         f"{launch.name} does not fit: {misfit}" for launch in compiled if (misfit := launch.misfit(example.device))
     ]
     expected = example.kernel.expects(example.problem, example.config, example.device)
-    found += [f"no launch has {wanted}" for wanted in expected if not any(launch.has(wanted) for launch in compiled)]
+    waiting = ("griddepcontrol",) if example.config.waits else ()
+    found += [
+        f"no launch has {wanted}"
+        for wanted in (*expected, *waiting)
+        if not any(launch.has(wanted) for launch in compiled)
+    ]
     if recorded is None:
         return [*found, "nothing is recorded for it"]
     known = recorded["launches"]

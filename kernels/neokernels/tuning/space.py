@@ -132,6 +132,8 @@ class TunableKernel(ABC, Generic[P]):
     knobs: ClassVar[tuple[Knob, ...]]
     examples: ClassVar[tuple[Any, ...]]
     """Problems of models that are shipped, a few: compiled ahead of time, tested and timed."""
+    dependent: ClassVar[bool] = False
+    """Whether every example is shipped for programmatic dependent launch as well."""
 
     @abstractmethod
     def problems(self, model: ModelShape) -> Iterator[P]:
@@ -143,10 +145,15 @@ class TunableKernel(ABC, Generic[P]):
 
     def shipped(self, problem: P, device: Device) -> tuple[Config, ...]:
         """What is compiled ahead of time: the rule of thumb, and settings that must not cease to compile beside it."""
-        return (self.heuristic(problem.bucket(), device),)
+        config = self.heuristic(problem.bucket(), device)
+        return (config, config.changed(launch_pdl=True)) if self.dependent else (config,)
 
-    def allows(self, problem: P, config: Config, device: Device) -> bool:  # noqa: ARG002
-        """Whether a setting of the knobs makes sense for the problem; what does not is never compiled."""
+    def allows(self, problem: P, config: Config, device: Device) -> bool:
+        """Whether a schedule may be tried: the device has what it launches by, and its settings make sense."""
+        return (device.has_dependent_launches or not config.waits) and self.makes_sense(problem, config, device)
+
+    def makes_sense(self, problem: P, config: Config, device: Device) -> bool:  # noqa: ARG002
+        """Whether a setting of the knobs may be good for the problem; what may not is never compiled."""
         return True
 
     @abstractmethod
@@ -178,7 +185,8 @@ class TunableKernel(ABC, Generic[P]):
     def work(self, problem: P) -> Work: ...
 
     def expects(self, problem: P, config: Config, device: Device) -> tuple[str, ...]:  # noqa: ARG002
-        """Instructions, as PTX names them, without which the kernel was not compiled as it was meant."""
+        """Instructions, as PTX names them, without which the kernel was not compiled as it was meant; that of a
+        dependent launch is expected of whoever waits."""
         return ()
 
     def source_sha(self) -> str:

@@ -67,7 +67,7 @@ class Twice(TunableKernel[Rows]):
     def heuristic(self, problem: Rows, device: Device) -> Config:
         return Config(BLOCK=64, num_warps=4)
 
-    def allows(self, problem: Rows, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Rows, config: Config, device: Device) -> bool:
         return config.number("BLOCK") <= problem.width
 
     def inputs(self, problem: Rows, draw: Draw) -> Inputs:

@@ -199,7 +199,7 @@ def test_shortlist_leaves_out_what_makes_no_sense(simulated: Any) -> None:
 
 def test_a_kernel_that_is_not_for_the_device_is_left_alone(simulated: Any, database: Path, problem: Any) -> None:
     class Elsewhere(simulated.Twice):
-        def allows(self, problem: Any, config: Config, device: Any) -> bool:
+        def makes_sense(self, problem: Any, config: Config, device: Any) -> bool:
             return device.capability >= 100
 
     assert shortlist(Elsewhere(), problem, simulated.DEVICE, limit=8, seed=0) == ()

@@ -219,14 +219,11 @@ class LatentAttention(AttentionKernel[LatentStep]):
         return (config.changed(launch_pdl=True),) if problem.query_len == 1 else (config,)
 
     def expects(self, problem: LatentStep, config: Config, device: Device) -> tuple[str, ...]:
-        wide = "wgmma.mma_async" if device.capability == 90 else "tcgen05.mma"
-        product = wide if config.number("ROWS") == _MOST_ROWS else "mma.sync"
+        products = device.wide_products if config.number("ROWS") == _MOST_ROWS else ("mma.sync",)
         copies = "cp.async.ca" if problem.kv_dtype == "float8_e4m3fn" else "cp.async.cg"
-        return (copies, product) + (("griddepcontrol",) if config.waits else ())
+        return copies, *products
 
-    def allows(self, problem: LatentStep, config: Config, device: Device) -> bool:
-        if config["launch_pdl"] and device.capability < 90:
-            return False
+    def makes_sense(self, problem: LatentStep, config: Config, device: Device) -> bool:
         rows = config.number("ROWS")
         if rows > _FEWEST_ROWS and rows >= 2 * problem.query_heads * problem.query_len:
             return False

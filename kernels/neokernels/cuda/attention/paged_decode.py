@@ -264,11 +264,9 @@ class PagedDecodeAttention(AttentionKernel[PagedDecode]):
         return (config, config.changed(launch_pdl=True)) if problem == self.examples[0] else (config,)
 
     def expects(self, problem: PagedDecode, config: Config, device: Device) -> tuple[str, ...]:
-        return ("cp.async.cg", "mma.sync") + (("griddepcontrol",) if config.waits else ())
+        return "cp.async.cg", "mma.sync"
 
-    def allows(self, problem: PagedDecode, config: Config, device: Device) -> bool:
-        if config["launch_pdl"] and device.capability < 90:
-            return False
+    def makes_sense(self, problem: PagedDecode, config: Config, device: Device) -> bool:
         return config.number("splits") * config.number("TILE") <= max(problem.seen, config.number("TILE"))
 
     def lengths(self, problem: PagedDecode) -> Sequence[tuple[int, int]]:

@@ -263,9 +263,9 @@ class PagedPrefillAttention(AttentionKernel[PagedPrefill]):
         return Config(BLOCK_M=rows, TILE=tile, num_warps=warps, num_stages=stages)
 
     def expects(self, problem: PagedPrefill, config: Config, device: Device) -> tuple[str, ...]:
-        return "cp.async.cg", "wgmma.mma_async" if device.capability == 90 else "tcgen05.mma"
+        return "cp.async.cg", *device.wide_products
 
-    def allows(self, problem: PagedPrefill, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: PagedPrefill, config: Config, device: Device) -> bool:
         return config.number("BLOCK_M") >= problem.group
 
     def lengths(self, problem: PagedPrefill) -> Sequence[tuple[int, int]]:

@@ -178,21 +178,16 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
 
     def expects(self, problem: ExpertProduct, config: Config, device: Device) -> tuple[str, ...]:
         left = config.number("BLOCK_N" if config["SWAP"] else "BLOCK_M")
-        product = "wgmma" if device.capability < 100 else "tcgen05.mma"
-        return (
-            *([product] if left >= _TENSOR_CORE_ROWS and problem.dtype != "float32" else []),
-            *(["cp.async.bulk.tensor"] if config["DESCRIPTORS"] else []),
-            *(["griddepcontrol"] if config.waits else []),
-        )
+        products = device.wide_products if left >= _TENSOR_CORE_ROWS and problem.dtype != "float32" else ()
+        return (*products, "cp.async.bulk.tensor") if config["DESCRIPTORS"] else products
 
-    def allows(self, problem: ExpertProduct, config: Config, device: Device) -> bool:
-        waits = not config["launch_pdl"] or device.capability >= 90
+    def makes_sense(self, problem: ExpertProduct, config: Config, device: Device) -> bool:
         copies = not config["DESCRIPTORS"] or describable(device, self.row_bytes(problem))
         panels = not in_panels(problem.weight_format) or config["BLOCK_K"] == PANEL
         block_m, block_n = config.number("BLOCK_M"), config.number("BLOCK_N")
         sums = block_m * block_n * self.projections / (32 * config.number("num_warps"))
         empty = block_m > TILE_ROWS[0] and block_m > 8 * problem.pairs / problem.touched
-        return waits and copies and panels and 2 <= sums <= 128 and not empty
+        return copies and panels and 2 <= sums <= 128 and not empty
 
     def row_bytes(self, problem: ExpertProduct) -> int:
         """Of a weight, as it lies."""

@@ -167,6 +167,7 @@ class ExpertSort(TunableKernel[Sorting]):
     name = "expert_sort"
     problem_type = Sorting
     sources = (_sort_kernel, _write_map)
+    dependent = True
     knobs = (
         Knob("BLOCK", (128, 256, 512, 1024, 2048, 4096, 8192)),
         Knob("num_warps", (1, 2, 4, 8)),
@@ -184,17 +185,8 @@ class ExpertSort(TunableKernel[Sorting]):
         block = max(128, min(4096, triton.next_power_of_2(problem.rows * problem.experts_per_token)))
         return Config(BLOCK=block, num_warps=max(1, min(8, block // 128)), launch_pdl=False)
 
-    def shipped(self, problem: Sorting, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
-    def expects(self, problem: Sorting, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol",) if config.waits else ()
-
-    def allows(self, problem: Sorting, config: Config, device: Device) -> bool:
-        return (not config["launch_pdl"] or device.capability >= 90) and 1 <= config.number("BLOCK") // (
-            32 * config.number("num_warps")
-        ) <= 32
+    def makes_sense(self, problem: Sorting, config: Config, device: Device) -> bool:
+        return 1 <= config.number("BLOCK") // (32 * config.number("num_warps")) <= 32
 
     def inputs(self, problem: Sorting, draw: Draw) -> Inputs:
         return expert_ids(draw, problem.rows, problem.experts, problem.experts_per_token), problem.experts

@@ -99,6 +99,7 @@ class ExpertSum(TunableKernel[Summing]):
     name = "expert_sum"
     problem_type = Summing
     sources = (_expert_sum_kernel,)
+    dependent = True
     knobs = (
         Knob("BLOCK", (256, 512, 1024, 2048, 4096)),
         Knob("num_warps", (1, 2, 4, 8)),
@@ -117,16 +118,7 @@ class ExpertSum(TunableKernel[Summing]):
             block //= 2
         return Config(BLOCK=block, num_warps=block // (32 * _PER_THREAD), launch_pdl=False)
 
-    def shipped(self, problem: Summing, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
-    def expects(self, problem: Summing, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol",) if config.waits else ()
-
-    def allows(self, problem: Summing, config: Config, device: Device) -> bool:
-        if config["launch_pdl"] and device.capability < 90:
-            return False
+    def makes_sense(self, problem: Summing, config: Config, device: Device) -> bool:
         return _PER_THREAD <= config.number("BLOCK") // (32 * config.number("num_warps")) <= 4 * _PER_THREAD
 
     def inputs(self, problem: Summing, draw: Draw) -> Inputs:

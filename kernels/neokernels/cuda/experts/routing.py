@@ -129,16 +129,7 @@ class Router(TunableKernel[Routing]):
     """What both routers have in common."""
 
     problem_type = Routing
-
-    def shipped(self, problem: Routing, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
-    def expects(self, problem: Routing, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol",) if config.waits else ()
-
-    def allows(self, problem: Routing, config: Config, device: Device) -> bool:
-        return not config["launch_pdl"] or device.capability >= 90
+    dependent = True
 
     def work(self, problem: Routing) -> Work:
         chosen = problem.chosen * (torch.int64.itemsize + torch.float32.itemsize)

@@ -236,7 +236,7 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
 
     def expects(self, problem: Fp4Product, config: Config, device: Device) -> tuple[str, ...]:
         copied = ("cp.async.bulk.tensor",) if config["DESCRIPTORS"] else ()
-        return ("fma.rn.bf16x2", *multiplied, *copied)
+        return "fma.rn.bf16x2", *device.wide_products, *copied
 
     def makes_sense(self, problem: Fp4Product, config: Config, device: Device) -> bool:
         block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")

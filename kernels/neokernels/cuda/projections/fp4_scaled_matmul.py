@@ -238,10 +238,9 @@ class Fp4ScaledMatmul(TunableKernel[ScaledFp4Product]):
 
     def expects(self, problem: ScaledFp4Product, config: Config, device: Device) -> tuple[str, ...]:
         kind = "kind::mxf8f6f4" if problem.form == "mxfp8" else "kind::mxf4"
-        waits = ("griddepcontrol",) if config.waits else ()
-        return ("tcgen05.mma", "block_scale", kind, "tcgen05.cp", "cp.async.bulk.tensor", *waits)
+        return ("tcgen05.mma", "block_scale", kind, "tcgen05.cp", "cp.async.bulk.tensor")
 
-    def allows(self, problem: ScaledFp4Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: ScaledFp4Product, config: Config, device: Device) -> bool:
         block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
         if not device.scales_in_tensor_cores or (config["DESCRIPTORS"] and not _describable(problem, device)):
             return False

@@ -83,7 +83,7 @@ class Fp8Matmul(TunableKernel[Product]):
     def heuristic(self, problem: Product, device: Device) -> Config:
         return products.schedule(problem, device, E4M3.itemsize)
 
-    def allows(self, problem: Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Product, config: Config, device: Device) -> bool:
         return products.makes_sense(problem, config, device, E4M3.itemsize)
 
     def inputs(self, problem: Product, draw: Draw) -> Inputs:
@@ -146,7 +146,7 @@ class SmallFp8Matmul(Fp8Matmul):
     def heuristic(self, problem: Product, device: Device) -> Config:
         return small_matmul.schedule(problem, device, E4M3.itemsize)
 
-    def allows(self, problem: Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Product, config: Config, device: Device) -> bool:
         return small_matmul.makes_sense(problem, config, device, E4M3.itemsize)
 
     def inputs(self, problem: Product, draw: Draw) -> Inputs:

@@ -199,11 +199,11 @@ class Fp8TileMatmul(TunableKernel[Product]):
             launch_pdl=False,
         )
 
-    def allows(self, problem: Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Product, config: Config, device: Device) -> bool:
         block_m, block_n, splits = (config.number(knob) for knob in ("BLOCK_M", "BLOCK_N", "SPLITS"))
         if config["DESCRIPTORS"] and not has_descriptors(problem, device, E4M3.itemsize):
             return False
-        if (config["launch_pdl"] and device.capability < 90) or block_m > max(16, 2 * problem.rows):
+        if block_m > max(16, 2 * problem.rows):
             return False
         if splits > 1 and (problem.rows > FEW_ROWS or splits > triton.cdiv(problem.inputs, TILE) // 2):
             return False

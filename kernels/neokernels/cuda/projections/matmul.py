@@ -191,7 +191,7 @@ class Matmul(TunableKernel[Product]):
     def heuristic(self, problem: Product, device: Device) -> Config:
         return schedule(problem, device, named_dtype(problem.dtype).itemsize)
 
-    def allows(self, problem: Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Product, config: Config, device: Device) -> bool:
         return makes_sense(problem, config, device, named_dtype(problem.dtype).itemsize)
 
     def inputs(self, problem: Product, draw: Draw) -> Inputs:

@@ -107,7 +107,7 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     if config["DESCRIPTORS"] and not has_descriptors(problem, device, itemsize):
         return False
-    if (config["WARP_SPECIALISE"] and not config["DESCRIPTORS"]) or (config["launch_pdl"] and device.capability < 90):
+    if config["WARP_SPECIALISE"] and not config["DESCRIPTORS"]:
         return False
     sums = block_m * block_n / (32 * config.number("num_warps")) * (2 if sums_twice(device, itemsize) else 1)
     held = (block_m + block_n) * block_k * itemsize * (config.number("num_stages") - 1)
@@ -116,7 +116,5 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
 
 def instructions(problem: Product, config: Config, device: Device) -> tuple[str, ...]:
     """What tiles of 64 rows or more are multiplied and copied with."""
-    tensor_cores = {9: ("wgmma.mma_async",), 10: ("tcgen05.mma",)}.get(device.capability // 10, ())
     copies = ("cp.async.bulk.tensor",) if config["DESCRIPTORS"] else ()
-    waits = ("griddepcontrol",) if config.waits else ()
-    return (() if problem.dtype == "float32" else tensor_cores) + copies + waits
+    return (() if problem.dtype == "float32" else device.wide_products) + copies

@@ -196,7 +196,7 @@ def makes_sense(problem: Product, config: Config, device: Device, itemsize: int)
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     if config["DESCRIPTORS"] and not has_descriptors(problem, device, itemsize):
         return False
-    if (config["launch_pdl"] and device.capability < 90) or block_m > max(16, 2 * problem.rows):
+    if block_m > max(16, 2 * problem.rows):
         return False
     steps = triton.cdiv(problem.inputs, block_k)
     held = (block_m + block_n) * block_k * itemsize * (config.number("num_stages") - 1)
@@ -207,6 +207,7 @@ class SmallMatmul(Matmul):
     name = "small_matmul"
     problem_type = SmallProduct
     sources = (small_matmul_kernel, leave_part, sum_of_parts, finished, load_tile, store_tile)
+    dependent = True
     knobs = KNOBS
     examples = (
         SmallProduct(1, 4096, 4096, "bfloat16", bias=False),
@@ -224,12 +225,8 @@ class SmallMatmul(Matmul):
     def heuristic(self, problem: Product, device: Device) -> Config:
         return schedule(problem, device, named_dtype(problem.dtype).itemsize)
 
-    def allows(self, problem: Product, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: Product, config: Config, device: Device) -> bool:
         return makes_sense(problem, config, device, named_dtype(problem.dtype).itemsize)
-
-    def shipped(self, problem: Product, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
 
     def inputs(self, problem: Product, draw: Draw) -> Inputs:
         return *super().inputs(problem, draw), no_arrivals(problem.outputs, draw.device)

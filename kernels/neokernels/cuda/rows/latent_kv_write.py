@@ -165,6 +165,7 @@ class LatentKvWrite(TunableKernel[LatentWrite]):
     name = "latent_kv_write"
     problem_type = LatentWrite
     sources = (_latent_kv_write_kernel, turned, kept_as)
+    dependent = True
     knobs = (Knob("HEADS", (4, 8, 16, 32, 64)), Knob("num_warps", (1, 2, 4)), Knob("launch_pdl", (False, True)))
     examples = (
         LatentWrite(64, 128, 512, 64, "bfloat16", "bfloat16"),
@@ -184,16 +185,10 @@ class LatentKvWrite(TunableKernel[LatentWrite]):
             heads //= 2
         return Config(HEADS=heads, num_warps=max(1, heads * padded // _PER_WARP), launch_pdl=False)
 
-    def shipped(self, problem: LatentWrite, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: LatentWrite, config: Config, device: Device) -> tuple[str, ...]:
-        return ("ld.global.v4", *(("griddepcontrol",) if config.waits else ()))
+        return ("ld.global.v4",)
 
-    def allows(self, problem: LatentWrite, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: LatentWrite, config: Config, device: Device) -> bool:
         return config.number("HEADS") <= max(4, 2 * problem.heads)
 
     def inputs(self, problem: LatentWrite, draw: Draw) -> Inputs:

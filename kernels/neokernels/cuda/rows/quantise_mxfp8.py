@@ -103,6 +103,7 @@ class QuantiseMxfp8(TunableKernel[MicroscaledRows]):
     name = "quantise_mxfp8"
     problem_type = MicroscaledRows
     sources = (_quantise_mxfp8_kernel,)
+    dependent = True
     knobs = (
         Knob("ROWS", (1, 2, 4, 8)),
         Knob("COLUMNS", (256, 512, 1024, 2048, 4096)),
@@ -123,17 +124,10 @@ class QuantiseMxfp8(TunableKernel[MicroscaledRows]):
             columns //= 2
         return Config(ROWS=1, COLUMNS=columns, num_warps=max(1, columns // _PER_WARP), launch_pdl=False)
 
-    def shipped(self, problem: MicroscaledRows, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: MicroscaledRows, config: Config, device: Device) -> tuple[str, ...]:
-        waits = ("griddepcontrol",) if config.waits else ()
-        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32", *waits)
+        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
-    def allows(self, problem: MicroscaledRows, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: MicroscaledRows, config: Config, device: Device) -> bool:
         columns = config.number("COLUMNS")
         a_thread = config.number("ROWS") * columns / (32 * config.number("num_warps"))
         return 8 <= a_thread <= 64 and columns < 2 * max(256, triton.next_power_of_2(problem.width))

@@ -104,6 +104,7 @@ class QuantiseRows(TunableKernel[QuantisedRows]):
     name = "quantise_rows"
     problem_type = QuantisedRows
     sources = (_quantise_rows_kernel, *SOURCES)
+    dependent = True
     knobs = (Knob("ROWS", (1, 2, 4)), Knob("num_warps", (1, 2, 4, 8, 16, 32)), Knob("launch_pdl", (False, True)))
     examples = (QuantisedRows(64, 4096, "bfloat16", "fp8"), QuantisedRows(2048, 8192, "bfloat16", "nvfp4"))
 
@@ -118,17 +119,10 @@ class QuantiseRows(TunableKernel[QuantisedRows]):
         warps = triton.next_power_of_2(problem.width) // _PER_WARP
         return Config(ROWS=1, num_warps=max(1, min(16, warps)), launch_pdl=False)
 
-    def shipped(self, problem: QuantisedRows, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: QuantisedRows, config: Config, device: Device) -> tuple[str, ...]:
-        waits = ("griddepcontrol",) if config.waits else ()
-        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32", *waits)
+        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
-    def allows(self, problem: QuantisedRows, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: QuantisedRows, config: Config, device: Device) -> bool:
         numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
         return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
 

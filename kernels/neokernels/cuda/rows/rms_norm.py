@@ -147,6 +147,7 @@ class RmsNorm(TunableKernel[RowNorm]):
     name = "rms_norm"
     problem_type = RowNorm
     sources = (_rms_norm_kernel, summed_rows, normalised)
+    dependent = True
     knobs = (Knob("ROWS", (1, 2, 4, 8)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
     examples = (
         RowNorm(64, 4096, "bfloat16", adds=True),
@@ -166,17 +167,8 @@ class RmsNorm(TunableKernel[RowNorm]):
         warps = max(1, min(16, per_program * block // _ELEMENTS_PER_WARP))
         return Config(ROWS=per_program, num_warps=warps, launch_pdl=False)
 
-    def shipped(self, problem: RowNorm, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
-    def expects(self, problem: RowNorm, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol",) if config.waits else ()
-
-    def allows(self, problem: RowNorm, config: Config, device: Device) -> bool:
+    def makes_sense(self, problem: RowNorm, config: Config, device: Device) -> bool:
         numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
-        if config["launch_pdl"] and device.capability < 90:
-            return False
         return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
 
     def inputs(self, problem: RowNorm, draw: Draw) -> Inputs:

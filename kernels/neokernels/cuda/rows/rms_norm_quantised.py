@@ -132,6 +132,7 @@ class RmsNormQuantised(TunableKernel[QuantisedRowNorm]):
     name = "rms_norm_quantised"
     problem_type = QuantisedRowNorm
     sources = (_rms_norm_quantised_kernel, summed_rows, normalised, *SOURCES)
+    dependent = True
     knobs = (Knob("ROWS", (1, 2, 4)), Knob("num_warps", (1, 2, 4, 8, 16)), Knob("launch_pdl", (False, True)))
     examples = (
         QuantisedRowNorm(64, 4096, "bfloat16", "fp8"),
@@ -147,16 +148,11 @@ class RmsNormQuantised(TunableKernel[QuantisedRowNorm]):
     def heuristic(self, problem: QuantisedRowNorm, device: Device) -> Config:
         return RMS_NORM.heuristic(problem.unquantised, device)
 
-    def shipped(self, problem: QuantisedRowNorm, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: QuantisedRowNorm, config: Config, device: Device) -> tuple[str, ...]:
-        waits = ("griddepcontrol",) if config.waits else ()
-        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32", *waits)
+        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
-    def allows(self, problem: QuantisedRowNorm, config: Config, device: Device) -> bool:
-        return RMS_NORM.allows(problem.unquantised, config, device)
+    def makes_sense(self, problem: QuantisedRowNorm, config: Config, device: Device) -> bool:
+        return RMS_NORM.makes_sense(problem.unquantised, config, device)
 
     def inputs(self, problem: QuantisedRowNorm, draw: Draw) -> Inputs:
         return *RMS_NORM.inputs(problem.unquantised, draw), problem.form

@@ -198,6 +198,7 @@ class RopeKvWrite(TunableKernel[RopeWrite]):
     name = "rope_kv_write"
     problem_type = RopeWrite
     sources = (_rope_kv_write_kernel, turned, _norm_weight, kept_as)
+    dependent = True
     knobs = (Knob("HEADS", (1, 2, 4, 8, 16, 32)), Knob("num_warps", (1, 2, 4, 8)), Knob("launch_pdl", (False, True)))
     examples = (
         RopeWrite(64, 32, 8, 128, "bfloat16", "bfloat16", norms=True),
@@ -218,16 +219,10 @@ class RopeKvWrite(TunableKernel[RopeWrite]):
             heads //= 2
         return Config(HEADS=heads, num_warps=max(1, heads * padded // _PER_WARP), launch_pdl=False)
 
-    def shipped(self, problem: RopeWrite, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: RopeWrite, config: Config, device: Device) -> tuple[str, ...]:
-        return ("ld.global.v4", *(("griddepcontrol",) if config.waits else ()))
+        return ("ld.global.v4",)
 
-    def allows(self, problem: RopeWrite, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: RopeWrite, config: Config, device: Device) -> bool:
         tile: int = config.number("HEADS") * 2 * triton.next_power_of_2(problem.head_dim // 2)
         return tile <= 64 * 32 * config.number("num_warps")
 

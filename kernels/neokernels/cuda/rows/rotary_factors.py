@@ -90,6 +90,7 @@ class RotaryFactors(TunableKernel[Rotation]):
     name = "rotary_factors"
     problem_type = Rotation
     sources = (_rotary_factors_kernel,)
+    dependent = True
     knobs = (Knob("TOKENS", (1, 2, 4, 8)), Knob("num_warps", (1, 2, 4)), Knob("launch_pdl", (False, True)))
     examples = (Rotation(64, 128, "bfloat16"),)
 
@@ -100,16 +101,6 @@ class RotaryFactors(TunableKernel[Rotation]):
 
     def heuristic(self, problem: Rotation, device: Device) -> Config:
         return Config(TOKENS=1 if problem.tokens < 8 * device.multiprocessors else 4, num_warps=1, launch_pdl=False)
-
-    def shipped(self, problem: Rotation, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
-    def expects(self, problem: Rotation, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol",) if config.waits else ()
-
-    def allows(self, problem: Rotation, config: Config, device: Device) -> bool:
-        return not (config.waits and device.capability < 90)
 
     def inputs(self, problem: Rotation, draw: Draw) -> Inputs:
         half = problem.rotary_dim // 2

@@ -133,6 +133,7 @@ class SiluMul(TunableKernel[Gating]):
     name = "silu_mul"
     problem_type = Gating
     sources = (_silu_mul_kernel, gated)
+    dependent = True
     knobs = (
         Knob("ROWS", (1, 2, 4, 8)),
         Knob("COLUMNS", (256, 512, 1024, 2048, 4096)),
@@ -161,16 +162,10 @@ class SiluMul(TunableKernel[Gating]):
             columns //= 2
         return Config(ROWS=rows, COLUMNS=columns, num_warps=max(1, rows * columns // _PER_WARP), launch_pdl=False)
 
-    def shipped(self, problem: Gating, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: Gating, config: Config, device: Device) -> tuple[str, ...]:
-        return ("ld.global.v4", "st.global.v4", *(("griddepcontrol",) if config.waits else ()))
+        return ("ld.global.v4", "st.global.v4")
 
-    def allows(self, problem: Gating, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: Gating, config: Config, device: Device) -> bool:
         if config.number("COLUMNS") > max(256, triton.next_power_of_2(problem.width)):
             return False
         tile = config.number("ROWS") * config.number("COLUMNS")

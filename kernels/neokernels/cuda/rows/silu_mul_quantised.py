@@ -113,6 +113,7 @@ class SiluMulQuantised(TunableKernel[QuantisedGating]):
     name = "silu_mul_quantised"
     problem_type = QuantisedGating
     sources = (_silu_mul_quantised_kernel, gated, *SOURCES)
+    dependent = True
     knobs = (Knob("ROWS", (1, 2, 4)), Knob("num_warps", (1, 2, 4, 8, 16, 32)), Knob("launch_pdl", (False, True)))
     examples = (
         QuantisedGating(64, 14336, "bfloat16", "fp8"),
@@ -131,17 +132,10 @@ class SiluMulQuantised(TunableKernel[QuantisedGating]):
         warps = triton.next_power_of_2(problem.width) // per_warp
         return Config(ROWS=1, num_warps=max(1, min(32, warps)), launch_pdl=False)
 
-    def shipped(self, problem: QuantisedGating, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
-
     def expects(self, problem: QuantisedGating, config: Config, device: Device) -> tuple[str, ...]:
-        waits = ("griddepcontrol",) if config.waits else ()
-        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32", *waits)
+        return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
-    def allows(self, problem: QuantisedGating, config: Config, device: Device) -> bool:
-        if config.waits and device.capability < 90:
-            return False
+    def makes_sense(self, problem: QuantisedGating, config: Config, device: Device) -> bool:
         numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
         return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
 

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels import argmax as operation
-from neokernels.cuda.sampling.best_token import KNOBS, NOTHING, SOURCES, allows, best_tokens, keyed, rule_of_thumb
+from neokernels.cuda.sampling.best_token import KNOBS, NOTHING, SOURCES, best_tokens, keyed, makes_sense, schedule
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
@@ -84,6 +84,7 @@ class Argmax(TunableKernel[VocabularyRows]):
     name = "argmax"
     problem_type = VocabularyRows
     sources = (_argmax_kernel, *SOURCES)
+    dependent = True
     knobs = KNOBS
     examples = (VocabularyRows(1, 151936), VocabularyRows(64, 128256), VocabularyRows(256, 201088))
 
@@ -92,17 +93,13 @@ class Argmax(TunableKernel[VocabularyRows]):
             yield VocabularyRows(rows, model.vocabulary)
 
     def heuristic(self, problem: VocabularyRows, device: Device) -> Config:
-        return rule_of_thumb(problem.rows, problem.vocabulary, device)
-
-    def shipped(self, problem: VocabularyRows, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
+        return schedule(problem.rows, problem.vocabulary, device)
 
     def expects(self, problem: VocabularyRows, config: Config, device: Device) -> tuple[str, ...]:
-        return ("griddepcontrol", "ld.global.v4.b32") if config.waits else ("ld.global.v4.b32",)
+        return ("ld.global.v4.b32",)
 
-    def allows(self, problem: VocabularyRows, config: Config, device: Device) -> bool:
-        return allows(config, device)
+    def makes_sense(self, problem: VocabularyRows, config: Config, device: Device) -> bool:
+        return makes_sense(config)
 
     def inputs(self, problem: VocabularyRows, draw: Draw) -> Inputs:
         return (draw.normal(problem.rows, problem.vocabulary, dtype=named_dtype(problem.dtype)),)

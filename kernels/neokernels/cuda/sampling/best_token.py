@@ -82,16 +82,14 @@ def scores_of(tokens: Tensor, scores: Tensor) -> Tensor:
     return torch.where((tokens >= 0) & (tokens <= last), found, -torch.inf).float()
 
 
-def rule_of_thumb(rows: int, vocabulary: int, device: Device) -> Config:
+def schedule(rows: int, vocabulary: int, device: Device) -> Config:
     """Eight tokens a thread: of more, registers leave too few programs on a multiprocessor to wait for memory."""
     block = 2048 if rows * triton.cdiv(vocabulary, 2048) >= 4 * device.multiprocessors else 1024
     return Config(BLOCK=block, num_warps=block // 256, launch_pdl=False)
 
 
-def allows(config: Config, device: Device) -> bool:
+def makes_sense(config: Config) -> bool:
     """Whether a thread has enough of a block for loads of sixteen bytes, and not too much for its registers."""
-    if config["launch_pdl"] and device.capability < 90:
-        return False
     return 4 <= config.number("BLOCK") / (32 * config.number("num_warps")) <= 32
 
 

@@ -26,10 +26,10 @@ from neokernels.cuda.sampling.best_token import (
     KNOBS,
     NOTHING,
     SOURCES,
-    allows,
     best_tokens,
     keyed,
-    rule_of_thumb,
+    makes_sense,
+    schedule,
     scores_of,
 )
 from neokernels.cuda.sampling.candidates import largest_of, part_maxima
@@ -150,6 +150,7 @@ class Sample(TunableKernel[Draws]):
     name = "sample"
     problem_type = Draws
     sources = (_draw_kernel, *SOURCES, *RANDOM_SOURCES, *filtered_draw.SOURCES)
+    dependent = True
     knobs = (*KNOBS, Knob("searched", (1024, _SEARCHED, 4096)))
     examples = (
         Draws(1, 151936),
@@ -165,17 +166,13 @@ class Sample(TunableKernel[Draws]):
             yield Draws(rows, model.vocabulary, top_k=True, top_p=True)
 
     def heuristic(self, problem: Draws, device: Device) -> Config:
-        return rule_of_thumb(problem.rows, problem.vocabulary, device).changed(searched=_SEARCHED)
-
-    def shipped(self, problem: Draws, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
+        return schedule(problem.rows, problem.vocabulary, device).changed(searched=_SEARCHED)
 
     def expects(self, problem: Draws, config: Config, device: Device) -> tuple[str, ...]:
-        return ("ld.global.v4.b32", "griddepcontrol") if config.waits else ("ld.global.v4.b32",)
+        return ("ld.global.v4.b32",)
 
-    def allows(self, problem: Draws, config: Config, device: Device) -> bool:
-        return allows(config, device) and (problem.searches or config["searched"] == _SEARCHED)
+    def makes_sense(self, problem: Draws, config: Config, device: Device) -> bool:
+        return makes_sense(config) and (problem.searches or config["searched"] == _SEARCHED)
 
     def inputs(self, problem: Draws, draw: Draw) -> Inputs:
         rows = problem.rows

@@ -24,10 +24,10 @@ from neokernels.cuda.sampling.best_token import (
     KNOBS,
     NOTHING,
     SOURCES,
-    allows,
     best_tokens,
     keyed,
-    rule_of_thumb,
+    makes_sense,
+    schedule,
     scores_of,
 )
 from neokernels.cuda.sampling.counter_random import gumbel_noise, state_of
@@ -203,9 +203,7 @@ class Accept(TunableKernel[Drafted]):
     def heuristic(self, problem: Drafted, device: Device) -> Config:
         return Config(BLOCK=32, num_warps=1, launch_pdl=False)
 
-    def allows(self, problem: Drafted, config: Config, device: Device) -> bool:
-        if config["launch_pdl"] and device.capability < 90:
-            return False
+    def makes_sense(self, problem: Drafted, config: Config, device: Device) -> bool:
         return config.number("BLOCK") == 32 * config.number("num_warps")
 
     def inputs(self, problem: Drafted, draw: Draw) -> Inputs:
@@ -235,6 +233,7 @@ class Redraw(TunableKernel[Redrawn]):
     name = "redraw"
     problem_type = Redrawn
     sources = (_redraw_kernel, *SOURCES, *counter_random.SOURCES)
+    dependent = True
     knobs = KNOBS
     examples = (Redrawn(1, 151936), Redrawn(64, 128256))
 
@@ -243,17 +242,13 @@ class Redraw(TunableKernel[Redrawn]):
             yield Redrawn(rows, model.vocabulary)
 
     def heuristic(self, problem: Redrawn, device: Device) -> Config:
-        return rule_of_thumb(problem.rows, problem.vocabulary, device)
-
-    def shipped(self, problem: Redrawn, device: Device) -> tuple[Config, ...]:
-        config = self.heuristic(problem.bucket(), device)
-        return config, config.changed(launch_pdl=True)
+        return schedule(problem.rows, problem.vocabulary, device)
 
     def expects(self, problem: Redrawn, config: Config, device: Device) -> tuple[str, ...]:
-        return ("ld.global.v4.b32", "griddepcontrol") if config.waits else ("ld.global.v4.b32",)
+        return ("ld.global.v4.b32",)
 
-    def allows(self, problem: Redrawn, config: Config, device: Device) -> bool:
-        return allows(config, device)
+    def makes_sense(self, problem: Redrawn, config: Config, device: Device) -> bool:
+        return makes_sense(config)
 
     def inputs(self, problem: Redrawn, draw: Draw) -> Inputs:
         rows = problem.rows
