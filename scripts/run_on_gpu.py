@@ -1,11 +1,12 @@
 """What a GPU at hand is used for, within nine minutes: are kernels and engine right on it, how fast are kernels and
 steps, what do graphs buy.
 
-    python scripts/run_on_gpu.py [--minutes M] [--results DIR]
+    python scripts/run_on_gpu.py [--part PART ...] [--minutes M] [--results DIR]
 
-Runs the tests marked `gpu`, the timings of steps, those of kernels, which it writes to `kernels.md`, then the suite
-`gpu` until the time is over, and prints an entry for `results/LOG.md`. A case that was measured when the time ran out
-stays, marked as interrupted.
+Each part gets its share of the minutes, and what earlier ones left: the numbers of kernels, the tests of the engine
+that are marked `gpu`, the timings of steps, those of kernels, which it writes to `kernels.md`, and the suite `gpu`, of
+which it prints an entry for `results/LOG.md`. A case that was measured when the time ran out stays, marked as
+interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -26,34 +27,59 @@ from bench.hardware.datasheet import name_patterns
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.results.result import Result, scan
 
-_TEST_SECONDS = 150.0
-_TIMING_SECONDS = 45.0
-_KERNEL_SECONDS = 120.0
+SHARES = {"test-kernels": 4, "test-engine": 3, "time-steps": 1, "time-kernels": 4, "suite": 6}
+"""The parts in their order, and how the time is dealt out to them."""
+_COMMANDS = {
+    # Most of their time is the compiler's, on the host.
+    "test-kernels": ("-m", "pytest", "-q", "-m", "gpu", "-n", "8", "tests/triton/numerics"),
+    "test-engine": ("-m", "pytest", "-q", "-m", "gpu", "--ignore", "tests/triton/numerics"),
+    "time-steps": (
+        *("-m", "pytest", "-q", "tests/benchmarks", "--ignore", "tests/benchmarks/kernels"),
+        *("-k", "not (startup or scheduler)", "--benchmark-max-time=0.2"),  # which are the host's
+    ),
+}
 _ENDING_SECONDS = 20.0
 """For the case in progress to end and be recorded."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check, time and measure the engine on this machine's GPU.")
+    parser = argparse.ArgumentParser(description="Check, time and measure kernels and engine on this machine's GPU.")
+    parser.add_argument("--part", action="append", choices=SHARES, dest="parts", help="all of them if none is named")
     parser.add_argument("--minutes", type=float, default=9.0, help="for all of it")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the machine's folder goes")
     options = parser.parse_args()
-    end = time.monotonic() + 60 * options.minutes - _ENDING_SECONDS
     if not torch.cuda.is_available():
         print("make gpu: torch finds no CUDA device on this machine", file=sys.stderr)
         return 3
-    folder = options.results / machine_name()
-    wrong = run(["-m", "pytest", "-q", "-m", "gpu"], _TEST_SECONDS)
-    elsewhere = ["--ignore", "tests/benchmarks/kernels", "-k", "not (startup or scheduler)"]  # the latter on the host
-    run(["-m", "pytest", "-q", "tests/benchmarks", *elsewhere, "--benchmark-max-time=0.2"], _TIMING_SECONDS)
-    run(["scripts/bench_kernels.py", "--machine", str(folder), "--save"], _KERNEL_SECONDS)
-    code, results = measure(["gpu"], folder, end - time.monotonic())
-    print(f"\nfor results/LOG.md:\n\n{log_entry(results, folder)}" if results else "nothing was measured")
-    if code == INTERRUPTED:
-        print("not every case was measured: the time was over", file=sys.stderr)
+    folder, wrong, code = options.results / machine_name(), False, 0
+    for part, seconds in dealt(options.parts or list(SHARES), 60 * options.minutes - _ENDING_SECONDS):
+        if part == "suite":
+            code = run_suite(folder, seconds)
+        elif part == "time-kernels":
+            run(["scripts/bench_kernels.py", "--machine", str(folder), "--save"], seconds)
+        else:
+            failed = run(_COMMANDS[part], seconds) != 0
+            wrong = wrong or (failed and part.startswith("test"))
     if wrong:
         print("the tests on this device did not pass: the figures mean nothing before they do", file=sys.stderr)
     return 1 if wrong else code
+
+
+def dealt(parts: Sequence[str], seconds: float) -> Iterator[tuple[str, float]]:
+    """Each part, in the order of `SHARES`, with its share of what is left of `seconds` when it begins."""
+    end = time.monotonic() + seconds
+    left = [part for part in SHARES if part in parts]
+    while left:
+        share = SHARES[left[0]] / sum(SHARES[part] for part in left)
+        yield left.pop(0), share * max(0.0, end - time.monotonic())
+
+
+def run_suite(folder: Path, seconds: float) -> int:
+    code, results = measure(["gpu"], folder, seconds)
+    print(f"\nfor results/LOG.md:\n\n{log_entry(results, folder)}" if results else "nothing was measured")
+    if code == INTERRUPTED:
+        print("not every case was measured: the time was over", file=sys.stderr)
+    return code
 
 
 def run(arguments: Sequence[str], seconds: float) -> int:

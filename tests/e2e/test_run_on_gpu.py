@@ -60,6 +60,14 @@ def test_when_the_time_is_over_what_was_measured_stays(script: Any, tmp_path: Pa
     assert "(invalid) at 1" in script.log_entry([result], tmp_path / "machine")
 
 
+def test_every_part_gets_its_share_and_what_others_left(script: Any) -> None:
+    assert [part for part, _ in script.dealt(["suite", "test-engine"], 90.0)] == ["test-engine", "suite"]
+    (first, seconds), (last, rest) = script.dealt(["suite", "test-engine"], 90.0)
+    assert (first, last) == ("test-engine", "suite")
+    assert seconds == pytest.approx(30.0, rel=0.01)
+    assert rest == pytest.approx(90.0, rel=0.01)  # nothing was spent
+
+
 def test_without_a_gpu_it_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     ran = subprocess.run([sys.executable, SCRIPTS / "run_on_gpu.py"], capture_output=True, text=True, check=False)
