@@ -142,19 +142,34 @@ class Case(BaseModel):
     @classmethod
     def of(cls, spec: Spec, *, model_digest: str, workload_digest: str, draft_model_digest: str | None = None) -> Case:
         """The case of `spec`. Its id leaves out paths, the device, the declared power and the spec's name."""
-        what: dict[str, Any] = {
-            "model": model_digest,
-            "workload": workload_digest,
-            "draft_model": draft_model_digest,
-            "engine": spec.engine.model_dump(mode="json", exclude={"device": True, "speculation": {"model"}}),
-            "load": spec.load.model_dump(mode="json"),
-            "measure": spec.measure.model_dump(mode="json", exclude={"repeats"}),
-            "slo": spec.slo.model_dump(mode="json"),
-        }
-        return cls(
-            id=digest_of(what),
+        case = cls(
+            id="",
             spec=spec,
             model_digest=model_digest,
             workload_digest=workload_digest,
             draft_model_digest=draft_model_digest,
+        )
+        return case.model_copy(update={"id": case._digest(only_set=False)})
+
+    def id_as_stored(self) -> str:
+        """What the id of a case that was read from a record must be.
+
+        By the fields that the record holds: one that a later version added was no part of it.
+        """
+        return self._digest(only_set=True)
+
+    def _digest(self, *, only_set: bool) -> str:
+        def dumped(section: BaseModel, exclude: Any = None) -> dict[str, Any]:
+            return section.model_dump(mode="json", exclude=exclude, exclude_unset=only_set)
+
+        return digest_of(
+            {
+                "model": self.model_digest,
+                "workload": self.workload_digest,
+                "draft_model": self.draft_model_digest,
+                "engine": dumped(self.spec.engine, {"device": True, "speculation": {"model"}}),
+                "load": dumped(self.spec.load),
+                "measure": dumped(self.spec.measure, {"repeats"}),
+                "slo": dumped(self.spec.slo),
+            }
         )

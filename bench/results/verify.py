@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 from bench.core.digest import file_digest
 from bench.core.errors import InputError
-from bench.core.spec import Case
 from bench.results.record import Record
 from bench.results.result import MANIFEST_FILE, Result
 from bench.results.tables import Tables, content_digest
@@ -69,14 +68,7 @@ def _files(result: Result) -> Iterator[Difference]:
 
 
 def _case_id(record: Record) -> Difference:
-    case = record.case
-    again = Case.of(
-        case.spec,
-        model_digest=case.model_digest,
-        workload_digest=case.workload_digest,
-        draft_model_digest=case.draft_model_digest,
-    )
-    return Difference("case.id", case.id, again.id)
+    return Difference("case.id", record.case.id, record.case.id_as_stored())
 
 
 def _contents(result: Result, recompute: Recompute) -> Iterator[Difference]:

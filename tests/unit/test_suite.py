@@ -141,3 +141,13 @@ def test_a_case_is_named_by_what_decides_its_numbers(suite: Path) -> None:
         case_id(workload="v"),
     }
     assert len(changed | {case_id()}) == 5
+
+
+def test_the_id_of_a_stored_case_is_of_the_fields_it_was_stored_with(suite: Path) -> None:
+    case = Case.of(load_suite(str(suite)).specs[0], model_digest="m", workload_digest="w")
+    stored = case.model_dump(mode="json")
+    assert Case.model_validate(stored).id_as_stored() == case.id
+    del stored["spec"]["load"]["time_scale"]  # as a version would have it that did not know of it yet
+    older = Case.model_validate(stored)
+    assert older.spec == case.spec
+    assert older.id_as_stored() != case.id
