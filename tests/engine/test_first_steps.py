@@ -1,3 +1,5 @@
+"""The steps that an engine runs before anything is timed."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Panels of 4-bit weights, and the bits that kernels rely on in them."""
+
 from __future__ import annotations
 
 import pytest

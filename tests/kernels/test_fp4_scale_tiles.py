@@ -1,3 +1,5 @@
+"""4-bit weights whose scales lie as tensor memory wants them."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Activations in MXFP8 and MXFP4."""
+
 from __future__ import annotations
 
 import pytest

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from neokernels.device import DATASHEET_DEVICES, cuda_device
+from neokernels.tuning.agreement import ROUNDING, poisoned
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config, Problem, TunableKernel
@@ -21,9 +22,6 @@ from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
-
-ROUNDING = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""Relative errors that rounding a result to its type alone may leave, with some room."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,12 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _poison() -> Iterator[None]:
-    """What a kernel does not write is NaN, or the largest integer."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(before)
+    with poisoned():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +56,13 @@ def _rounds_to_e4m3(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.from_numpy(data).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
 
     monkeypatch.setattr(interpreter, "_convert_float", rounded)
+
+
+@pytest.fixture(params=["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
+def dtype(request: pytest.FixtureRequest) -> str:
+    """What a kernel computes in; bfloat16, which the interpreter multiplies wrongly, on a GPU only."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
@@ -99,11 +100,11 @@ def check() -> Check:
         allowed: float = 2.0,
         batch_invariant: bool = False,
     ) -> None:
-        place = DATASHEET_DEVICES[0] if INTERPRETED else cuda_device(0)
+        gpu = DATASHEET_DEVICES[0] if INTERPRETED else cuda_device(0)
         schedules = (
-            Schedules(place, batch_invariant=batch_invariant)
+            Schedules(gpu, batch_invariant=batch_invariant)
             if config is None
-            else Fixed(place, config, batch_invariant=batch_invariant)
+            else Fixed(gpu, config, batch_invariant=batch_invariant)
         )
         seed = secrets.randbits(31)
 
@@ -113,12 +114,12 @@ def check() -> Check:
         outputs = kernel.compared(drawn(), kernel.run(drawn(), schedules))
         references, exacts = kernel.compared(drawn(), kernel.reference(drawn())), kernel.exact(drawn())
         assert len(outputs) == len(references) == len(exacts)
-        for place_of, (out, reference, exact) in enumerate(zip(outputs, references, exacts, strict=True)):
+        for place, (out, reference, exact) in enumerate(zip(outputs, references, exacts, strict=True)):
             assert out.dtype == reference.dtype
             error, reference_error = relative_error(out, exact), relative_error(reference, exact)
             bound = max(allowed * reference_error, ROUNDING.get(out.dtype, 0.0))
             assert error <= bound, (
-                f"{kernel.name}({problem}) with {config or 'its heuristic'}, seed {seed}: output {place_of} is off by "
+                f"{kernel.name}({problem}) with {config or 'its heuristic'}, seed {seed}: output {place} is off by "
                 f"{error:.2e}, {bound:.2e} allowed"
             )
 

@@ -1,13 +1,19 @@
-"""Whether what a schedule computes is what the reference computes: a check of schedules, not of rounding."""
+"""Whether what a schedule computes is what the reference computes: a check of schedules, not of rounding.
+
+A tuner's problems are too large for a truth in float64, so each number is held to the reference in its own type, with
+room for another order of sums. How near a kernel is to the truth is for tests with small problems to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_ROUNDING = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+ROUNDING = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Relative error of a number rounded to its type, with some room."""
 _NARROW_ROUNDING = 0.125
 """Of eight-bit floats."""
@@ -33,6 +39,21 @@ def disagreement(outputs: Sequence[Tensor], references: Sequence[Tensor]) -> str
     return None
 
 
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Within, what a kernel does not write is NaN, or the largest integer."""
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic  # torch types none of its settings
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        memory.fill_uninitialized_memory = filled
+
+
 def _difference(output: Tensor, reference: Tensor) -> str | None:
     if not reference.numel():
         return None
@@ -46,5 +67,5 @@ def _difference(output: Tensor, reference: Tensor) -> str | None:
     out, true = (torch.where(t.isfinite(), t, 0.0) for t in (out, true))
     scale = true.abs() + true.square().mean().sqrt()
     error = ((out - true).abs() / scale.clamp_min(torch.finfo(torch.float32).tiny)).max()
-    allowed = _ROOM * _ROUNDING.get(reference.dtype, _NARROW_ROUNDING)
+    allowed = _ROOM * ROUNDING.get(reference.dtype, _NARROW_ROUNDING)
     return None if error <= allowed else f"a number is off by {float(error):.2g} of its size, {allowed:.2g} allowed"

@@ -20,7 +20,7 @@ from torch import Tensor
 from triton import TritonError
 
 from neokernels.device import cuda_device
-from neokernels.tuning.agreement import disagreement
+from neokernels.tuning.agreement import disagreement, poisoned
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.measurement import Clocks
 from neokernels.tuning.schedules import Fixed
@@ -34,6 +34,7 @@ _MOST_COPIES = 512
 _MEMORY_SHARE = 0.25
 """Of the free memory that copies may take; each has outputs of its own, and the reference needs some, too."""
 _WARM_S = 0.02
+"""Of replays before the first sample of a schedule, for the clocks to rise."""
 
 
 class CudaTimer:
@@ -106,7 +107,7 @@ class CudaTiming:
     def fault(self, config: Config) -> str | None:
         try:
             seed, references = self._references()
-            with _poisoned():
+            with poisoned():
                 outputs = self._kernel.run(self._drawn(seed), Fixed(self._timer.device, config))
             torch.cuda.synchronize(self._device)
             return disagreement(self._kernel.compared(self._drawn(seed), outputs), references)
@@ -178,21 +179,6 @@ def nbytes(inputs: Inputs) -> int:
         elif hasattr(part, "__dataclass_fields__"):
             total += nbytes(tuple(getattr(part, name) for name in part.__dataclass_fields__))
     return total
-
-
-@contextmanager
-def _poisoned() -> Iterator[None]:
-    """Within, what a kernel does not write is NaN, or the largest integer."""
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic  # torch types none of its settings
-    filled = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-        memory.fill_uninitialized_memory = filled
 
 
 def _line(error: Exception) -> str:

@@ -1,3 +1,5 @@
+"""The most likely token: the first of equals, as the reference finds it."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,7 +12,6 @@ from neokernels.tuning.space import Config
 SMALL = Fixed(DATASHEET_DEVICES[0], Config(BLOCK=512, num_warps=2))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(("rows", "vocabulary"), [(0, 100), (1, 1), (3, 100), (2, 1024), (5, 3001)])
 def test_the_largest_is_found(check, rows, vocabulary, dtype):
     check(ARGMAX, VocabularyRows(rows, vocabulary, dtype))

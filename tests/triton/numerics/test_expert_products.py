@@ -1,3 +1,5 @@
+"""The products of experts and the sum of their answers, each alone."""
+
 from __future__ import annotations
 
 import pytest
@@ -20,14 +22,12 @@ SMALL = {
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("rows", "experts", "per_row"), [(1, 1, 1), (3, 5, 2), (40, 4, 2)])
 def test_products_are_those_of_the_formula(check, kernel, rows, experts, per_row, dtype):
     check(kernel, ExpertProduct(rows, experts, per_row, 48, 40, dtype))
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("hidden", "intermediate"), [(64, 32), (33, 7), (140, 67)])
 def test_widths_bias_and_clamp(check, kernel, hidden, intermediate, dtype):
     clamped = kernel is GATE_UP_PRODUCT
@@ -35,7 +35,6 @@ def test_widths_bias_and_clamp(check, kernel, hidden, intermediate, dtype):
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("weight_format", "swap"), [("mxfp4", False), ("mxfp4", True), ("nvfp4", True)])
 def test_weights_in_four_bits(check, kernel, dtype, weight_format, swap):
     config = Config(**{**SMALL, "BLOCK_K": 128, "SWAP": swap})
@@ -60,7 +59,6 @@ def test_every_schedule_gives_the_same(check, kernel, changed):
 
 
 @pytest.mark.parametrize("kernel", BOTH, ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("weight_format", ["int8", "fp8"])
 @pytest.mark.parametrize("swap", [False, True])
 def test_weights_in_eight_bits(check, kernel, dtype, weight_format, swap):
@@ -75,7 +73,6 @@ def test_bulk_copies_read_the_same(check, kernel, weight_format):
     check(kernel, ExpertProduct(3, 3, 2, 48, 64, "float32", weight_format), config)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(("rows", "width", "per_row"), [(0, 8, 2), (1, 1, 1), (9, 300, 4), (3, 1025, 8)])
 def test_answers_are_added_by_weight(check, rows, width, per_row, dtype):
     check(EXPERT_SUM, Summing(rows, width, per_row, dtype))

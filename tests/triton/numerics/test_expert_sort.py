@@ -1,3 +1,5 @@
+"""Rows in the order of their experts, and the tiles that products take of them."""
+
 from __future__ import annotations
 
 import pytest

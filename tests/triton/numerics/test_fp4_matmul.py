@@ -1,3 +1,5 @@
+"""Products with 4-bit weights that are decoded on their way."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -20,7 +22,6 @@ FEW = Config(
 
 
 @pytest.mark.parametrize("weight_format", ["mxfp4", "nvfp4"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", BFLOAT16])
 @pytest.mark.parametrize(("rows", "outputs", "inputs"), [(1, 1, 1), (3, 70, 40), (17, 130, 300), (70, 64, 128)])
 def test_product_is_that_of_the_dequantised_weight(check, rows, outputs, inputs, dtype, weight_format):
     check(FP4_MATMUL, Fp4Product(rows, outputs, inputs, dtype, weight_format, bias=rows % 2 == 1))

@@ -20,7 +20,6 @@ FEW = Config(
 
 
 @pytest.mark.parametrize("form", ["mxfp8", "mxfp4", pytest.param("nvfp4", marks=ON_GPU)])
-@pytest.mark.parametrize("dtype", ["float32", "float16", pytest.param("bfloat16", marks=ON_GPU)])
 @pytest.mark.parametrize(("rows", "outputs", "inputs"), [(0, 8, 32), (1, 1, 1), (3, 70, 40), (17, 130, 300)])
 def test_product_is_that_of_the_dequantised(check, rows, outputs, inputs, form, dtype):
     check(FP4_SCALED_MATMUL, ScaledFp4Product(rows, outputs, inputs, form, dtype, bias=rows % 2 == 1), FEW)

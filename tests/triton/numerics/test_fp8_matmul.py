@@ -1,3 +1,5 @@
+"""Products of rows of e4m3, for many rows and for few."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,10 +32,8 @@ PARTS = Config(
     num_stages=2,
     launch_pdl=False,
 )
-DTYPES = ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (33, 70, 100), (48, 64, 64)])
 def test_the_product_is_that_of_the_reference(check, shape, dtype):
     check(FP8_MATMUL, Product(*shape, dtype, bias=True), TILES)
@@ -44,7 +44,6 @@ def test_bulk_copies_end_where_the_matrix_does(check, change):
     check(FP8_MATMUL, Product(33, 72, 112, "float16", bias=False), TILES.changed(DESCRIPTORS=True, **change))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("change", [{}, {"SWAP": False}, {"SPLITS": 1}, {"DESCRIPTORS": True}])
 def test_few_rows_give_the_same(check, change, dtype):
     check(SMALL_FP8_MATMUL, SmallProduct(20, 72, 112, dtype, bias=True), PARTS.changed(**change))

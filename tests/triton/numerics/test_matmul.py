@@ -1,3 +1,5 @@
+"""Dense products of many rows."""
+
 from __future__ import annotations
 
 import pytest
@@ -23,17 +25,14 @@ TILES = Config(
 )
 SHAPES = [(1, 1, 1), (2, 8, 0), (1, 40, 33), (33, 70, 100), (50, 17, 5), (48, 64, 64)]
 """(rows, outputs, inputs)"""
-DTYPES = ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_product_is_that_of_the_reference(check, shape, bias, dtype):
     check(MATMUL, Product(*shape, dtype, bias), TILES)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("change", [{}, {"HALVES": True}, {"GROUP_M": 1}, {"BLOCK_K": 64}, {"WARP_SPECIALISE": True}])
 @pytest.mark.parametrize("shape", [(33, 72, 104), (5, 8, 16)])
 def test_bulk_copies_end_where_the_matrix_does(check, shape, change, dtype):
@@ -45,7 +44,6 @@ def test_a_program_goes_through_many_tiles(check):
     check(MATMUL, Product(9 * 16, 20 * 32, 16, "float16", bias=True), TILES)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(70, 136, 72), (3, 6, 10)])
 def test_the_rule_of_thumb_fits_any_shape(check, shape, dtype):
     check(MATMUL, Product(*shape, dtype, bias=False))

@@ -1,3 +1,5 @@
+"""Cosines and sines of positions."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,10 +9,7 @@ from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config
 
-DTYPES = ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)]
 
-
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("tokens", "rotary_dim"), [(1, 2), (3, 12), (9, 128)])
 def test_factors_are_those_of_the_reference(check, tokens, rotary_dim, dtype):
     check(ROTARY_FACTORS, Rotation(tokens, rotary_dim, dtype))

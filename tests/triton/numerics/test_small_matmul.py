@@ -1,3 +1,5 @@
+"""Dense products of few rows, the sum over K split."""
+
 from __future__ import annotations
 
 import pytest
@@ -20,10 +22,8 @@ PARTS = Config(
 )
 SHAPES = [(1, 1, 1), (1, 40, 33), (7, 70, 100), (33, 17, 5), (64, 64, 64)]
 """(rows, outputs, inputs)"""
-DTYPES = ["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_product_is_that_of_the_reference(check, shape, swap, dtype):
@@ -39,12 +39,10 @@ def test_parts_are_added_up_however_many_they_are(check, splits, descriptors):
 
 
 @pytest.mark.parametrize("change", [{"BLOCK_K": 64}, {"BLOCK_M": 64}, {"BLOCK_N": 64}, {"DESCRIPTORS": True}])
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_tile_gives_the_same(check, change, dtype):
     check(SMALL_MATMUL, SmallProduct(20, 72, 104, dtype, bias=True), PARTS.changed(**change))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 136, 1100), (3, 6, 10)])
 @pytest.mark.parametrize("batch_invariant", [False, True])
 def test_the_rule_of_thumb_fits_any_shape(check, shape, dtype, batch_invariant):
