@@ -25,9 +25,9 @@ from typing import ClassVar
 import triton
 from torch import Tensor
 
-from neokernels.cuda.attention.latent_attention_kernel import latent_attention_kernel
+from neokernels.cuda.attention.latent_attention_kernel import SOURCES, latent_attention_kernel
 from neokernels.cuda.attention.problem import AttentionKernel, AttentionProblem
-from neokernels.cuda.attention.split_softmax import merge, piece_buffers
+from neokernels.cuda.attention.split_softmax import merge, merge_kernel, piece_buffers
 from neokernels.cuda.attention.tiles import LOG2_E, width
 from neokernels.device import Device
 from neokernels.paged_attention import PagedLayout
@@ -167,7 +167,7 @@ def _most_rows(cached_bytes: int, device: Device) -> int:
 class LatentAttention(AttentionKernel[LatentStep]):
     name = "latent_attention"
     problem_type = LatentStep
-    sources = (latent_attention_kernel,)
+    sources = (*SOURCES, merge_kernel)
     knobs = (
         Knob("ROWS", (16, 32, 64)),
         Knob("KEYS", (16, 32, 64)),
@@ -207,10 +207,11 @@ class LatentAttention(AttentionKernel[LatentStep]):
         splits = max(1, min(at_once // problem.programs(rows), problem.context // _SHORTEST_PIECE, 64))
         return Config(
             ROWS=rows,
-            KEYS=32 if size < 4 else 16,
+            # Of eight bits there is room for more tokens, which share the instructions that any tile takes.
+            KEYS={1: 64 if rows == _FEWEST_ROWS else 32, 2: 32, 4: 16}[size],
             splits=splits,
             num_warps=4 if light else 8,
-            num_stages={1: 7, 2: 5, 4: 2}[size],
+            num_stages=5 if size == 2 else 2,
             launch_pdl=False,
         )
 
@@ -220,8 +221,7 @@ class LatentAttention(AttentionKernel[LatentStep]):
 
     def expects(self, problem: LatentStep, config: Config, device: Device) -> tuple[str, ...]:
         products = device.wide_products if config.number("ROWS") == _MOST_ROWS else ("mma.sync",)
-        copies = "cp.async.ca" if problem.kv_dtype == "float8_e4m3fn" else "cp.async.cg"
-        return copies, *products
+        return "ld.global.v4" if problem.kv_dtype == "float8_e4m3fn" else "cp.async.cg", *products
 
     def makes_sense(self, problem: LatentStep, config: Config, device: Device) -> bool:
         rows = config.number("ROWS")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from neokernels.cuda.attention.tiles import CHANGES_BY_STEP, LOG2_E
+from neokernels.cuda.attention.tiles import CHANGES_BY_STEP, LOG2_E, widened
 
 _BOUNDS = ["requests", "first_token", "end_token", "window", "split_tokens"]
 
@@ -30,6 +30,31 @@ def _request_of(starts_ptr, requests, tile, first_token, end_token, QUERIES: tl.
         row = tl.minimum(tl.maximum(start, first_token), end_token) - first_token
         begun += tl.sum(((row // QUERIES + request <= tile) & (request < requests)).to(tl.int32), 0)
     return begun - 1
+
+
+@triton.jit
+def _load_tile(
+    cache_ptr,
+    table_ptr,
+    key,
+    end,
+    slot_stride,
+    RANK: tl.constexpr,
+    ROTARY: tl.constexpr,
+    BLOCK_RANK: tl.constexpr,
+    BLOCK_ROTARY: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr,
+    KEYS: tl.constexpr,
+):
+    """The cached latents and rotary parts of the tokens from `key` on, zeros from `end` on."""
+    token = key + tl.arange(0, KEYS)
+    column = tl.arange(0, BLOCK_RANK)[None, :]
+    rotary_column = tl.arange(0, BLOCK_ROTARY)[None, :]
+    block = tl.load(table_ptr + token // BLOCK_TOKENS, token < end, other=0)
+    slot = cache_ptr + ((block.to(tl.int64) * BLOCK_TOKENS + token % BLOCK_TOKENS) * slot_stride)[:, None]
+    here = (token < end)[:, None]
+    latent = tl.load(slot + column, here & (column < RANK), other=0.0)
+    return latent, tl.load(slot + RANK + rotary_column, here & (rotary_column < ROTARY), other=0.0)
 
 
 @triton.jit(do_not_specialize=[*_BOUNDS, *CHANGES_BY_STEP], do_not_specialize_on_alignment=CHANGES_BY_STEP)
@@ -123,14 +148,36 @@ def latent_attention_kernel(
         total = tl.where(sinking, 1.0, total)
     out = tl.zeros((ROWS, BLOCK_RANK), tl.float32)
     table = tables_ptr + request.to(tl.int64) * table_stride
+    # What is widened comes a tile ahead, in registers, and is widened once for both products: the compiler copies no
+    # eight bits asynchronously to where both would read them.
+    AHEAD: tl.constexpr = cache_ptr.dtype.element_ty.primitive_bitwidth == 8
+    if AHEAD:
+        next_latent, next_rotary = _load_tile(
+            cache_ptr, table, start, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, KEYS
+        )
     for key in range(start, end, KEYS):
         token = key + tl.arange(0, KEYS)
-        block = tl.load(table + token // BLOCK_TOKENS, token < end, other=0)
-        slot = cache_ptr + ((block.to(tl.int64) * BLOCK_TOKENS + token % BLOCK_TOKENS) * slot_stride)[:, None]
-        here = (token < end)[:, None]
-        latent = tl.load(slot + column, here & (column < RANK), other=0.0).to(latent_query.dtype)
-        rotary = tl.load(slot + RANK + rotary_column, here & (rotary_column < ROTARY), other=0.0)
-        scores = tl.dot(rotary_query, rotary.to(latent_query.dtype).T, input_precision="ieee")
+        if AHEAD:
+            latent, rotary = next_latent, next_rotary
+            next_latent, next_rotary = _load_tile(
+                cache_ptr,
+                table,
+                key + KEYS,
+                end,
+                slot_stride,
+                RANK,
+                ROTARY,
+                BLOCK_RANK,
+                BLOCK_ROTARY,
+                BLOCK_TOKENS,
+                KEYS,
+            )
+        else:
+            latent, rotary = _load_tile(
+                cache_ptr, table, key, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, KEYS
+            )
+        latent, rotary = widened(latent, latent_query.dtype), widened(rotary, latent_query.dtype)
+        scores = tl.dot(rotary_query, rotary.T, input_precision="ieee")
         scores = tl.dot(latent_query, latent.T, scores, input_precision="ieee")
         # Pieces are whole tiles, so what lies behind one is behind every query, too.
         seen = token[None, :] <= position[:, None]
@@ -157,3 +204,6 @@ def latent_attention_kernel(
         tl.store(out_ptr + target[:, None] * RANK + column, result.to(out_ptr.dtype.element_ty), inside)
     if WAITS:
         tl.extra.cuda.gdc_launch_dependents()
+
+
+SOURCES = (latent_attention_kernel, _load_tile, _request_of, widened)

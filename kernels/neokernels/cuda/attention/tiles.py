@@ -51,7 +51,7 @@ def _load_rows(cache, slot, DIM: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _widened(tile, dtype: tl.constexpr):
+def widened(tile, dtype: tl.constexpr):
     """A tile of a cache as it is multiplied."""
     if tile.dtype.primitive_bitwidth == 8 and not cuda_capability_geq(10):
         # Hopper goes by float16, from which to bfloat16 there is no fast way but this; Blackwell goes straight.
@@ -92,7 +92,7 @@ def attend_tiles(
     for start in tl.range(first, end, TILE):
         key = start + tl.arange(0, TILE)
         slot = block * BLOCK_TOKENS + tl.minimum(key, last) % BLOCK_TOKENS
-        tile = _widened(_load_rows(keys, slot, KEY_DIM, query.shape[1]), query.dtype)
+        tile = widened(_load_rows(keys, slot, KEY_DIM, query.shape[1]), query.dtype)
         logits = tl.dot(query, tl.trans(tile), input_precision=PRECISION)
         if MASKED:
             seen = key[None, :] <= position[:, None]
@@ -105,7 +105,7 @@ def attend_tiles(
         weights = tl.exp2(tl.fma(logits, scale, -reference[:, None]))
         kept = tl.exp2(largest - reference)
         total = tl.fma(total, kept, tl.sum(weights, 1))
-        tile = _widened(_load_rows(values, slot, VALUE_DIM, weighted.shape[1]), query.dtype)
+        tile = widened(_load_rows(values, slot, VALUE_DIM, weighted.shape[1]), query.dtype)
         weighted = tl.dot(weights.to(query.dtype), tile, weighted * kept[:, None], input_precision=PRECISION)
         largest = new_largest
         # Looked up a tile ahead, so that reading the rows waits for nothing.
@@ -113,4 +113,4 @@ def attend_tiles(
     return largest, total, weighted
 
 
-SOURCES = (load_queries, empty_softmax, _load_rows, _widened, attend_tiles)
+SOURCES = (load_queries, empty_softmax, _load_rows, widened, attend_tiles)
