@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from neokernels.cuda.projections.small_matmul import SMALL_MATMUL, SmallProduct, no_arrivals, small_matmul
+from neokernels.cuda.projections.small_matmul import SMALL_MATMUL, SmallProduct, small_matmul
+from neokernels.cuda.projections.split_sum import no_arrivals
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config

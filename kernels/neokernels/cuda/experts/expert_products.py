@@ -27,7 +27,7 @@ from neokernels.cuda.experts.grouped_matmul import (
 )
 from neokernels.cuda.projections.fp4_decode import fp4_weights
 from neokernels.cuda.projections.tiles import describable, load_tile, tile_of
-from neokernels.cuda.rows.silu_mul import gated
+from neokernels.cuda.rows.silu_mul import GPT_OSS_CLAMP, gated
 from neokernels.device import Device
 from neokernels.formats import fp8
 from neokernels.formats.fp4_panels import PANEL
@@ -47,7 +47,6 @@ from neokernels.tuning.space import (
     named_dtype,
 )
 
-_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)  # gpt-oss's
 _TENSOR_CORE_ROWS = 64
 """Least rows of a left operand that whole groups of warps multiply."""
 _RESERVED_SHARED = 2048
@@ -216,7 +215,13 @@ class _ExpertProduct(TunableKernel[ExpertProduct]):
             for expert in weight:  # in float32, where they are drawn, all of them may not fit
                 expert.copy_(draw.normal(outputs, inputs, dtype=dtype, scale=inputs**-0.5))
         rows = fp8.quantise_activations(x) if problem.weight_format == "fp8" else x
-        return rows, stacked(problem.weight_format, weight, bias), ids, by_expert, _CLAMP if problem.clamped else None
+        return (
+            rows,
+            stacked(problem.weight_format, weight, bias),
+            ids,
+            by_expert,
+            GPT_OSS_CLAMP if problem.clamped else None,
+        )
 
     def reference(self, inputs: Inputs) -> Outputs:
         return (self._by_loop(inputs, torch.float32).to(inputs[1].dtype),)

@@ -11,7 +11,7 @@ from torch import Tensor
 from neokernels.cuda.projections.block_scaled_rows import Rows
 from neokernels.cuda.projections.fp4_matmul import fp4_matmul
 from neokernels.cuda.projections.fp4_scaled_matmul import fp4_scaled_matmul
-from neokernels.cuda.projections.small_matmul import no_arrivals
+from neokernels.cuda.projections.split_sum import no_arrivals
 from neokernels.cuda.rows.quantise_mxfp8 import quantise_mxfp8
 from neokernels.cuda.rows.quantise_rows import quantise_nvfp4
 from neokernels.formats import fp4_panels, fp4_scale_tiles, mxfp4, nvfp4

@@ -27,7 +27,7 @@ from torch.nn.functional import linear
 from neokernels.cuda.projections.fp4_decode import fp4_weights
 from neokernels.cuda.projections.matmul import arithmetic, finished
 from neokernels.cuda.projections.products import FEW_ROWS
-from neokernels.cuda.projections.split_sum import leave_part, sum_of_parts
+from neokernels.cuda.projections.split_sum import leave_part, no_arrivals, room_for_parts, splits_of, sum_of_parts
 from neokernels.cuda.projections.tiles import describable, described, load_tile, readable, store_tile, tile_of
 from neokernels.device import Device
 from neokernels.formats import mxfp4, nvfp4
@@ -141,7 +141,7 @@ class Fp4Product(Problem):
 def fp4_matmul(x: Tensor, weight: Fp4Panels, bias: Tensor | None, arrivals: Tensor, *, schedules: Schedules) -> Tensor:
     """x Wᵀ + b: x [T, K], weight of N outputs, bias [N] or None; returns [T, N] in the dtype of x.
 
-    `arrivals` is of `small_matmul.no_arrivals`.
+    `arrivals` is of `split_sum.no_arrivals`.
     """
     rows, outputs = x.shape[0], weight.outputs
     y = x.new_empty((rows, outputs))
@@ -152,9 +152,7 @@ def fp4_matmul(x: Tensor, weight: Fp4Panels, bias: Tensor | None, arrivals: Tens
     config = schedules.config(FP4_MATMUL, problem)
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     tiles = triton.cdiv(rows, block_m) * triton.cdiv(outputs, block_n)
-    # A promise about a row's bits holds for any number of rows, and for many a sum is not split.
-    splits = 1 if schedules.batch_invariant or tiles > len(arrivals) else config.number("SPLITS")
-    parts = x.new_empty(tiles * splits * block_m * block_n if splits > 1 else 0, dtype=torch.float32)
+    splits = splits_of(config, tiles, arrivals, schedules)
     descriptors = bool(config["DESCRIPTORS"])
     x = readable(x, descriptors)
     fp4_matmul_kernel[(tiles, splits)](
@@ -164,7 +162,7 @@ def fp4_matmul(x: Tensor, weight: Fp4Panels, bias: Tensor | None, arrivals: Tens
         weight.tensor_scale,
         bias,
         y,
-        parts,
+        room_for_parts(config, tiles, splits, y.device),
         arrivals,
         rows,
         outputs,
@@ -264,7 +262,7 @@ class Fp4Matmul(TunableKernel[Fp4Product]):
             outputs=problem.outputs,
             columns=problem.inputs,
         )
-        return x, panels, bias, draw.constant([0], torch.int32).expand(shape[1]).contiguous()
+        return x, panels, bias, no_arrivals(shape[1], draw.device)
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
         x, panels, bias, arrivals = inputs

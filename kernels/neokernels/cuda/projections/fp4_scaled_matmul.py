@@ -26,8 +26,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from neokernels.cuda.projections.block_scaled_rows import Form, Rows, dequantised, form_of, quantised
 from neokernels.cuda.projections.matmul import finished
 from neokernels.cuda.projections.products import FEW_ROWS
-from neokernels.cuda.projections.small_matmul import no_arrivals
-from neokernels.cuda.projections.split_sum import leave_part, sum_of_parts
+from neokernels.cuda.projections.split_sum import leave_part, no_arrivals, room_for_parts, splits_of, sum_of_parts
 from neokernels.cuda.projections.tiles import describable, described, load_tile, store_tile, tile_of
 from neokernels.device import Device
 from neokernels.formats import fp4_scale_tiles, mxfp4, nvfp4
@@ -39,6 +38,7 @@ from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 _LEAST_STEPS = 3
+"""Steps along K that are worth a program of their own."""
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 12)
 
 
@@ -137,7 +137,7 @@ def fp4_scaled_matmul(
 ) -> Tensor:
     """x Wᵀ + b: x [T, K], weight of N outputs, bias [N] or None; returns [T, N] in `dtype`.
 
-    `arrivals` is of `small_matmul.no_arrivals`.
+    `arrivals` is of `split_sum.no_arrivals`.
     """
     values = x.codes if isinstance(x, Nvfp4Rows) else x.values
     row_scales = x.row_scales if isinstance(x, Nvfp4Rows) else None
@@ -150,9 +150,7 @@ def fp4_scaled_matmul(
     config = schedules.config(FP4_SCALED_MATMUL, problem)
     block_m, block_n, block_k = (config.number(f"BLOCK_{dim}") for dim in "MNK")
     tiles = triton.cdiv(rows, block_m) * triton.cdiv(outputs, block_n)
-    # A promise about a row's bits holds for any number of rows, and for many a sum is not split.
-    splits = 1 if schedules.batch_invariant or tiles > len(arrivals) else config.number("SPLITS")
-    parts = y.new_empty(tiles * splits * block_m * block_n if splits > 1 else 0, dtype=torch.float32)
+    splits = splits_of(config, tiles, arrivals, schedules)
     width = values.shape[1]
     fp4_scaled_matmul_kernel[(tiles, splits)](
         described(values, block_m, block_k if form == "mxfp8" else block_k // 2, bool(config["DESCRIPTORS"])),
@@ -163,7 +161,7 @@ def fp4_scaled_matmul(
         weight.tensor_scale,
         bias,
         y,
-        parts,
+        room_for_parts(config, tiles, splits, y.device),
         arrivals,
         rows,
         outputs,

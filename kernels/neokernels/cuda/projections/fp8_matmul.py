@@ -14,7 +14,8 @@ from torch import Tensor
 
 from neokernels.cuda.projections import matmul, products, small_matmul
 from neokernels.cuda.projections.products import FEW_ROWS, Product
-from neokernels.cuda.projections.small_matmul import SmallProduct, no_arrivals
+from neokernels.cuda.projections.small_matmul import SmallProduct
+from neokernels.cuda.projections.split_sum import no_arrivals
 from neokernels.cuda.projections.tiles import COPY_BYTES
 from neokernels.device import Device
 from neokernels.formats.fp8 import E4M3, Fp8Rows
@@ -46,7 +47,7 @@ def small_fp8_matmul(
     *,
     schedules: Schedules,
 ) -> Tensor:
-    """`fp8_matmul` for some 64 tokens at most. `arrivals` is of `small_matmul.no_arrivals`."""
+    """`fp8_matmul` for some 64 tokens at most. `arrivals` is of `split_sum.no_arrivals`."""
     y = _result(tokens, weight, dtype)
     if y.numel():
         problem = SmallProduct(*_sizes(tokens, weight), dtype_name(dtype), bias is not None)

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from neokernels.cuda.projections.matmul import finished
 from neokernels.cuda.projections.products import FEW_ROWS, Product, has_descriptors, instructions
-from neokernels.cuda.projections.small_matmul import no_arrivals
-from neokernels.cuda.projections.split_sum import leave_part, sum_of_parts
+from neokernels.cuda.projections.split_sum import leave_part, no_arrivals, room_for_parts, splits_of, sum_of_parts
 from neokernels.cuda.projections.tiles import described, load_tile, readable, store_tile, tile_of
 from neokernels.device import Device
 from neokernels.formats import fp8_tiles
@@ -105,17 +104,15 @@ def fp8_tile_matmul(
     *,
     schedules: Schedules,
 ) -> Tensor:
-    """As `neokernels.fp8_tile_linear.fp8_tile_product`. `arrivals` is of `small_matmul.no_arrivals`."""
+    """As `neokernels.fp8_tile_linear.fp8_tile_product`. `arrivals` is of `split_sum.no_arrivals`."""
     (rows, inputs), outputs = tokens.values.shape, values.shape[0]
     y = values.new_empty((rows, outputs), dtype=dtype)
     if not y.numel():
         return y
     config = schedules.config(FP8_TILE_MATMUL, Product(rows, outputs, inputs, dtype_name(dtype), bias is not None))
-    block_m, block_n, splits = (config.number(knob) for knob in ("BLOCK_M", "BLOCK_N", "SPLITS"))
+    block_m, block_n = config.number("BLOCK_M"), config.number("BLOCK_N")
     tiles = triton.cdiv(rows, block_m) * triton.cdiv(outputs, block_n)
-    # A promise about a row's bits holds for any number of rows, and for many a sum is not split.
-    splits = 1 if schedules.batch_invariant or tiles > len(arrivals) else splits
-    parts = y.new_empty(tiles * splits * block_m * block_n if splits > 1 else 0, dtype=torch.float32)
+    splits = splits_of(config, tiles, arrivals, schedules)
     descriptors = bool(config["DESCRIPTORS"])
     x, weight = readable(tokens.values, descriptors), readable(values, descriptors)
     fp8_tile_matmul_kernel[(tiles, splits)](
@@ -125,7 +122,7 @@ def fp8_tile_matmul(
         tokens.scales.t().contiguous(),
         scales,
         y,
-        parts,
+        room_for_parts(config, tiles, splits, y.device),
         arrivals,
         rows,
         outputs,

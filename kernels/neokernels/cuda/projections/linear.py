@@ -11,7 +11,8 @@ from torch import Tensor
 from neokernels.cuda.projections.fp8_matmul import fp8_matmul, small_fp8_matmul
 from neokernels.cuda.projections.matmul import matmul
 from neokernels.cuda.projections.products import FEW_ROWS
-from neokernels.cuda.projections.small_matmul import no_arrivals, small_matmul
+from neokernels.cuda.projections.small_matmul import small_matmul
+from neokernels.cuda.projections.split_sum import no_arrivals
 from neokernels.cuda.projections.tiles import COPY_BYTES, readable
 from neokernels.cuda.rows.quantise_rows import quantise_fp8
 from neokernels.formats import fp8

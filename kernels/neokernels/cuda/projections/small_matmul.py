@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.projections.matmul import Matmul, arithmetic, finished
 from neokernels.cuda.projections.products import FEW_ROWS, Product, has_descriptors, sums_twice
-from neokernels.cuda.projections.split_sum import leave_part, sum_of_parts
+from neokernels.cuda.projections.split_sum import leave_part, no_arrivals, room_for_parts, sum_of_parts
 from neokernels.cuda.projections.tiles import COPY_BYTES, described, load_tile, readable, store_tile
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
@@ -97,18 +96,13 @@ class SmallProduct(Product):
 def small_matmul(x: Tensor, weight: Tensor, bias: Tensor | None, arrivals: Tensor, *, schedules: Schedules) -> Tensor:
     """x Wᵀ + b: x [T, K] of some 64 rows at most, weight [N, K], bias [N] or None, all of one dtype; returns [T, N].
 
-    `arrivals` is of `no_arrivals`.
+    `arrivals` is of `split_sum.no_arrivals`.
     """
     y = x.new_empty((x.shape[0], weight.shape[0]))
     if y.numel():
         problem = SmallProduct(x.shape[0], weight.shape[0], x.shape[1], dtype_name(x.dtype), bias is not None)
         launch(schedules.config(SMALL_MATMUL, problem), x, weight, bias, arrivals, y)
     return y
-
-
-def no_arrivals(outputs: int, device: torch.device) -> Tensor:
-    """Zeros for a weight of so many outputs, which every call leaves as zeros; no two calls may share them at once."""
-    return torch.zeros(outputs, dtype=torch.int32, device=device)
 
 
 def launch(
@@ -127,7 +121,6 @@ def launch(
     x, weight = readable(x, descriptors), readable(weight, descriptors)
     rows, outputs = y.shape
     tiles_m, tiles_n = triton.cdiv(rows, block_m), triton.cdiv(outputs, block_n)
-    parts = y.new_empty(tiles_m * tiles_n * splits * block_m * block_n if splits > 1 else 0, dtype=torch.float32)
     small_matmul_kernel[(splits, tiles_n, tiles_m)](
         described(x, block_m, block_k, descriptors),
         described(weight, block_n, block_k, descriptors),
@@ -135,7 +128,7 @@ def launch(
         x_scales,
         weight_scales,
         y,
-        parts,
+        room_for_parts(config, tiles_m * tiles_n, splits, y.device),
         arrivals,
         rows,
         outputs,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from neokernels.tuning.schedules import Schedules
+from neokernels.tuning.space import Config
 
 
 @triton.jit
@@ -30,3 +35,22 @@ def sum_of_parts(parts_ptr, arrivals_ptr, tile, PARTS: tl.constexpr, HEIGHT: tl.
         total += tl.load(parts_ptr + part * (HEIGHT * WIDTH) + within, cache_modifier=".cg")
     tl.store(arrivals_ptr + tile, 0)
     return total
+
+
+def no_arrivals(outputs: int, device: torch.device) -> Tensor:
+    """Zeros for a weight of so many outputs, which every call leaves as zeros; no two calls may share them at once."""
+    return torch.zeros(outputs, dtype=torch.int32, device=device)
+
+
+def splits_of(config: Config, tiles: int, arrivals: Tensor, schedules: Schedules) -> int:
+    """How many programs share the sum of a tile.
+
+    A promise about a row's bits holds for any number of rows, and for many a sum is not split.
+    """
+    return 1 if schedules.batch_invariant or tiles > len(arrivals) else config.number("SPLITS")
+
+
+def room_for_parts(config: Config, tiles: int, splits: int, device: torch.device) -> Tensor:
+    """What `leave_part` writes to, float32; empty where no sum is split."""
+    numbers = config.number("BLOCK_M") * config.number("BLOCK_N")
+    return torch.empty(tiles * splits * numbers if splits > 1 else 0, dtype=torch.float32, device=device)

@@ -38,8 +38,8 @@ _TILE = 2048
 """Numbers of a program where there are many."""
 _PER_WARP = 512
 """Sixteen numbers a thread."""
-_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
-"""gpt-oss's, for examples."""
+GPT_OSS_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
+"""For examples."""
 
 
 @triton.jit
@@ -173,7 +173,7 @@ class SiluMul(TunableKernel[Gating]):
 
     def inputs(self, problem: Gating, draw: Draw) -> Inputs:
         gate_up = draw.normal(problem.rows, 2 * problem.width, dtype=named_dtype(problem.dtype), scale=4.0)
-        return gate_up, _CLAMP if problem.clamped else None
+        return gate_up, GPT_OSS_CLAMP if problem.clamped else None
 
     def run(self, inputs: Inputs, schedules: Schedules) -> Outputs:
         gate_up, clamp = inputs
