@@ -35,17 +35,7 @@ from neokernels.silu_mul import SwigluClamp, clamped_swiglu_reference, silu_mul_
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Knob,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 _TENSOR_CORE_ROWS = 64
 """Least rows of a left operand that whole groups of warps multiply."""

@@ -21,17 +21,7 @@ from neokernels.moe import NO_EXPERT
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Knob,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 _PER_THREAD = 8
 """Numbers of one load of sixteen bytes of bfloat16."""

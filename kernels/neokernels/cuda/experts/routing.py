@@ -24,17 +24,7 @@ from neokernels.device import Device
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Knob,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 LARGEST = tl.constexpr(3.4028234663852886e38)
 """The largest finite float32: as what NaN takes part in a choice."""

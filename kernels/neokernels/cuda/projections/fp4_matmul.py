@@ -35,17 +35,7 @@ from neokernels.formats.fp4_panels import PANEL, ROWS, Fp4Panels, dequantise
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Knob,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 BLOCKS = {"mxfp4": mxfp4.BLOCK, "nvfp4": nvfp4.BLOCK}
 _LEAST_PANELS = 4

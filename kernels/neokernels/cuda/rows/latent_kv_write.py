@@ -25,17 +25,7 @@ from neokernels.rope_kv_write import rotary_factors_reference
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Knob,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 _TILE = 1024
 """Numbers of queries in a program where there are many; the latent of a token is half as much."""

@@ -21,16 +21,7 @@ from neokernels.device import Device
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import (
-    Config,
-    Inputs,
-    Outputs,
-    Problem,
-    TunableKernel,
-    Work,
-    dtype_name,
-    named_dtype,
-)
+from neokernels.tuning.space import Config, Inputs, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
 
 @triton.jit
