@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.rows.cache_rows import by_slot, exact_cache, kept_as
+from neokernels.cuda.rows.registers import PER_WARP
 from neokernels.cuda.rows.rope_kv_write import exact_rotation, turned
 from neokernels.device import Device
 from neokernels.latent_kv_write import latent_kv_write_reference
@@ -29,8 +30,6 @@ from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, Tuna
 
 _TILE = 1024
 """Numbers of queries in a program where there are many; the latent of a token is half as much."""
-_PER_WARP = 512
-"""Sixteen numbers a thread."""
 
 
 @triton.jit
@@ -173,7 +172,7 @@ class LatentKvWrite(TunableKernel[LatentWrite]):
         heads = max(1, min(_TILE // padded, triton.next_power_of_2(problem.heads)))
         while heads > 4 and problem.tokens * triton.cdiv(problem.heads, heads) < 2 * device.multiprocessors:
             heads //= 2
-        return Config(HEADS=heads, num_warps=max(1, heads * padded // _PER_WARP), launch_pdl=False)
+        return Config(HEADS=heads, num_warps=max(1, heads * padded // PER_WARP), launch_pdl=False)
 
     def expects(self, problem: LatentWrite, config: Config, device: Device) -> tuple[str, ...]:
         return ("ld.global.v4",)

@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neokernels.cuda.rows.registers import PER_WARP
 from neokernels.device import Device
 from neokernels.formats import fp8, mx_rows
 from neokernels.formats.mx_rows import MxRows
@@ -28,8 +29,6 @@ from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, Tuna
 _BLOCK = tl.constexpr(BLOCK)
 _LARGEST = tl.constexpr(fp8.LARGEST)
 _LARGEST_EXPONENT = tl.constexpr(mx_rows.LARGEST_EXPONENT["e4m3"])
-_PER_WARP = 512
-"""Sixteen numbers a thread."""
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -122,7 +121,7 @@ class QuantiseMxfp8(TunableKernel[MicroscaledRows]):
         columns = max(256, min(4096, triton.next_power_of_2(problem.width)))
         while columns > 512 and problem.rows * triton.cdiv(problem.width, columns) < 4 * device.multiprocessors:
             columns //= 2
-        return Config(ROWS=1, COLUMNS=columns, num_warps=max(1, columns // _PER_WARP), launch_pdl=False)
+        return Config(ROWS=1, COLUMNS=columns, num_warps=max(1, columns // PER_WARP), launch_pdl=False)
 
     def expects(self, problem: MicroscaledRows, config: Config, device: Device) -> tuple[str, ...]:
         return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")

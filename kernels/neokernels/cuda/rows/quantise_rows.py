@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from neokernels.cuda.rows.registers import PER_WARP, holds_rows
 from neokernels.cuda.rows.row_quantisation import (
     SOURCES,
     Form,
@@ -29,9 +30,6 @@ from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
-
-_PER_WARP = 512
-"""Sixteen numbers a thread."""
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -116,15 +114,14 @@ class QuantiseRows(TunableKernel[QuantisedRows]):
                     yield QuantisedRows(rows, width, model.dtype, "fp8")
 
     def heuristic(self, problem: QuantisedRows, device: Device) -> Config:
-        warps = triton.next_power_of_2(problem.width) // _PER_WARP
+        warps = triton.next_power_of_2(problem.width) // PER_WARP
         return Config(ROWS=1, num_warps=max(1, min(16, warps)), launch_pdl=False)
 
     def expects(self, problem: QuantisedRows, config: Config, device: Device) -> tuple[str, ...]:
         return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
     def makes_sense(self, problem: QuantisedRows, config: Config, device: Device) -> bool:
-        numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
-        return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
+        return holds_rows(config, problem.width)
 
     def inputs(self, problem: QuantisedRows, draw: Draw) -> Inputs:
         return draw.normal(problem.rows, problem.width, dtype=named_dtype(problem.dtype)), problem.form

@@ -16,14 +16,12 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels import rms_norm as operation
+from neokernels.cuda.rows.registers import PER_WARP, holds_rows
 from neokernels.device import Device
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
-
-_ELEMENTS_PER_WARP = 512
-"""Sixteen numbers a thread: two loads of sixteen bytes of bfloat16."""
 
 
 @triton.jit
@@ -154,12 +152,11 @@ class RmsNorm(TunableKernel[RowNorm]):
         per_program = max(1, min(8, 1024 // block))
         while per_program > 1 and triton.cdiv(problem.rows, per_program) < 2 * device.multiprocessors:
             per_program //= 2
-        warps = max(1, min(16, per_program * block // _ELEMENTS_PER_WARP))
+        warps = max(1, min(16, per_program * block // PER_WARP))
         return Config(ROWS=per_program, num_warps=warps, launch_pdl=False)
 
     def makes_sense(self, problem: RowNorm, config: Config, device: Device) -> bool:
-        numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
-        return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
+        return holds_rows(config, problem.width)
 
     def inputs(self, problem: RowNorm, draw: Draw) -> Inputs:
         dtype = named_dtype(problem.dtype)

@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels.cuda.rows.cache_rows import by_slot, exact_cache, kept_as
+from neokernels.cuda.rows.registers import PER_WARP
 from neokernels.device import Device
 from neokernels.rope_kv_write import QkNorm, rope_kv_write_reference, rotary_factors_reference
 from neokernels.tuning.draw import Draw
@@ -27,8 +28,6 @@ from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, Tuna
 
 _TILE = 2048
 """Numbers of a program where there are many."""
-_PER_WARP = 512
-"""Sixteen numbers a thread."""
 
 
 @triton.jit
@@ -207,7 +206,7 @@ class RopeKvWrite(TunableKernel[RopeWrite]):
         heads = max(1, min(_TILE // padded, triton.next_power_of_2(problem.heads)))
         while heads > 1 and problem.tokens * triton.cdiv(problem.heads, heads) < 2 * device.multiprocessors:
             heads //= 2
-        return Config(HEADS=heads, num_warps=max(1, heads * padded // _PER_WARP), launch_pdl=False)
+        return Config(HEADS=heads, num_warps=max(1, heads * padded // PER_WARP), launch_pdl=False)
 
     def expects(self, problem: RopeWrite, config: Config, device: Device) -> tuple[str, ...]:
         return ("ld.global.v4",)

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels import silu_mul as operation
+from neokernels.cuda.rows.registers import PER_WARP
 from neokernels.device import Device
 from neokernels.silu_mul import SwigluClamp
 from neokernels.tuning.draw import Draw
@@ -26,8 +27,6 @@ from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, Tuna
 
 _TILE = 2048
 """Numbers of a program where there are many."""
-_PER_WARP = 512
-"""Sixteen numbers a thread."""
 GPT_OSS_CLAMP = SwigluClamp(alpha=1.702, limit=7.0)
 """For examples."""
 
@@ -148,9 +147,9 @@ class SiluMul(TunableKernel[Gating]):
         columns, rows = min(widest, _TILE), max(1, min(8, _TILE // widest))
         while rows > 1 and triton.cdiv(problem.rows, rows) < 2 * device.multiprocessors:
             rows //= 2
-        while columns > _PER_WARP and problem.rows * problem.width < 2 * device.multiprocessors * columns:
+        while columns > PER_WARP and problem.rows * problem.width < 2 * device.multiprocessors * columns:
             columns //= 2
-        return Config(ROWS=rows, COLUMNS=columns, num_warps=max(1, rows * columns // _PER_WARP), launch_pdl=False)
+        return Config(ROWS=rows, COLUMNS=columns, num_warps=max(1, rows * columns // PER_WARP), launch_pdl=False)
 
     def expects(self, problem: Gating, config: Config, device: Device) -> tuple[str, ...]:
         return ("ld.global.v4", "st.global.v4")

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neokernels import silu_mul_quantised as operation
+from neokernels.cuda.rows.registers import PER_WARP, holds_rows
 from neokernels.cuda.rows.row_quantisation import (
     SOURCES,
     Form,
@@ -35,9 +36,9 @@ from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
 from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work, dtype_name, named_dtype
 
-_PER_WARP, _PER_WARP_OF_MANY = 512, 1024
-"""Sixteen numbers a thread where a row has a multiprocessor to itself; where rows wait for one, so many that two of the
-widest usual rows share its registers, and one is read while the other is computed."""
+_PER_WARP_OF_MANY = 1024
+"""Where rows wait for a multiprocessor: so many numbers that two of the widest usual rows share its registers, and one
+is read while the other is computed."""
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -128,7 +129,7 @@ class SiluMulQuantised(TunableKernel[QuantisedGating]):
                     yield QuantisedGating(rows, width, model.dtype, "fp8")
 
     def heuristic(self, problem: QuantisedGating, device: Device) -> Config:
-        per_warp = _PER_WARP if problem.rows <= device.multiprocessors else _PER_WARP_OF_MANY
+        per_warp = PER_WARP if problem.rows <= device.multiprocessors else _PER_WARP_OF_MANY
         warps = triton.next_power_of_2(problem.width) // per_warp
         return Config(ROWS=1, num_warps=max(1, min(32, warps)), launch_pdl=False)
 
@@ -136,8 +137,7 @@ class SiluMulQuantised(TunableKernel[QuantisedGating]):
         return ("ld.global.v4", "cvt.rn.satfinite.e4m3x2.f32")
 
     def makes_sense(self, problem: QuantisedGating, config: Config, device: Device) -> bool:
-        numbers = config.number("ROWS") * triton.next_power_of_2(problem.width)
-        return 4 <= numbers / (32 * config.number("num_warps")) <= 64 or config.number("ROWS") == 1
+        return holds_rows(config, problem.width)
 
     def inputs(self, problem: QuantisedGating, draw: Draw) -> Inputs:
         dtype = named_dtype(problem.dtype)
