@@ -38,12 +38,12 @@ Q = TypeVar("Q", bound=Quantised)
 
 @runtime_checkable
 class ReadsFp8(Protocol):
-    """A projection that also takes tokens that are quantised already."""
+    """A projection that also takes tokens that are in fp8 already. It is known by the name of its method."""
 
     @property
     def nbytes(self) -> int: ...
 
-    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+    def multiply_fp8(self, tokens: Fp8Rows) -> Tensor:
         """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
 
 
@@ -126,7 +126,7 @@ class Fp8Linear:
     def __call__(self, x: Tensor) -> Tensor:
         return fp8_product(fp8.quantise_activations(x), self._weight, self._bias, x.dtype, self._multiply)
 
-    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+    def multiply_fp8(self, tokens: Fp8Rows) -> Tensor:
         """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
         return fp8_product(tokens, self._weight, self._bias, self._dtype, self._multiply)
 
@@ -146,7 +146,7 @@ class ScaledFp8Linear:
     def __call__(self, x: Tensor) -> Tensor:
         return self._product(fp8.quantise_activations(pad(x, (0, self._missing))), x.dtype)
 
-    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+    def multiply_fp8(self, tokens: Fp8Rows) -> Tensor:
         """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
         # torch fills up no numbers of eight bits, but it does bytes.
         values = pad(tokens.values.view(torch.uint8), (0, self._missing)).view(fp8.E4M3)

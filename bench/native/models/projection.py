@@ -26,7 +26,7 @@ class Fp8Projection:
         return self.linear.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.linear.multiply_quantised(self.quantise(x))
+        return self.linear.multiply_fp8(self.quantise(x))
 
 
 def reads_fp8(projection: Linear) -> bool:
@@ -39,4 +39,4 @@ def project(projection: Linear, hidden: Hidden) -> Tensor:
     if isinstance(hidden, Tensor):
         return projection(hidden)
     assert isinstance(projection, Fp8Projection)
-    return projection.linear.multiply_quantised(hidden)
+    return projection.linear.multiply_fp8(hidden)

@@ -8,6 +8,7 @@ from neokernels.cuda.projections.fp4_linear import mxfp4_linear_w4a8, nvfp4_line
 from neokernels.cuda.projections.fp4_scaled_matmul import FP4_SCALED_MATMUL, ScaledFp4Product, fp4_scaled_matmul
 from neokernels.device import DATASHEET_DEVICES
 from neokernels.formats import mx_rows, mxfp4, nvfp4
+from neokernels.linear_quantised import ReadsFp8
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config
@@ -70,7 +71,7 @@ def test_linear_quantises_tokens_to_eight_bits(device):
     dense = mxfp4.dequantise(mxfp4.quantise(weight), torch.float32)
     expected = mx_rows.dequantise_activations(tokens, torch.float32) @ dense.T + bias
     torch.testing.assert_close(linear(x), expected, rtol=1e-4, atol=1e-4)
-    assert torch.equal(linear.multiply_quantised(tokens), linear(x))
+    assert not isinstance(linear, ReadsFp8)  # nor would it know tokens in fp8
     assert linear(x[:0]).shape == (0, 72)
 
 

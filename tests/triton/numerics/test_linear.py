@@ -31,4 +31,4 @@ def test_projections_are_those_of_the_reference(device, triton_linear, batch_inv
 def test_tokens_may_come_quantised(device, rows):
     weight, x = torch.randn(70, 144, device=device).half(), torch.randn(rows, 144, device=device).half()
     linear = TritonFp8Linear(weight, schedules=Schedules(DATASHEET_DEVICES[0]))
-    assert linear.multiply_quantised(fp8.quantise_activations(x)).equal(linear(x))
+    assert linear.multiply_fp8(fp8.quantise_activations(x)).equal(linear(x))

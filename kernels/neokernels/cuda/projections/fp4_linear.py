@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from neokernels.cuda.projections.block_scaled_rows import Rows
@@ -44,28 +43,20 @@ class ScaledFp4Linear:
         weight: TiledFp4,
         bias: Tensor | None,
         quantise: Callable[[Tensor], Rows],
-        dtype: torch.dtype,
         schedules: Schedules,
     ) -> None:
-        """weight of N outputs; bias [N] or None; `dtype` is that of products of what was quantised elsewhere."""
+        """weight of N outputs; bias [N] or None; `quantise` makes of tokens [T, K] what `weight` is multiplied with."""
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self._weight = weight
         self._bias = bias
         self._quantise = quantise
-        self._dtype = dtype
         self._arrivals = no_arrivals(weight.codes.shape[0], weight.codes.device)
         self._schedules = schedules
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [T, K], T may be 0; returns [T, N] in the dtype of x."""
-        return self._product(self._quantise(x), x.dtype)
-
-    def multiply_quantised(self, tokens: Rows) -> Tensor:
-        """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
-        return self._product(tokens, self._dtype)
-
-    def _product(self, tokens: Rows, dtype: torch.dtype) -> Tensor:
-        return fp4_scaled_matmul(tokens, self._weight, self._bias, dtype, self._arrivals, schedules=self._schedules)
+        tokens = self._quantise(x)
+        return fp4_scaled_matmul(tokens, self._weight, self._bias, x.dtype, self._arrivals, schedules=self._schedules)
 
 
 def mxfp4_linear(weight: Tensor, bias: Tensor | None = None, *, schedules: Schedules) -> Fp4Linear:
@@ -81,10 +72,10 @@ def nvfp4_linear(weight: Tensor, bias: Tensor | None = None, *, schedules: Sched
 def mxfp4_linear_w4a8(weight: Tensor, bias: Tensor | None = None, *, schedules: Schedules) -> ScaledFp4Linear:
     """Activations in MXFP8. weight [N, K]; bias [N] or None. Raises NotFiniteError."""
     tiled = fp4_scale_tiles.of_mxfp4(mxfp4.quantise(weight))
-    return ScaledFp4Linear(tiled, bias, partial(quantise_mxfp8, schedules=schedules), weight.dtype, schedules)
+    return ScaledFp4Linear(tiled, bias, partial(quantise_mxfp8, schedules=schedules), schedules)
 
 
 def nvfp4_linear_w4a4(weight: Tensor, bias: Tensor | None = None, *, schedules: Schedules) -> ScaledFp4Linear:
     """Activations in NVFP4. weight [N, K]; bias [N] or None. Raises NotFiniteError."""
     tiled = fp4_scale_tiles.of_nvfp4(nvfp4.quantise(weight))
-    return ScaledFp4Linear(tiled, bias, partial(quantise_nvfp4, schedules=schedules), weight.dtype, schedules)
+    return ScaledFp4Linear(tiled, bias, partial(quantise_nvfp4, schedules=schedules), schedules)

@@ -53,7 +53,7 @@ class TritonFp8Linear:
     def __call__(self, x: Tensor) -> Tensor:
         return self._product(quantise_fp8(x, schedules=self._schedules), x.dtype)
 
-    def multiply_quantised(self, tokens: Fp8Rows) -> Tensor:
+    def multiply_fp8(self, tokens: Fp8Rows) -> Tensor:
         """tokens [T, K], T may be 0; returns [T, N] in the dtype that the weight had."""
         return self._product(tokens, self._dtype)
 
