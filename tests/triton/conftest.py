@@ -6,13 +6,13 @@ GPU the former run as they are: so each folder is a run of its own, as `make tes
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from interpreted import INTERPRETED, round_to_e4m3
 from neokernels.device import DATASHEET_DEVICES, cuda_device
 from neokernels.tuning.agreement import ROUNDING, poisoned
 from neokernels.tuning.draw import Draw
@@ -20,7 +20,6 @@ from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config, Problem, TunableKernel
 from torch import Tensor
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 
 
@@ -42,20 +41,8 @@ def _poison() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _rounds_to_e4m3(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What becomes e4m3 is rounded as GPUs do: the interpreter loses the carry from 1.94, which becomes 1."""
-    if not INTERPRETED:
-        return
-    from triton.language import float8e4nv
-    from triton.runtime import interpreter
-
-    convert = interpreter._convert_float
-
-    def rounded(data: Any, source: Any, target: Any, rounding: Any) -> Any:
-        if target != float8e4nv or source.primitive_bitwidth <= 8:
-            return convert(data, source, target, rounding)
-        return torch.from_numpy(data).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
-
-    monkeypatch.setattr(interpreter, "_convert_float", rounded)
+    if INTERPRETED:
+        round_to_e4m3(monkeypatch)
 
 
 @pytest.fixture(params=["float32", "float16", pytest.param("bfloat16", marks=pytest.mark.gpu)])
