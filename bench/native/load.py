@@ -41,11 +41,11 @@ class LoadedEngine:
     max_context_tokens: int
     """The longest prompt and output together that the model and the KV pool both hold."""
     compile_s: float
-    """Seconds of the load that went into compiling kernels,"""
+    """Seconds of the load that went into compiling kernels."""
     capture_s: float
-    """into capturing CUDA graphs,"""
+    """Seconds of it that went into capturing CUDA graphs."""
     accuracy_s: float
-    """and into running the reference and being held to it."""
+    """Seconds of it that went into running the reference and being held to it."""
     description: dict[str, Any]
     """What was resolved, in plain values, for the record."""
     followers: Followers

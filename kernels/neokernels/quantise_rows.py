@@ -1,4 +1,4 @@
-"""Tokens quantised for a projection, where nothing that a kernel makes of them could have been quantised instead.
+"""Tokens quantised by themselves: for a projection whose input no norm or activation could quantise as it made it.
 
 What is computed stands in `formats.fp8` and `formats.nvfp4`.
 """

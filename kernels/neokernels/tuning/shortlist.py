@@ -34,7 +34,7 @@ def shortlist(
 ) -> tuple[Config, ...]:
     """At most `limit` schedules, the rule of thumb first; the same again from the same `seed`.
 
-    None where no setting makes sense: the kernel is not for this device.
+    Empty where no setting makes sense: the kernel is not for this device.
     """
     heuristic = kernel.heuristic(problem, device)
     others = [config for config in allowed(kernel, problem, device) if config != heuristic]

@@ -1,10 +1,10 @@
 """Rows of each expert through its own projection, in one launch that learns on the device whose rows there are.
 
-A program takes one tile of one expert's rows, as `expert_sort` maps them, and some of its outputs.
-Programs beyond the last tile end at once, so that a CUDA graph can hold the launch. The projection to gate and up
-gathers its rows through the order of the sort, multiplies matching columns of both and applies the activation before
-anything is written; the projection down reads what that wrote and puts each answer where its pair of row and expert
-belongs. So the only traffic beside weights is x, the activations and the answers, once each.
+A program takes one tile of one expert's rows, as `expert_sort` maps them, and some of its outputs. Programs beyond the
+last tile end at once, so that a CUDA graph can hold the launch. The projection to gate and up gathers its rows through
+the order of the sort, multiplies matching columns of both and applies the activation before anything is written; the
+projection down reads what that wrote and puts each answer where its pair of row and expert belongs. So the only traffic
+beside weights is x, the activations and the answers, once each.
 
 With few rows an expert the operands are swapped: tensor cores take 64 rows or more on their left and 8 or more on their
 right, and the weight has them. Weights in eight-bit integers and in four bits are widened in registers, from where

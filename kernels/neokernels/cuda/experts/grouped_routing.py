@@ -1,8 +1,8 @@
 """DeepSeek-V3's router of groups in one launch: a program keeps one row's logits in registers, a line a group.
 
-The groups are chosen as `routing` chooses experts, and then the experts among theirs. Of equal s + b
-the lower expert goes first, where torch's topk promises nothing; NaN counts as the largest, as it does for torch. The
-formula is that of `neokernels.grouped_routing`; the bound is the latency of a launch, once instead of a dozen times.
+Groups are chosen as `routing` chooses experts, and then experts from these groups. Of equal s + b the lower expert goes
+first, where torch's topk promises nothing; NaN counts as the largest, as it does for torch. The formula is that of
+`neokernels.grouped_routing`; the bound is the latency of a launch, once instead of a dozen times.
 """
 
 from __future__ import annotations

@@ -107,11 +107,16 @@ class QuantiseRows(TunableKernel[QuantisedRows]):
     examples = (QuantisedRows(64, 4096, "bfloat16", "fp8"), QuantisedRows(2048, 8192, "bfloat16", "nvfp4"))
 
     def problems(self, model: ModelShape) -> Iterator[QuantisedRows]:
+        forms: dict[str, Form] = {"fp8": "fp8", "nvfp4": "nvfp4"}
+        if model.weight_format not in forms:
+            return
+        widths = {inputs for _, inputs in model.projections}
         if model.weight_format == "fp8":
             # Activations are quantised where they are made, and so is all but the first of what norms make.
-            for width in sorted({inputs for _, inputs in model.projections} - set(model.intermediates)):
-                for rows in model.rows:
-                    yield QuantisedRows(rows, width, model.dtype, "fp8")
+            widths -= set(model.intermediates)
+        for width in sorted(widths):
+            for rows in model.rows:
+                yield QuantisedRows(rows, width, model.dtype, forms[model.weight_format])
 
     def heuristic(self, problem: QuantisedRows, device: Device) -> Config:
         warps = triton.next_power_of_2(problem.width) // PER_WARP

@@ -1,8 +1,8 @@
 """The residual sum and its RMS norm, quantised as it is stored: fp8 or NVFP4.
 
-The pass over memory of `rms_norm`, whose rows are in registers when they are normalised: the largest
-magnitude costs another reduction and no byte. Half (fp8) or about a quarter (NVFP4) of what the norm alone would write
-is written, and no kernel has to read it to quantise it. The bound is the memory's.
+One pass over memory, as in `rms_norm`: rows are in registers when they are normalised, so that their largest magnitude
+costs another reduction and no byte. Half (fp8) or about a quarter (NVFP4) of what the norm alone would write is
+written, and no kernel has to read it to quantise it. The bound is the memory's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One token for each row, drawn by the largest logit / temperature + noise: one pass, and no softmax.
 
-A program scores a part of the vocabulary and `best_token` ends what the programs found. The logits are read
-once; for few rows what that takes is two launches. For hundreds the bound is not memory but arithmetic: a number of
-noise costs about a hundred instructions, for products of 64 bits and two logarithms, where memory would bear thirty.
+A program scores a part of the vocabulary, and `best_token` takes the best of what the programs found. The logits are
+read once; for few rows two launches are all the time that takes. For hundreds the bound is not memory but arithmetic: a
+number of noise costs about a hundred instructions, for products of 64 bits and two logarithms, where memory would bear
+thirty.
 
 min-p alone asks for the row's largest logit, which one more pass finds. What top-k and top-p keep is drawn from in
 `filtered_draw`.
