@@ -1,4 +1,4 @@
-"""What tests need to run Triton's kernels on a CPU: `TRITON_INTERPRET=1` when Triton is first imported, and what is here."""
+"""Triton's kernels on a CPU, in its interpreter, where `TRITON_INTERPRET=1` when Triton is first imported."""
 
 from __future__ import annotations
 

@@ -35,14 +35,14 @@ WITHOUT_KERNEL = {"embedding", "head_linear"}
 SLOW = pytest.mark.slow
 
 
-def case(family: str, *marks: pytest.MarkDecorator, allowed: float = 1e-5, **target: Any) -> Any:
+def case(family: str, *marks: pytest.MarkDecorator, allowed: float = 1e-4, **target: Any) -> Any:
     values = {"dtype": torch.float32, **target}
     named = (str(value).removeprefix("torch.") for value in target.values())
     return pytest.param(family, Target(CPU, **values), allowed, marks=marks, id="-".join((family, *named)))
 
 
 CASES = (
-    case("llama-scaled", weight_format="fp8", allowed=1e-4),
+    case("llama-scaled", weight_format="fp8", allowed=0.02),
     case("qwen3-moe-sparse"),
     case("gpt-oss-sliding", weight_format="mxfp4"),
     case("deepseek-v3-ranked"),
@@ -60,12 +60,12 @@ CASES = (
         for family in ("llama-grouped", "qwen3-moe-sparse", "gpt-oss-alternating", "deepseek-v3-ranked")
         for name, value, allowed in (
             ("dtype", torch.float16, 0.02),
-            ("numerics", "batch_invariant", 1e-5),
+            ("numerics", "batch_invariant", 1e-4),
             ("kv_dtype", torch.float8_e4m3fn, 0.02),
-            ("weight_format", "int8", 1e-5),
-            ("weight_format", "fp8", 1e-4),
-            ("weight_format", "mxfp4", 1e-5),
-            ("weight_format", "nvfp4", 1e-5),
+            ("weight_format", "int8", 1e-4),
+            ("weight_format", "fp8", 0.02),
+            ("weight_format", "mxfp4", 1e-4),
+            ("weight_format", "nvfp4", 1e-4),
         )
     ),
 )
