@@ -15,7 +15,7 @@ from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config
 
 HEADS = {"query_heads": 3, "kv_heads": 1, "key_dim": 32, "value_dim": 24, "block_tokens": 4}
-CONFIG = Config(ROWS=16, KEYS=16, splits=1, num_warps=4, num_stages=2, launch_pdl=False)
+CONFIG = Config(BLOCK_M=16, TILE=16, splits=1, num_warps=4, num_stages=2, launch_pdl=False)
 
 DECODE = [(1, 1), (1, 37), (1, 16), (1, 17), (0, 0), (1, 2)]
 MIXED = [(1, 40), (7, 7), (0, 0), (1, 1), (6, 33)]
@@ -61,13 +61,13 @@ def test_contexts_in_pieces(check, lens, splits):
 
 @pytest.mark.parametrize(("heads", "rows"), [(1, 16), (5, 16), (5, 64), (16, 16), (16, 32), (40, 16), (40, 32)])
 def test_heads_fill_a_tile_or_several_or_a_part_of_one(check, heads, rows):
-    check(*step([(1, 9), (4, 20)], query_heads=heads), CONFIG.changed(ROWS=rows))
+    check(*step([(1, 9), (4, 20)], query_heads=heads), CONFIG.changed(BLOCK_M=rows))
 
 
 @pytest.mark.parametrize(("splits", "keys"), [(1, 32), (3, 16)])
 @pytest.mark.parametrize("window", [0, 1, 5, 18, 100])
 def test_windows_and_sinks(check, window, splits, keys):
-    check(*step(MIXED, window=window, sinks=window != 5), CONFIG.changed(splits=splits, KEYS=keys))
+    check(*step(MIXED, window=window, sinks=window != 5), CONFIG.changed(splits=splits, TILE=keys))
 
 
 @pytest.mark.parametrize("dims", [(576, 512), (24, 16), (33, 25), (17, 16)])

@@ -100,7 +100,7 @@ def latent_attention(
     if not tokens:
         return out
     config = schedules.config(LATENT_ATTENTION, problem)
-    rows = config.number("ROWS")
+    rows = config.number("BLOCK_M")
     pieces, piece_tokens = _pieces(problem, config, schedules.batch_invariant)
     at_once = tokens if pieces == 1 else max(1, _PIECE_BYTES // (4 * heads * pieces * problem.value_dim))
     buffers = (
@@ -132,7 +132,7 @@ def latent_attention(
             BLOCK_RANK=width(problem.value_dim),
             BLOCK_ROTARY=width(problem.key_dim - problem.value_dim),
             BLOCK_TOKENS=layout.block_tokens,
-            WINDOW=window is not None,
+            WINDOWED=window is not None,
             SINKS=sinks is not None,
             SPLIT=logsum is not None,
             ONE_TILE=longest <= problem.queries(rows),
@@ -147,7 +147,7 @@ def latent_attention(
 
 def _pieces(problem: LatentStep, config: Config, batch_invariant: bool) -> tuple[int, int]:
     """How many pieces contexts are read in, and of how many tokens: 0 where each is cut into pieces of one length."""
-    keys = config.number("KEYS")
+    keys = config.number("TILE")
     if batch_invariant:
         # What a query sees is cut at the same places whatever is computed beside it, and however long its context.
         tokens = triton.cdiv(problem.batch_fields["context"], config.number("splits") * keys) * keys
@@ -169,8 +169,8 @@ class LatentAttention(AttentionKernel[LatentStep]):
     problem_type = LatentStep
     sources = (*SOURCES, merge_kernel)
     knobs = (
-        Knob("ROWS", (16, 32, 64)),
-        Knob("KEYS", (16, 32, 64)),
+        Knob("BLOCK_M", (16, 32, 64)),
+        Knob("TILE", (16, 32, 64)),
         Knob("splits", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)),
         Knob("num_warps", (4, 8)),
         Knob("num_stages", (2, 3, 4, 5, 7)),
@@ -206,9 +206,9 @@ class LatentAttention(AttentionKernel[LatentStep]):
         at_once = (2 if light else 1) * device.multiprocessors
         splits = max(1, min(at_once // problem.programs(rows), problem.context // _SHORTEST_PIECE, 64))
         return Config(
-            ROWS=rows,
+            BLOCK_M=rows,
             # Of eight bits there is room for more tokens, which share the instructions that any tile takes.
-            KEYS={1: 64 if rows == _FEWEST_ROWS else 32, 2: 32, 4: 16}[size],
+            TILE={1: 64 if rows == _FEWEST_ROWS else 32, 2: 32, 4: 16}[size],
             splits=splits,
             num_warps=4 if light else 8,
             num_stages=5 if size == 2 else 2,
@@ -220,14 +220,14 @@ class LatentAttention(AttentionKernel[LatentStep]):
         return (config.changed(launch_pdl=True),) if problem.query_len == 1 else (config,)
 
     def expects(self, problem: LatentStep, config: Config, device: Device) -> tuple[str, ...]:
-        products = device.wide_products if config.number("ROWS") == _MOST_ROWS else ("mma.sync",)
+        products = device.wide_products if config.number("BLOCK_M") == _MOST_ROWS else ("mma.sync",)
         return "ld.global.v4" if problem.kv_dtype == "float8_e4m3fn" else "cp.async.cg", *products
 
     def makes_sense(self, problem: LatentStep, config: Config, device: Device) -> bool:
-        rows = config.number("ROWS")
+        rows = config.number("BLOCK_M")
         if rows > _FEWEST_ROWS and rows >= 2 * problem.query_heads * problem.query_len:
             return False
-        return config.number("splits") * config.number("KEYS") <= max(problem.context, config.number("KEYS"))
+        return config.number("splits") * config.number("TILE") <= max(problem.context, config.number("TILE"))
 
     def lengths(self, problem: LatentStep) -> Sequence[tuple[int, int]]:
         # As many queries each as there are, and contexts between three quarters of the longest and all of it.

@@ -44,10 +44,10 @@ def _load_tile(
     BLOCK_RANK: tl.constexpr,
     BLOCK_ROTARY: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr,
-    KEYS: tl.constexpr,
+    TILE: tl.constexpr,
 ):
     """The cached latents and rotary parts of the tokens from `key` on, zeros from `end` on."""
-    token = key + tl.arange(0, KEYS)
+    token = key + tl.arange(0, TILE)
     column = tl.arange(0, BLOCK_RANK)[None, :]
     rotary_column = tl.arange(0, BLOCK_ROTARY)[None, :]
     block = tl.load(table_ptr + token // BLOCK_TOKENS, token < end, other=0)
@@ -83,12 +83,12 @@ def latent_attention_kernel(
     BLOCK_RANK: tl.constexpr,
     BLOCK_ROTARY: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr,
-    WINDOW: tl.constexpr,
+    WINDOWED: tl.constexpr,
     SINKS: tl.constexpr,
     SPLIT: tl.constexpr,
     ONE_TILE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    TILE: tl.constexpr,
     WAITS: tl.constexpr,
 ):
     """Rows [first_token, end_token) of the step's queries, over one piece of their context each.
@@ -98,9 +98,9 @@ def latent_attention_kernel(
     """
     if WAITS:
         tl.extra.cuda.gdc_wait()
-    TILE_HEADS: tl.constexpr = min(HEADS, ROWS)
+    TILE_HEADS: tl.constexpr = min(HEADS, BLOCK_M)
     HEAD_TILES: tl.constexpr = (HEADS + TILE_HEADS - 1) // TILE_HEADS
-    QUERIES: tl.constexpr = ROWS // TILE_HEADS
+    QUERIES: tl.constexpr = BLOCK_M // TILE_HEADS
     # The last tiles of a prompt see most: they go first.
     tile = (tl.num_programs(0) - 1 - tl.program_id(0)) // HEAD_TILES
     request = tile if ONE_TILE else _request_of(query_starts_ptr, requests, tile, first_token, end_token, QUERIES)
@@ -111,10 +111,10 @@ def latent_attention_kernel(
     last = tl.minimum(tl.minimum(first + QUERIES, ends), end_token)
     if first >= last:
         return
-    row = tl.arange(0, ROWS)
+    row = tl.arange(0, BLOCK_M)
     head = (tl.program_id(0) % HEAD_TILES) * TILE_HEADS + row % TILE_HEADS
     query_row = first + row // TILE_HEADS
-    lives = (query_row < last) & (head < HEADS)
+    live = (query_row < last) & (head < HEADS)
     context = tl.load(context_lens_ptr + request)
     position = context - ends + query_row
 
@@ -122,47 +122,47 @@ def latent_attention_kernel(
     end = context - ends + last
     if SPLIT:
         if split_tokens == 0:
-            split_tokens = tl.cdiv(context, tl.num_programs(1) * KEYS) * KEYS
+            split_tokens = tl.cdiv(context, tl.num_programs(1) * TILE) * TILE
         start = tl.program_id(1) * split_tokens
         end = tl.minimum(end, start + split_tokens)
-    seen_from = tl.zeros((ROWS,), tl.int32)
-    if WINDOW:
+    seen_from = tl.zeros((BLOCK_M,), tl.int32)
+    if WINDOWED:
         seen_from = tl.maximum(position + 1 - window, 0)
-        start = tl.maximum(start, tl.maximum(context - ends + first + 1 - window, 0) // KEYS * KEYS)
+        start = tl.maximum(start, tl.maximum(context - ends + first + 1 - window, 0) // TILE * TILE)
 
     column = tl.arange(0, BLOCK_RANK)[None, :]
     rotary_column = tl.arange(0, BLOCK_ROTARY)[None, :]
     query = query_ptr + (query_row.to(tl.int64) * query_token_stride + head * query_head_stride)[:, None]
-    latent_query = tl.load(query + column, lives[:, None] & (column < RANK), other=0.0)
-    rotary_query = tl.load(query + RANK + rotary_column, lives[:, None] & (rotary_column < ROTARY), other=0.0)
+    latent_query = tl.load(query + column, live[:, None] & (column < RANK), other=0.0)
+    rotary_query = tl.load(query + RANK + rotary_column, live[:, None] & (rotary_column < ROTARY), other=0.0)
 
-    largest = tl.full((ROWS,), float("-inf"), tl.float32)
-    total = tl.zeros((ROWS,), tl.float32)
+    largest = tl.full((BLOCK_M,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK_M,), tl.float32)
     if SINKS:
         # A logit without a value, in the first piece that a row sees anything of.
-        sinking = lives
+        sinking = live
         if SPLIT:
-            sinking = lives & (seen_from // split_tokens == tl.program_id(1))
+            sinking = live & (seen_from // split_tokens == tl.program_id(1))
         sink = tl.load(sinks_ptr + head, sinking, other=0.0).to(tl.float32) * LOG2_E
         largest = tl.where(sinking, sink, largest)
         total = tl.where(sinking, 1.0, total)
-    out = tl.zeros((ROWS, BLOCK_RANK), tl.float32)
+    out = tl.zeros((BLOCK_M, BLOCK_RANK), tl.float32)
     table = tables_ptr + request.to(tl.int64) * table_stride
     # What is widened comes a tile ahead, in registers, and is widened once for both products: the compiler copies no
     # eight bits asynchronously to where both would read them.
     AHEAD: tl.constexpr = cache_ptr.dtype.element_ty.primitive_bitwidth == 8
     if AHEAD:
         next_latent, next_rotary = _load_tile(
-            cache_ptr, table, start, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, KEYS
+            cache_ptr, table, start, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, TILE
         )
-    for key in range(start, end, KEYS):
-        token = key + tl.arange(0, KEYS)
+    for key in range(start, end, TILE):
+        token = key + tl.arange(0, TILE)
         if AHEAD:
             latent, rotary = next_latent, next_rotary
             next_latent, next_rotary = _load_tile(
                 cache_ptr,
                 table,
-                key + KEYS,
+                key + TILE,
                 end,
                 slot_stride,
                 RANK,
@@ -170,18 +170,18 @@ def latent_attention_kernel(
                 BLOCK_RANK,
                 BLOCK_ROTARY,
                 BLOCK_TOKENS,
-                KEYS,
+                TILE,
             )
         else:
             latent, rotary = _load_tile(
-                cache_ptr, table, key, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, KEYS
+                cache_ptr, table, key, end, slot_stride, RANK, ROTARY, BLOCK_RANK, BLOCK_ROTARY, BLOCK_TOKENS, TILE
             )
         latent, rotary = widened(latent, latent_query.dtype), widened(rotary, latent_query.dtype)
         scores = tl.dot(rotary_query, rotary.T, input_precision="ieee")
         scores = tl.dot(latent_query, latent.T, scores, input_precision="ieee")
         # Pieces are whole tiles, so what lies behind one is behind every query, too.
         seen = token[None, :] <= position[:, None]
-        if WINDOW:
+        if WINDOWED:
             seen = seen & (token[None, :] >= seen_from[:, None])
         scores = tl.where(seen, scores * scale, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
@@ -194,10 +194,10 @@ def latent_attention_kernel(
         largest = new_largest
 
     result = out / total[:, None]
-    inside = lives[:, None] & (column < RANK)
+    inside = live[:, None] & (column < RANK)
     if SPLIT:
         piece = ((query_row - first_token).to(tl.int64) * HEADS + head) * tl.num_programs(1) + tl.program_id(1)
-        tl.store(logsum_ptr + piece, largest + tl.log2(total), lives)
+        tl.store(logsum_ptr + piece, largest + tl.log2(total), live)
         tl.store(out_ptr + piece[:, None] * RANK + column, result, inside & (total > 0)[:, None])
     else:
         target = query_row.to(tl.int64) * HEADS + head
