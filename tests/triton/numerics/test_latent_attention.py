@@ -13,6 +13,7 @@ from neokernels.paged_attention import PagedLayout
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed
 from neokernels.tuning.space import Config
+from ragged import Lens, Ragged
 
 HEADS = {"query_heads": 3, "kv_heads": 1, "key_dim": 32, "value_dim": 24, "block_tokens": 4}
 CONFIG = Config(BLOCK_M=16, TILE=16, splits=1, num_warps=4, num_stages=2, launch_pdl=False)
@@ -20,37 +21,18 @@ CONFIG = Config(BLOCK_M=16, TILE=16, splits=1, num_warps=4, num_stages=2, launch
 DECODE = [(1, 1), (1, 37), (1, 16), (1, 17), (0, 0), (1, 2)]
 MIXED = [(1, 40), (7, 7), (0, 0), (1, 1), (6, 33)]
 
-Lengths = list[tuple[int, int]]
+
+class RaggedLatents(Ragged, LatentAttention): ...
 
 
-class Ragged(LatentAttention):
-    """With requests of given lengths; what lies outside their contexts is NaN."""
-
-    def __init__(self, lens: Lengths) -> None:
-        self._lens = lens
-
-    def lengths(self, problem: LatentStep) -> Lengths:
-        return self._lens
-
-    def inputs(self, problem: LatentStep, draw: Draw) -> tuple[Any, ...]:
-        inputs = super().inputs(problem, draw)
-        cache, layout = inputs[1], inputs[3]
-        unread = torch.ones(cache.shape[:2], dtype=torch.bool)
-        for table, context_len in zip(layout.block_tables.tolist(), layout.context_lens, strict=True):
-            for token in range(context_len):
-                unread[table[token // layout.block_tokens], token % layout.block_tokens] = False
-        cache.view(torch.uint8)[unread.to(cache.device)] = 255
-        return inputs
-
-
-def step(lens: Lengths, **changes: Any) -> tuple[Ragged, LatentStep]:
+def step(lens: Lens, **changes: Any) -> tuple[RaggedLatents, LatentStep]:
     bounds = {
         "tokens": sum(query_len for query_len, _ in lens),
         "requests": len(lens),
         "query_len": max(query_len for query_len, _ in lens),
         "context": max(context_len for _, context_len in lens),
     }
-    return Ragged(lens), LatentStep(**{**HEADS, "dtype": "float32", "kv_dtype": "float32", **bounds, **changes})
+    return RaggedLatents(lens), LatentStep(**{**HEADS, "dtype": "float32", "kv_dtype": "float32", **bounds, **changes})
 
 
 @pytest.mark.parametrize("splits", [1, 2, 64])
@@ -113,7 +95,7 @@ def test_nothing_comes_of_no_rows(check):
     check(*step([(0, 0)], context=1))
 
 
-def attend(lens: Lengths, inputs: tuple[Any, ...], rows: slice, batch_invariant: bool = True) -> torch.Tensor:
+def attend(lens: Lens, inputs: tuple[Any, ...], rows: slice, batch_invariant: bool = True) -> torch.Tensor:
     """The `rows` of requests of one query and table each."""
     query, keys, values, layout, *others = inputs
     part = PagedLayout(

@@ -16,10 +16,8 @@ from neokernels.paged_attention import DeviceLengths, PagedLayout
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.schedules import Fixed, Schedules
 from neokernels.tuning.space import Config
+from ragged import Lens, Ragged
 from triton.runtime import interpreter
-
-Lens = list[tuple[int, int]]
-"""(query tokens, context tokens) of each request."""
 
 HEADS = {"query_heads": 4, "kv_heads": 2, "key_dim": 32, "value_dim": 32, "block_tokens": 16}
 FLOAT32 = {"dtype": "float32", "kv_dtype": "float32"}
@@ -33,31 +31,10 @@ PADDED = [(1, 40), (0, 0), (1, 9), (0, 0)]
 MIXED = [(1, 40), (19, 19), (0, 0), (33, 80), (1, 3), (7, 150)]
 
 
-class Poisoned:
-    """Inputs of given lengths, where what lies outside the contexts is NaN."""
-
-    def __init__(self, lens: Lens) -> None:
-        self._lens = lens
-
-    def lengths(self, problem: Any) -> Lens:
-        return self._lens
-
-    def inputs(self, problem: Any, draw: Draw) -> tuple[Any, ...]:
-        inputs: tuple[Any, ...] = super().inputs(problem, draw)  # type: ignore[misc]
-        layout = inputs[3]
-        for cache in inputs[1:3]:
-            unread = torch.ones(cache.shape[:2], dtype=torch.bool)
-            for table, context_len in zip(layout.block_tables.tolist(), layout.context_lens, strict=True):
-                for token in range(context_len):
-                    unread[table[token // layout.block_tokens], token % layout.block_tokens] = False
-            cache.view(torch.uint8)[unread.to(cache.device)] = 255
-        return inputs
+class FewQueries(Ragged, PagedDecodeAttention): ...
 
 
-class FewQueries(Poisoned, PagedDecodeAttention): ...
-
-
-class AnyQueries(Poisoned, PagedPrefillAttention): ...
+class AnyQueries(Ragged, PagedPrefillAttention): ...
 
 
 def decode(lens: Lens, **changes: Any) -> tuple[FewQueries, PagedDecode]:

@@ -1,0 +1,33 @@
+"""Steps of attention with requests of given lengths, for tests of its kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from neokernels.tuning.draw import Draw
+
+Lens = list[tuple[int, int]]
+"""(query tokens, context tokens) of each request."""
+
+
+class Ragged:
+    """For an `AttentionKernel` that follows it among the bases: requests have these lengths, and what lies outside their
+    contexts is NaN."""
+
+    def __init__(self, lens: Lens) -> None:
+        self._lens = lens
+
+    def lengths(self, problem: Any) -> Lens:
+        return self._lens
+
+    def inputs(self, problem: Any, draw: Draw) -> tuple[Any, ...]:
+        inputs: tuple[Any, ...] = super().inputs(problem, draw)  # type: ignore[misc]
+        layout = inputs[3]
+        for cache in inputs[1:3]:
+            unread = torch.ones(cache.shape[:2], dtype=torch.bool)
+            for table, context_len in zip(layout.block_tables.tolist(), layout.context_lens, strict=True):
+                for token in range(context_len):
+                    unread[table[token // layout.block_tokens], token % layout.block_tokens] = False
+            cache.view(torch.uint8)[unread.to(cache.device)] = 255
+        return inputs
