@@ -12,8 +12,7 @@ Lens = list[tuple[int, int]]
 
 
 class Ragged:
-    """For an `AttentionKernel` that follows it among the bases: requests have these lengths, and what lies outside their
-    contexts is NaN."""
+    """A base before an `AttentionKernel`: requests have these lengths, and outside their contexts caches are NaN."""
 
     def __init__(self, lens: Lens) -> None:
         self._lens = lens
