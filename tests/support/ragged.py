@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from neokernels.cuda.attention.problem import AttentionKernel
 from neokernels.tuning.draw import Draw
+from neokernels.tuning.space import Inputs
 
 Lens = list[tuple[int, int]]
 """(query tokens, context tokens) of each request."""
 
 
-class Ragged:
-    """A base before an `AttentionKernel`: requests have these lengths, and outside their contexts caches are NaN."""
+class Ragged(AttentionKernel):
+    """A base before one kernel of attention: requests have these lengths, and outside their contexts caches are NaN."""
 
     def __init__(self, lens: Lens) -> None:
         self._lens = lens
@@ -20,8 +22,8 @@ class Ragged:
     def lengths(self, problem: Any) -> Lens:
         return self._lens
 
-    def inputs(self, problem: Any, draw: Draw) -> tuple[Any, ...]:
-        inputs: tuple[Any, ...] = super().inputs(problem, draw)  # type: ignore[misc]
+    def inputs(self, problem: Any, draw: Draw) -> Inputs:
+        inputs = super().inputs(problem, draw)
         layout = inputs[3]
         for cache in inputs[1:3]:
             unread = torch.ones(cache.shape[:2], dtype=torch.bool)
