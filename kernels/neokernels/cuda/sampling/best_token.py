@@ -8,13 +8,15 @@ no counter that somebody would have to reset, and under programmatic dependent l
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from neokernels.device import Device
-from neokernels.tuning.space import Config, Knob
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, P, TunableKernel
 
 KNOBS = (
     Knob("BLOCK", (512, 1024, 2048, 4096)),
@@ -94,3 +96,17 @@ def makes_sense(config: Config) -> bool:
 
 
 SOURCES = (ordered, keyed, token_of, _best_token_kernel)
+
+
+class TokenKernel(TunableKernel[P]):
+    """A kernel whose output is tokens, which are held to the truth by their scores."""
+
+    @abstractmethod
+    def scores(self, inputs: Inputs) -> Tensor:
+        """What each token is chosen by, [R, V] float64."""
+
+    def exact(self, inputs: Inputs) -> Outputs:
+        return (self.scores(inputs).amax(-1),)
+
+    def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:
+        return (scores_of(outputs[0], self.scores(inputs)),)

@@ -27,11 +27,11 @@ from neokernels.cuda.sampling.best_token import (
     KNOBS,
     NOTHING,
     SOURCES,
+    TokenKernel,
     best_tokens,
     keyed,
     makes_sense,
     schedule,
-    scores_of,
 )
 from neokernels.cuda.sampling.candidates import largest_of, part_maxima
 from neokernels.cuda.sampling.counter_random import SOURCES as RANDOM_SOURCES
@@ -42,7 +42,7 @@ from neokernels.logit_filters import Filters, keep_likely
 from neokernels.tuning.draw import Draw
 from neokernels.tuning.model_shape import ModelShape
 from neokernels.tuning.schedules import Schedules
-from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, TunableKernel, Work
+from neokernels.tuning.space import Config, Inputs, Knob, Outputs, Problem, Work
 
 _SEARCHED = 2048
 """How many candidates a program of `filtered_draw` looks at together."""
@@ -147,7 +147,7 @@ def _contiguous(filters: Filters) -> Filters:
     return Filters(top_k, filters.most_k, top_p, min_p)
 
 
-class Sample(TunableKernel[Draws]):
+class Sample(TokenKernel[Draws]):
     name = "sample"
     problem_type = Draws
     sources = (_draw_kernel, *SOURCES, *RANDOM_SOURCES, *filtered_draw.SOURCES)
@@ -194,11 +194,8 @@ class Sample(TunableKernel[Draws]):
     def reference(self, inputs: Inputs) -> Outputs:
         return (operation.sample_reference(*inputs),)
 
-    def exact(self, inputs: Inputs) -> Outputs:
-        return (_scores(inputs).amax(-1),)
-
-    def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:
-        return (scores_of(outputs[0], _scores(inputs)),)
+    def scores(self, inputs: Inputs) -> Tensor:
+        return _scores(inputs)
 
     def work(self, problem: Draws) -> Work:
         return Work(nbytes=problem.rows * (4 * problem.vocabulary + 4 + 8 + 8 + 8))

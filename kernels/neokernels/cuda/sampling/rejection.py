@@ -24,11 +24,11 @@ from neokernels.cuda.sampling.best_token import (
     KNOBS,
     NOTHING,
     SOURCES,
+    TokenKernel,
     best_tokens,
     keyed,
     makes_sense,
     schedule,
-    scores_of,
 )
 from neokernels.cuda.sampling.counter_random import gumbel_noise, state_of
 from neokernels.device import Device
@@ -229,7 +229,7 @@ class Accept(TunableKernel[Drafted]):
         return Work(nbytes=problem.tokens * (4 + 4 + 4 * 8 + 1))
 
 
-class Redraw(TunableKernel[Redrawn]):
+class Redraw(TokenKernel[Redrawn]):
     name = "redraw"
     problem_type = Redrawn
     sources = (_redraw_kernel, *SOURCES, *counter_random.SOURCES)
@@ -263,11 +263,8 @@ class Redraw(TunableKernel[Redrawn]):
     def reference(self, inputs: Inputs) -> Outputs:
         return (operation.redraw_reference(*inputs),)
 
-    def exact(self, inputs: Inputs) -> Outputs:
-        return (_scores(inputs).amax(-1),)
-
-    def compared(self, inputs: Inputs, outputs: Outputs) -> Outputs:
-        return (scores_of(outputs[0], _scores(inputs)),)
+    def scores(self, inputs: Inputs) -> Tensor:
+        return _scores(inputs)
 
     def work(self, problem: Redrawn) -> Work:
         return Work(nbytes=problem.rows * (2 * 4 * problem.vocabulary + 4 * 8))
