@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
@@ -121,4 +121,37 @@ class MockEngineSpec(Section):
     max_context_tokens: PositiveInt = 1_000_000
 
 
-EngineSpec = Annotated[NativeEngineSpec | MockEngineSpec, Field(discriminator="kind")]
+class EndpointEngineSpec(Section):
+    """Any server that speaks OpenAI's API over HTTP. `model.path` is where its tokenizer is read from."""
+
+    kind: Literal["endpoint"]
+    base_url: str
+    """As `http://127.0.0.1:8000`, with or without the `/v1` of its paths."""
+    api: Literal["completions", "chat"] = "completions"
+    served_model: str | None = None
+    """What the server calls the model; null takes the first it lists."""
+    prompt: Literal["tokens", "text"] = "tokens"
+    """Whether completions are asked in token ids, which keeps every count exact, or in text; a chat is always text."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key. The key itself is neither logged nor recorded."""
+    verify_tls: bool = True
+    ca_file: str | None = None
+    """Certificates to trust instead of the system's."""
+    timeout_s: PositiveFloat = 600.0
+    """Longest time for a whole request."""
+    connect_timeout_s: PositiveFloat = 10.0
+    stall_timeout_s: PositiveFloat = 120.0
+    """Longest time without a byte once a request is sent."""
+    retries: NonNegativeInt = 0
+    """How often a request is sent again after what `retry_on` names; each is counted, and its time is the turn's."""
+    retry_on: tuple[Literal["refused", "reset", "429", "503"], ...] = ("429", "503")
+    processes: PositiveInt = 1
+    """Client processes the sessions are dealt out to."""
+    force_length: bool = True
+    """Whether the server honours `ignore_eos` and `min_tokens`; pinned lengths need that."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Laid over the body of every request."""
+    max_context_tokens: PositiveInt = 131_072
+
+
+EngineSpec = Annotated[NativeEngineSpec | MockEngineSpec | EndpointEngineSpec, Field(discriminator="kind")]

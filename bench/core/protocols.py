@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bench.core.records import Chunk, Counters, Finish, PowerRow, Progress, Startup, StepRow, TurnRequest
+
+PromptForm = Literal["tokens", "text", "chat"]
+"""How an engine is asked: in token ids, in one text, or in messages that it puts into the model's template itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Capabilities:
     logprobs: int = 0
     """How many log probabilities a token can carry; 0 is none."""
     images: bool = False
+    prompt: PromptForm = "tokens"
 
 
 class Sink(Protocol):
@@ -57,6 +61,9 @@ class Engine(Protocol):
 
     async def start(self) -> Startup:
         """Become ready to answer. Raises EngineError, or InputError for a model that cannot be loaded."""
+
+    def prepare(self, request: TurnRequest) -> TurnRequest:
+        """`request` with everything done that can be before it is due; called once, before `submit`."""
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         """Begin a turn. One the engine cannot serve ends in `sink.finish` with reason `failed`, not in an exception."""

@@ -16,7 +16,17 @@ TokenKind = Literal["thinking", "answer"]
 FinishReason = Literal["stop", "length", "cancelled", "failed"]
 TurnStatus = Literal["ok", "failed", "cancelled"]
 DelayClass = Literal["none", "tool", "human"]
+Role = Literal["system", "user", "assistant", "tool"]
+Effort = Literal["minimal", "low", "medium", "high"]
 Basis = Literal["measured", "quoted", "published", "projected", "declared", "assumed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a prompt, in pixels. What it shows is drawn from its segment's key."""
+
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,22 @@ class Segment:
 
     key: str
     tokens: int
+    role: Role = "user"
+    """Whose words they are, where a prompt is sent as a chat: neighbours of one role are one message."""
+    text: str | None = None
+    """The words themselves, where the source has them; None draws tokens from `key`."""
+    picture: Picture | None = None
+    """An image that counts `tokens`; None is text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How an answer is told to be correct."""
+
+    kind: Literal["exact", "tool_call", "unit_test"]
+    expected: str
+    """`exact`: the answer but for white space at its ends. `tool_call`: a JSON object with name and arguments.
+    `unit_test`: Python that is run with the answer's code before it and exits with 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +69,11 @@ class Turn:
     """Tool or human time between the last of `after` completing and this turn being due, before `time_scale`."""
     delay_class: DelayClass = "none"
     foreground: bool = True
+    effort: Effort | None = None
+    """How hard the model is asked to think; None says nothing."""
+    thinking_budget: int | None = None
+    """Most thinking tokens, where lengths are free: the engine then ends the thinking. None sets no limit."""
+    check: Check | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -55,6 +86,8 @@ class Session:
 
     id: str
     turns: tuple[Turn, ...]
+    arrival_s: float | None = None
+    """When it began in the trace it is from, in seconds from the trace's first arrival; None where that is unknown."""
 
     @property
     def peak_tokens(self) -> int:
@@ -76,6 +109,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat; its text may be a whole prompt."""
+
+    role: Role
+    text: str
+    pictures: tuple[bytes, ...] = ()
+    """PNG files that stand before the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A turn's prompt in the form its engine is asked in."""
+
+    ids: tuple[int, ...]
+    """Its tokens; with `messages`, what the model's own tokenizer makes of them."""
+    messages: tuple[Message, ...] = ()
+    """Empty where the engine is asked in tokens; one of role `user` where it is asked in plain text."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """A turn with its real tokens, as an engine receives it."""
 
@@ -85,6 +138,10 @@ class TurnRequest:
     max_tokens: int
     ignore_eos: bool
     sampling: Sampling
+    messages: tuple[Message, ...] = ()
+    """As in `Prompt`."""
+    body: bytes = b""
+    """The request as it goes over a wire, where the engine made it ahead of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +167,12 @@ class Finish:
     cached_tokens: int | None = None
     """Prompt tokens served from a prefix cache; None when the engine cannot say."""
     error: str | None = None
+    """Its kind before the first `: `, then the figures of this one turn."""
+    prompt_tokens: int | None = None
+    """Tokens the engine counted in the prompt; None where it does not say, or the driver counted them."""
+    retries: int = 0
+    notes: tuple[str, ...] = ()
+    """What was odd and is no failure, as `no_usage`: words without spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +284,18 @@ class TurnRow:
     status: TurnStatus = "cancelled"
     finish: FinishReason | None = None
     error: str | None = None
+    delay_class: DelayClass = "none"
+    """What was waited for before the turn was due."""
+    delay_ns: int = 0
+    """How long, as scaled and capped."""
+    effort: Effort | None = None
+    engine_prompt_tokens: int | None = None
+    """Tokens the engine counted in the prompt."""
+    retries: int = 0
+    correct: bool | None = None
+    """Whether the answer passed the turn's check; None where it has none or did not complete."""
+    notes: str | None = None
+    """What was odd and is no failure, words joined by spaces."""
     chunk_t_ns: list[int] = field(default_factory=list)
     """Arrival of each token chunk: the first on the run's clock, the rest as differences to the one before."""
     chunk_tokens: list[int] = field(default_factory=list)
@@ -240,6 +315,19 @@ class Progress:
     output_tokens: int = 0
     not_sent: Counter[str] = field(default_factory=Counter)
     """Turns that were never sent, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLoad:
+    """How busy the client was while it measured; the busiest process where there are several."""
+
+    processes: int
+    cpu_share: float
+    """CPU time over time, of one core."""
+    lag_p50_ms: float
+    """How late the event loop ran what was due."""
+    lag_p99_ms: float
+    lag_max_ms: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,74 +6,80 @@ a key set to null is off. `trace` is the spec that `--trace FILE` runs in their 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.digest import digest_of
 from bench.core.engine_spec import (
     DraftModelSpec,
+    EndpointEngineSpec,
     EngineSpec,
     MockEngineSpec,
     ModelSpec,
     NativeEngineSpec,
     NgramSpec,
 )
+from bench.core.load_spec import (
+    ClosedLoadSpec,
+    ConstantLoadSpec,
+    DiurnalLoadSpec,
+    GammaLoadSpec,
+    LoadSpec,
+    PoissonLoadSpec,
+    RampLoadSpec,
+    StepLoadSpec,
+    TraceLoadSpec,
+)
 from bench.core.section import Section, Share
-from bench.core.workload_spec import AgenticSpec, FixedSpec, ReasoningSpec, TraceSpec, WorkloadSpec
+from bench.core.workload_spec import (
+    AgenticSpec,
+    ChatSpec,
+    CodeCompletionSpec,
+    FixedSpec,
+    MultimodalSpec,
+    RagSpec,
+    ReasoningSpec,
+    TraceSpec,
+    WorkloadSpec,
+)
 
 __all__ = [
     "AgenticSpec",
     "Case",
+    "ChatSpec",
     "ClosedLoadSpec",
+    "CodeCompletionSpec",
+    "ConstantLoadSpec",
     "DeclaredPowerSpec",
+    "DiurnalLoadSpec",
     "DraftModelSpec",
+    "EndpointEngineSpec",
     "EngineSpec",
     "FixedSpec",
+    "GammaLoadSpec",
     "LoadSpec",
     "MeasureSpec",
     "MockEngineSpec",
     "ModelSpec",
+    "MultimodalSpec",
     "NativeEngineSpec",
     "NgramSpec",
     "PoissonLoadSpec",
+    "RagSpec",
+    "RampLoadSpec",
     "ReasoningSpec",
     "SloSpec",
     "Spec",
+    "StepLoadSpec",
+    "TraceLoadSpec",
     "TraceSpec",
     "WorkloadSpec",
 ]
 
 
-class _Load(Section):
-    time_scale: NonNegativeFloat = 1.0
-    """Multiplies tool and human delays (not arrivals); 0 sends a turn as soon as the one before it completed."""
-
-
-class ClosedLoadSpec(_Load):
-    kind: Literal["closed"]
-    concurrency: PositiveInt
-    """Sessions alive at once; a session that waits for a tool is alive."""
-
-
-class PoissonLoadSpec(_Load):
-    kind: Literal["poisson"]
-    sessions_per_s: PositiveFloat
-    max_sessions: PositiveInt | None = None
-    """Most sessions alive at once; later ones are held back and their `hold_ms` is logged. Null holds none back."""
-    seed: NonNegativeInt = 0
-
-
-LoadSpec = Annotated[ClosedLoadSpec | PoissonLoadSpec, Field(discriminator="kind")]
+PLACES = ("device", "base_url", "api_key_env", "ca_file", "processes")
+"""Settings of an engine that say where it is and who asks it, not what it does."""
 
 
 class MeasureSpec(Section):
@@ -141,7 +147,7 @@ class Case(BaseModel):
 
     @classmethod
     def of(cls, spec: Spec, *, model_digest: str, workload_digest: str, draft_model_digest: str | None = None) -> Case:
-        """The case of `spec`. Its id leaves out paths, the device, the declared power and the spec's name."""
+        """The case of `spec`. Its id leaves out paths, places, the device, the declared power and the spec's name."""
         case = cls(
             id="",
             spec=spec,
@@ -167,8 +173,8 @@ class Case(BaseModel):
                 "model": self.model_digest,
                 "workload": self.workload_digest,
                 "draft_model": self.draft_model_digest,
-                "engine": dumped(self.spec.engine, {"device": True, "speculation": {"model"}}),
-                "load": dumped(self.spec.load),
+                "engine": dumped(self.spec.engine, dict.fromkeys(PLACES, True) | {"speculation": {"model"}}),
+                "load": dumped(self.spec.load, {"search", "search_precision"}),
                 "measure": dumped(self.spec.measure, {"repeats"}),
                 "slo": dumped(self.spec.slo),
             }

@@ -14,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from bench.core.records import LengthMode
+from bench.core.records import Effort, LengthMode
 from bench.core.section import Section
 
 
@@ -38,6 +38,10 @@ class _Workload(Section):
     logit_bias: dict[NonNegativeInt, float] = Field(default_factory=dict)
     """Added to the logits of these token ids."""
     seed: NonNegativeInt = 0
+    effort: dict[Effort, NonNegativeFloat] = Field(default_factory=dict)
+    """How hard models are asked to think, as shares of the requests: {low: 1, high: 3}; empty says nothing."""
+    thinking_budget: PositiveInt | None = None
+    """Most thinking tokens of a request whose length is free: the engine then ends the thinking. Null sets no limit."""
 
 
 class ReasoningSpec(_Workload):
@@ -45,6 +49,39 @@ class ReasoningSpec(_Workload):
     sessions: PositiveInt
     profile: str = "reasoning"
     """A quantile table: a path, or a name under `configs/workloads`."""
+
+
+class ChatSpec(_Workload):
+    """Conversations with a human: turns over a history that grows."""
+
+    kind: Literal["chat"]
+    sessions: PositiveInt
+    profile: str = "chat"
+    max_turns_per_session: PositiveInt | None = None
+
+
+class RagSpec(_Workload):
+    """Questions over long documents, some of which many requests share."""
+
+    kind: Literal["rag"]
+    sessions: PositiveInt
+    profile: str = "rag"
+
+
+class CodeCompletionSpec(_Workload):
+    """Short continuations of code under edit."""
+
+    kind: Literal["code_completion"]
+    sessions: PositiveInt
+    profile: str = "code_completion"
+
+
+class MultimodalSpec(_Workload):
+    """Requests with images: their tokens are counted, and engines that take images are sent real ones."""
+
+    kind: Literal["multimodal"]
+    sessions: PositiveInt
+    profile: str = "multimodal"
 
 
 class AgenticSpec(_Workload):
@@ -87,6 +124,13 @@ class TraceSpec(_Workload):
     path: str
     max_turns: PositiveInt | None = None
     """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
+    from_s: NonNegativeFloat = 0.0
+    """Sessions that arrive earlier, by the trace's own time, are left out and counted."""
+    until_s: PositiveFloat | None = None
+    """Sessions that arrive then or later are left out and counted; null takes all."""
 
 
-WorkloadSpec = Annotated[ReasoningSpec | AgenticSpec | FixedSpec | TraceSpec, Field(discriminator="kind")]
+WorkloadSpec = Annotated[
+    ReasoningSpec | AgenticSpec | ChatSpec | RagSpec | CodeCompletionSpec | MultimodalSpec | FixedSpec | TraceSpec,
+    Field(discriminator="kind"),
+]

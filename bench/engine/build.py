@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.core.clock import Clock
 from bench.core.protocols import Engine
-from bench.core.spec import EngineSpec, MockEngineSpec, NativeEngineSpec
+from bench.core.spec import EndpointEngineSpec, EngineSpec, MockEngineSpec, NativeEngineSpec
 
 
 def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, random_seed: int | None = None) -> Engine:
@@ -19,6 +19,10 @@ def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, random_s
             from bench.engine.mock import MockEngine
 
             return MockEngine(spec, clock=clock)
+        case EndpointEngineSpec():
+            from bench.engine.endpoint import EndpointEngine
+
+            return EndpointEngine(spec, clock=clock)
         case NativeEngineSpec():
             from bench.engine.native import NativeEngine
 

@@ -41,6 +41,9 @@ class MockEngine:
     async def start(self) -> Startup:
         return Startup(total_s=0.0)
 
+    def prepare(self, request: TurnRequest) -> TurnRequest:
+        return request
+
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         self._submitted += 1
         fails = self._spec.fail_every is not None and self._submitted % self._spec.fail_every == 0

@@ -121,6 +121,9 @@ class NativeEngine:
             first_token_s=self._ready.first_token_s,
         )
 
+    def prepare(self, request: TurnRequest) -> TurnRequest:
+        return request
+
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         """Raises EngineError when the engine's process is not there."""
         if self._process is None or not self._process.alive:

@@ -14,7 +14,7 @@ from typing import Protocol
 from bench.core.clock import Clock, sleep_until
 from bench.core.errors import first_told
 from bench.core.protocols import Engine
-from bench.core.records import Progress, Sampling, Session, Turn, TurnRequest, TurnRow
+from bench.core.records import Progress, Prompt, Sampling, Session, Turn, TurnRequest, TurnRow
 from bench.core.spec import ClosedLoadSpec, PoissonLoadSpec, Spec
 from bench.core.units import ns_from_seconds
 from bench.load.arrivals import poisson_arrivals
@@ -22,9 +22,9 @@ from bench.load.turn_sink import TurnSink
 
 
 class Prompts(Protocol):
-    """Turns segments into tokens."""
+    """Turns segments into what an engine is asked."""
 
-    def realise(self, turn: Turn) -> tuple[int, ...]: ...
+    def realise(self, turn: Turn) -> Prompt: ...
 
     def shared_tokens(self, turn: Turn) -> int:
         """Leading prompt tokens that earlier calls already covered; called once a turn, in the order of sending."""
@@ -126,12 +126,12 @@ class Driver:
         if len(ends_ns) < len(before):
             return self._give_up(turn, completed, "an earlier turn of the session did not complete")
         due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._load.time_scale)
-        prompt_ids = self._prompts.realise(turn)
+        request = self._engine.prepare(self._request(session, turn, self._prompts.realise(turn)))
         await sleep_until(self._clock, due_ns)
         if self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns:
             return self._give_up(turn, completed, "the time to send was over")
-        row = self._row(session, turn, len(prompt_ids), due_ns, 0 if turn.after else hold_ns)
-        await self._ask(session, turn, prompt_ids, row)
+        row = self._row(session, turn, len(request.prompt_ids), due_ns, 0 if turn.after else hold_ns)
+        await self._ask(request, row)
         completed[turn.index].set_result(row.t_done_ns if row.status == "ok" else None)
         return None
 
@@ -151,17 +151,23 @@ class Driver:
             asked_thinking_tokens=turn.thinking_tokens,
             t_due_ns=due_ns,
             hold_ns=hold_ns,
+            delay_class=turn.delay_class,
+            delay_ns=ns_from_seconds(turn.delay_s * self._load.time_scale),
+            effort=turn.effort,
         )
 
-    async def _ask(self, session: Session, turn: Turn, prompt_ids: tuple[int, ...], row: TurnRow) -> None:
-        request = TurnRequest(
+    def _request(self, session: Session, turn: Turn, prompt: Prompt) -> TurnRequest:
+        return TurnRequest(
             session_id=session.id,
             turn=turn,
-            prompt_ids=prompt_ids,
+            prompt_ids=prompt.ids,
             max_tokens=turn.output_tokens,
             ignore_eos=self._pinned,
             sampling=self._sampling(session, turn),
+            messages=prompt.messages,
         )
+
+    async def _ask(self, request: TurnRequest, row: TurnRow) -> None:
         sink = TurnSink(row, pinned=self._pinned)
         row.t_send_ns = self._clock.now_ns()
         try:

@@ -48,5 +48,8 @@ class TurnSink:
         row.finish = finish.reason
         row.cached_tokens = finish.cached_tokens
         row.error = finish.error
+        row.engine_prompt_tokens = finish.prompt_tokens
+        row.retries = finish.retries
+        row.notes = " ".join(finish.notes) or None
         row.status = finish.reason if finish.reason in ("failed", "cancelled") else "ok"
         self.done.set()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.spec import Case, PoissonLoadSpec, Spec
+from bench.core.spec import Case, Spec
 from bench.core.units import seconds_from_ns
 from bench.metrics import latency
 from bench.metrics.columns import Flags, TurnColumns
@@ -93,7 +93,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
 def _distributions(
     turns: TurnColumns, counted: Flags, sessions: Sequence[int], spec: Spec, confidence: Confidence
 ) -> dict[str, Distribution]:
-    open_loop = isinstance(spec.load, PoissonLoadSpec)
+    open_loop = spec.load.open_loop
     samples = {
         "ttft_ms": Sample.of(latency.ttft_ms(turns, open_loop=open_loop)[counted]),
         "ttfa_ms": Sample.of(latency.ttfa_ms(turns, open_loop=open_loop)[counted]),
@@ -133,7 +133,7 @@ def _latency_section(name: str, times: Distribution, spec: Spec) -> dict[str, An
 def _goodput_section(
     turns: TurnColumns, tokens: TokenSlices, window: Window, spec: Spec, confidence: Confidence
 ) -> dict[str, Any]:
-    good = good_turns(turns, spec.slo, open_loop=isinstance(spec.load, PoissonLoadSpec))
+    good = good_turns(turns, spec.slo, open_loop=spec.load.open_loop)
     return {"slo": spec.slo.model_dump(), **goodput(turns, good, tokens, window, confidence)}
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Turn
+from bench.core.records import Prompt, Segment, Turn
 from bench.workload.framing import ChatFraming, load_framing
 from bench.workload.shared_prefix import SharedPrefix
 
@@ -49,12 +49,12 @@ class PromptSynthesizer:
         """Whether prompts that have room for it are wrapped in the chat template."""
         return self._framing is not None
 
-    def realise(self, turn: Turn) -> tuple[int, ...]:
+    def realise(self, turn: Turn) -> Prompt:
         """The token ids of `turn`'s prompt, as many as its segments say."""
         ids: list[int] = np.concatenate([self._tokens(segment) for segment in turn.prompt]).tolist()
         if self._framing is not None and self._framing.fits(len(ids)):
             ids = self._framing.around(ids)
-        return tuple(ids)
+        return Prompt(tuple(ids))
 
     def shared_tokens(self, turn: Turn) -> int:
         """Leading prompt tokens that earlier calls already covered. Call it once a turn, in the order of sending."""

@@ -10,7 +10,7 @@ import pytest
 from bench.core.clock import VirtualClock, run_virtual
 from bench.core.errors import EngineError
 from bench.core.protocols import Handle, Sink
-from bench.core.records import Segment, Session, Turn, TurnRequest, TurnRow
+from bench.core.records import Prompt, Segment, Session, Turn, TurnRequest, TurnRow
 from bench.core.spec import (
     ClosedLoadSpec,
     LoadSpec,
@@ -31,8 +31,8 @@ MS = 1_000_000
 class CountedPrompts:
     """Zero tokens of the right number, shared with nothing."""
 
-    def realise(self, turn: Turn) -> tuple[int, ...]:
-        return (0,) * turn.prompt_tokens
+    def realise(self, turn: Turn) -> Prompt:
+        return Prompt((0,) * turn.prompt_tokens)
 
     def shared_tokens(self, turn: Turn) -> int:
         return 0
