@@ -39,7 +39,7 @@ def suite(tmp_path: Path) -> Path:
 def test_unset_inherits_null_is_off_and_another_kind_starts_afresh(suite: Path) -> None:
     first, second = load_suite(str(suite)).specs
     assert (first.load.kind, first.slo.ttft_ms, first.workload.token_scale) == ("closed", 500, 0.5)
-    assert second.load.model_dump() == {"kind": "closed", "concurrency": 8, "time_scale": 0.1}
+    assert second.load.model_dump(exclude_defaults=True) == {"kind": "closed", "concurrency": 8, "time_scale": 0.1}
     assert second.slo.ttft_ms is None
     assert second.workload.token_scale == 1.0
 
@@ -70,7 +70,7 @@ def test_a_trace_runs_in_place_of_the_specs(suite: Path) -> None:
         ("load.concurrency=-1", "load.concurrency = -1 (allowed: greater than 0)"),
         ("load.rate=3", "unknown key 'load.rate' (allowed: "),
         ("workload.sessions=many", "workload.sessions = 'many' (allowed: integer"),
-        ("engine.kind=abacus", "engine.kind = 'abacus' (allowed: 'native', 'mock')"),
+        ("engine.kind=abacus", "engine.kind = 'abacus' (allowed: 'native', 'mock', 'endpoint')"),
         ("load={kind: poisson}", "'load.sessions_per_s' is missing"),
         ("load={kind: poisson, sessions_per_s: -2}", "load.sessions_per_s = -2 (allowed: greater than 0)"),
         ("model.path=null", "model.path = None (allowed: string)"),
