@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.core.records import Session
 from bench.workload.stream import LeftOut
@@ -29,6 +29,8 @@ class Reading:
     """Tokens in a text, for formats that hold texts and no counts."""
     seed: int = 0
     """Of formats that sessions are drawn from."""
+    with_empty: bool = False
+    """Also hand over, as turns, rows that cannot be asked for want of prompt or output: for counting a file."""
 
 
 @dataclass(frozen=True)
@@ -44,5 +46,7 @@ class TraceFormat:
     row that is broken."""
     block_tokens: int | None = None
     """Tokens of a hashed block, where prompts are given as such; None where they are not, or the file says."""
+    shared: Literal["nothing", "session", "trace"] = "session"
+    """How far equal segment keys can reach: nowhere, within a session, or over all of them."""
     drawn: bool = False
     """Whether sessions are drawn from what the file says, and not recorded in it."""
