@@ -69,6 +69,9 @@ class Turn:
     """Tool or human time between the last of `after` completing and this turn being due, before `time_scale`."""
     delay_class: DelayClass = "none"
     foreground: bool = True
+    """Whether the session's end waits for it; turns of a sub-agent in the background are not waited for."""
+    agent: int = 0
+    """Whose turn it is: 0 is the session's own agent, others are its sub-agents, numbered from 1 as they begin."""
     effort: Effort | None = None
     """How hard the model is asked to think; None says nothing."""
     thinking_budget: int | None = None
