@@ -69,7 +69,7 @@ class Turn:
     """Tool or human time between the last of `after` completing and this turn being due, before `time_scale`."""
     delay_class: DelayClass = "none"
     foreground: bool = True
-    """Whether the session's end waits for it; turns of a sub-agent in the background are not waited for."""
+    """Whether anybody waits for it; nobody does for a sub-agent in the background."""
     agent: int = 0
     """Whose turn it is: 0 is the session's own agent, others are its sub-agents, numbered from 1 as they begin."""
     effort: Effort | None = None
