@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from bench.core.errors import InputError
 from bench.results.record import RECORD_FILE, Record, read_record
-from bench.results.tables import SCHEMAS, Tables
+from bench.results.tables import SCHEMAS, Tables, is_table
 
 MANIFEST_FILE = "manifest.json"
 NOTES_FILE = "notes.jsonl"
@@ -74,16 +74,17 @@ def parquet_path(folder: Path, name: str) -> Path:
 
 
 def read_stream(path: Path, name: str) -> Any:
-    """The whole batches of a stream that may end anywhere. Raises InputError if it may not be read."""
-    batches = []
+    """The whole batches of a stream that may end anywhere. Raises InputError if it may not be read or is another's."""
+    batches, schema = [], SCHEMAS[name]
     try:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            schema = reader.schema
             batches.extend(reader)
     except PermissionError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from None
     except (OSError, pa.ArrowInvalid):
         pass  # the writer was cut off here: before the file, inside the schema, or inside a batch
-    return pa.Table.from_batches(batches, schema=SCHEMAS[name])
+    return _checked(pa.Table.from_batches(batches, schema=schema), path, name)
 
 
 def _read_parquet(path: Path, name: str) -> Any:
@@ -91,6 +92,10 @@ def _read_parquet(path: Path, name: str) -> Any:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"is not a readable table: {str(error).splitlines()[0]}", where=path) from None
-    if not table.schema.equals(SCHEMAS[name]):
+    return _checked(table, path, name)
+
+
+def _checked(table: Any, path: Path, name: str) -> Any:
+    if not is_table(name, table.schema):
         raise InputError("has other columns", where=path, allowed=", ".join(SCHEMAS[name].names))
     return table

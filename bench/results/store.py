@@ -19,12 +19,17 @@ from bench.core.digest import file_digest
 from bench.core.errors import StorageError
 from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
 from bench.core.spec import Case
+from bench.results.batches import batch_of
 from bench.results.record import RECORD_FILE, Record, TableSeal
 from bench.results.result import MANIFEST_FILE, NOTES_FILE, Result, parquet_path, read_stream, stream_path
-from bench.results.tables import SCHEMAS, Tables, batch_of, content_digest
+from bench.results.tables import SCHEMAS, Tables, content_digest
 from bench.results.whole_file import whole_file, write_whole
 
 FLUSH_EVERY_S = 1.0
+FLUSH_VALUES = 10_000
+"""So many values are not kept waiting for that: writing them takes about a millisecond, the longest that a client which
+appends between two tokens may be held up."""
+_WIDTHS = {name: len(schema) for name, schema in SCHEMAS.items()}
 
 
 class ResultWriter:
@@ -41,6 +46,7 @@ class ResultWriter:
         self.path = _new_folder(out_dir, case)
         self.record = Record(id=self.path.name, case=case, node=node, provenance=provenance, workload=workload)
         self._pending: dict[str, list[object]] = {name: [] for name in SCHEMAS}
+        self._pending_values = 0
         self._flushed_s = time.monotonic()
         self._streams: dict[str, _Stream] = {}
         with _told(self.path):
@@ -49,7 +55,7 @@ class ResultWriter:
             self._notes = (self.path / NOTES_FILE).open("x", encoding="utf-8", buffering=1)
 
     def append_turns(self, rows: Sequence[TurnRow]) -> None:
-        self._append("turns", rows)
+        self._append("turns", rows, in_lists=sum(2 * len(row.chunk_t_ns) + len(row.chunk_t_engine_ns) for row in rows))
 
     def append_steps(self, rows: Sequence[StepRow]) -> None:
         self._append("steps", rows)
@@ -72,6 +78,7 @@ class ResultWriter:
             if rows:
                 self._streams[name].write(rows)
                 rows.clear()
+        self._pending_values = 0
         self._flushed_s = time.monotonic()
 
     def tables(self) -> Tables:
@@ -108,9 +115,10 @@ class ResultWriter:
         self._notes.close()
         shutil.rmtree(self.path)
 
-    def _append(self, name: str, rows: Sequence[object]) -> None:
+    def _append(self, name: str, rows: Sequence[object], in_lists: int = 0) -> None:
         self._pending[name].extend(rows)
-        if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
+        self._pending_values += len(rows) * _WIDTHS[name] + in_lists
+        if self._pending_values >= FLUSH_VALUES or time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
             self.flush()
 
     def _table(self, name: str) -> Any:

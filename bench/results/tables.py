@@ -1,10 +1,10 @@
-"""The four tables of a result: their columns, rows turned into Arrow batches, and a digest of what they say."""
+"""The four tables of a result: their columns, and a digest of what they say."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -51,6 +51,13 @@ SCHEMAS: dict[str, Any] = {
             "cached_tokens": _COUNT,
             "finish": _TEXT,
             "error": _TEXT,
+            "delay_class": _TEXT,
+            "delay_ns": _TIME,
+            "effort": _TEXT,
+            "engine_prompt_tokens": _COUNT,
+            "retries": _COUNT,
+            "correct": _FLAG,
+            "notes": _TEXT,
         },
     ),
     "steps": _schema(
@@ -78,6 +85,11 @@ SCHEMAS: dict[str, Any] = {
 }
 """Arrow schema by table name. A column is named and meant as the field of the core row it holds."""
 
+LATER_COLUMNS = {
+    "turns": ("delay_class", "delay_ns", "effort", "engine_prompt_tokens", "retries", "correct", "notes"),
+}
+"""Columns that results of earlier versions lack."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -93,17 +105,11 @@ class Tables:
         return ((field.name, getattr(self, field.name)) for field in fields(self))
 
 
-def batch_of(name: str, rows: Sequence[object]) -> Any:
-    """`rows`, the core rows of table `name`, as a `pyarrow.RecordBatch` of its schema."""
-    schema = SCHEMAS[name]
-    return pa.RecordBatch.from_pydict(
-        {column: [getattr(row, column) for row in rows] for column in schema.names}, schema=schema
-    )
-
-
-def table_of(name: str, rows: Sequence[object]) -> Any:
-    """`rows` as a `pyarrow.Table` of table `name`."""
-    return pa.Table.from_batches([batch_of(name, rows)])
+def is_table(name: str, schema: Any) -> bool:
+    """Whether `schema` is that of table `name`, as this version writes it or an earlier one, without later columns."""
+    late = LATER_COLUMNS.get(name, ())
+    expected = [field for field in SCHEMAS[name] if field.name not in late or field.name in schema.names]
+    return bool(schema.equals(pa.schema(expected)))
 
 
 def content_digest(table: Any) -> str:

@@ -13,7 +13,7 @@ from bench.metrics.power_readings import devices_of
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import SLICES, TokenSlices
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 WINDOW = Window(1 * NS_PER_S, 5 * NS_PER_S)
 TOKENS = TokenSlices(

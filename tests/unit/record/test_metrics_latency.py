@@ -14,7 +14,7 @@ from bench.core.errors import InputError
 from bench.core.records import TurnRow
 from bench.metrics import latency
 from bench.metrics.columns import TurnColumns
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 MakeTurn = Callable[..., TurnRow]
 

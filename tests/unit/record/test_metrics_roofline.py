@@ -12,7 +12,7 @@ from bench.core.work import Ceiling, ModelWork
 from bench.metrics.roofline import StepColumns, roofline
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import Window
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 MS = 1_000_000
 START_NS = 7_000 * MS

@@ -8,7 +8,7 @@ from bench.core.records import TurnRow
 from bench.core.spec import ClosedLoadSpec, PoissonLoadSpec
 from bench.metrics.columns import TurnColumns
 from bench.metrics.steady_state import NoWindow, Window, steady_window
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 MakeTurn = Callable[..., TurnRow]
 MS = 1_000_000

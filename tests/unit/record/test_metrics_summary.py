@@ -12,7 +12,7 @@ from bench.core.records import PowerRow, TurnRow
 from bench.core.spec import Case
 from bench.metrics.context import RunContext
 from bench.metrics.summary import Summary, summarise
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 MakeCase = Callable[..., Case]
 ClosedLoop = Callable[..., list[TurnRow]]

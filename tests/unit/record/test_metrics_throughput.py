@@ -15,7 +15,7 @@ from bench.metrics.percentiles import Sample, distribution
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import interactivity, rates, token_slices
-from bench.results.tables import table_of
+from bench.results.batches import table_of
 
 MakeTurn = Callable[..., TurnRow]
 CONFIDENCE = Confidence(level=0.95, seed=0)

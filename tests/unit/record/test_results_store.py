@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from bench.core.errors import InputError, StorageError
 from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
 from bench.core.spec import Case
+from bench.results.batches import table_of
 from bench.results.record import Record
-from bench.results.result import Result, scan, stream_path
+from bench.results.result import Result, parquet_path, scan, stream_path
 from bench.results.store import ResultWriter
-from bench.results.tables import SCHEMAS, content_digest, table_of
+from bench.results.tables import LATER_COLUMNS, SCHEMAS, content_digest
 
 MakeCase = Callable[..., Case]
 ClosedLoop = Callable[..., list[TurnRow]]
@@ -60,6 +62,34 @@ def test_rows_come_back_as_written(tmp_path: Path, make_case: MakeCase, closed_l
     assert {name: content_digest(table) for name, table in read.tables().items()} == {
         name: seal.sha256 for name, seal in read.record.tables.items()
     }
+
+
+def test_every_kind_of_value_comes_back(make_turn: Callable[..., TurnRow]) -> None:
+    rows = [
+        make_turn(0, [5.0], error="naïve – 錯誤", correct=True, notes="no_usage", effort="high", delay_class="tool"),
+        make_turn(0, [], session="", cached_tokens=None, correct=False, engine_prompt_tokens=7, delay_ns=-(2**62)),
+        make_turn(2**40, [2**40 + 1.5], chunk_t_engine_ns=[1, 2], correct=None, retries=3),
+    ]
+    for some in ([], rows[:1], rows):
+        assert [TurnRow(**row) for row in table_of("turns", some).to_pylist()] == some
+    power = [PowerRow(1, "gpu", "0", None, 1.5), PowerRow(2, "gpu", "0", -0.0, None)]
+    assert [PowerRow(**row) for row in table_of("power", power).to_pylist()] == power
+
+
+def test_a_table_of_an_earlier_version_is_read_and_another_is_not(
+    tmp_path: Path, make_case: MakeCase, closed_loop: ClosedLoop
+) -> None:
+    writer = writer_in(tmp_path, make_case())
+    writer.append_turns(closed_loop())
+    file = parquet_path(writer.finish(writer.record).path, "turns")
+    whole = pq.read_table(file)
+    pq.write_table(whole.drop_columns(list(LATER_COLUMNS["turns"])), file)
+    earlier = Result.open(writer.path).tables().turns
+    assert earlier.equals(whole.select(earlier.column_names))
+    for other in (whole.drop_columns(["t_first_ns"]), whole.append_column("more", whole["session_id"])):
+        pq.write_table(other, file)
+        with pytest.raises(InputError, match="has other columns"):
+            Result.open(writer.path).tables()
 
 
 def test_a_finished_folder_holds_what_the_design_says(tmp_path: Path, make_case: MakeCase) -> None:
