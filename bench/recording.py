@@ -90,7 +90,6 @@ class Recording:
             self._case.spec.power, accelerator_ids=self._engine.describe().get("accelerator_ids")
         )
         self._writer.append_health(health_rows(self._clock))
-        self._writer.flush()  # the first conversion to Arrow imports pandas, and no turn should wait for that
         async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):
             ticking = asyncio.create_task(self._tick())
             self._start_ns = self._clock.now_ns()
