@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench.workload.fixed import fixed_sessions
 from bench.workload.reasoning import draw_reasoning
 from bench.workload.scaling import cap_delays, scale_session
 from bench.workload.stream import LeftOut, SessionStream
+from bench.workload.traces.format import Reading, estimated_tokens
 from bench.workload.traces.importer import open_trace
 
 TOO_LONG = "longer than the model's context"
@@ -54,14 +56,17 @@ class Workload:
     source: WorkloadSource
 
 
-def build_workload(spec: WorkloadSpec, max_context_tokens: int) -> Workload:
+def build_workload(
+    spec: WorkloadSpec, max_context_tokens: int, count_tokens: Callable[[str], int] | None = None
+) -> Workload:
     """The sessions that `spec` asks for and that fit a context of `max_context_tokens`, prompt and output together.
 
+    `count_tokens` counts the tokens of a trace's texts; without it they are estimated from their length.
     Nothing is ever cut short: a session with a turn that does not fit is left out, and so are, where the spec has a
     budget of turns, the first session that would exceed it and all after it. Raises InputError where the source is
     broken or no session is left.
     """
-    stream = _open(spec)
+    stream = _open(spec, Reading(count_tokens or estimated_tokens, spec.seed))
     selection = _Selection(spec, max_context_tokens)
     for item in stream.items:
         selection.consider(item)
@@ -126,7 +131,7 @@ class _Selection:
         )
 
 
-def _open(spec: WorkloadSpec) -> SessionStream:
+def _open(spec: WorkloadSpec, reading: Reading) -> SessionStream:
     match spec:
         case ReasoningSpec():
             return draw_reasoning(spec)
@@ -135,7 +140,7 @@ def _open(spec: WorkloadSpec) -> SessionStream:
         case FixedSpec():
             return fixed_sessions(spec)
         case TraceSpec():
-            return open_trace(Path(spec.path).expanduser())
+            return open_trace(Path(spec.path).expanduser(), reading)
 
 
 def _place(spec: WorkloadSpec) -> str:

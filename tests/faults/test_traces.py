@@ -57,19 +57,19 @@ def test_a_broken_azure_file(tmp_path: Path, text: str, line: int, what: str, al
 @pytest.mark.parametrize(
     ("lines", "line", "what"),
     [
-        ([json.dumps(session()), '{"id": "two", "requests": [{"t"'], 2, "not JSON at column"),
+        ([json.dumps(session()), '{"id": "two", "requests": [{"t"'], 2, "not JSON: Input data was truncated"),
         ([json.dumps(session()), json.dumps(session())], 2, "a second session with id 'one'"),
-        ([json.dumps(session()), "[1, 2]"], 2, "not a session"),
-        (['{"timestamp": 0, "input_length": 5, "output_length": 3, "hash_ids": [1]}'], 1, "not a session"),
+        ([json.dumps(session()), "[1, 2]"], 2, "Expected `object`, got `array`"),
+        ([json.dumps({**session(), "requests": 3})], 1, "not a session"),
         ([json.dumps(session(out=-4))], 1, "requests.0.n.out = -4"),
         ([json.dumps(session(out=...))], 1, "'requests.0.n.out' is missing"),
         ([json.dumps(session(hash_ids=[1]))], 1, "1 hash_ids for 130 tokens"),
         ([json.dumps(session(type="merge"))], 1, "requests[0] has no known type"),
         ([json.dumps(session(type="subagent", status="completed", requests=[]))], 1, "requests.0.subagent"),
         ([json.dumps({**session(), "hash_id_scope": "global"})], 1, "hash_id_scope = 'global'"),
-        ([json.dumps(session(think_time=float("nan")))], 1, "think_time = nan"),
+        ([json.dumps(session(think_time=float("nan")))], 1, "not JSON: JSON is malformed: invalid character"),
         (['{"id": ' + "[" * 100_000], 1, "JSON"),
-        (['{"id": ' + "9" * 5000 + "}"], 1, "JSON"),
+        (['{"id": ' + "9" * 5000 + "}"], 1, "Integer value out of range"),
     ],
 )
 def test_a_broken_weka_file(tmp_path: Path, lines: list[str], line: int, what: str) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from bench.core.records import Session, Turn
 from bench.workload.scaling import scale_session, scaled_count
-from bench.workload.stream import LeftOut
+from bench.workload.stream import LeftOut, askable
+from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import open_trace
-from bench.workload.traces.weka import RecordedSession, turns_of
+from bench.workload.traces.weka import RecordedSession, session_of
 
 BLOCK = 64
 
@@ -37,7 +38,7 @@ def recording(*requests: dict[str, Any], name: str = "one") -> dict[str, Any]:
 
 
 def read(*requests: dict[str, Any]) -> tuple[Session, list[LeftOut]]:
-    items = list(turns_of(RecordedSession.model_validate(recording(*requests))))
+    items = list(askable([session_of(RecordedSession.model_validate(recording(*requests)))]))
     (session,) = (item for item in items if isinstance(item, Session))
     return session, [item for item in items if isinstance(item, LeftOut)]
 
@@ -144,6 +145,6 @@ def test_every_form_of_file_reads_the_same(tmp_path: Path, form: str) -> None:
         path.write_text("\n" + json.dumps(document) + "\n")
     else:
         path.write_bytes(gzip.compress(json.dumps(document).encode()))
-    stream = open_trace(path)
+    stream = open_trace(path, Reading())
     assert stream.format == "weka-json"
     assert list(stream.items) == [read(*document["requests"])[0]]

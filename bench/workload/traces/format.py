@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.core.records import Session
 from bench.workload.stream import LeftOut
+
+_CHARACTERS_PER_TOKEN = 4
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of `text` at four characters each, the usual rule for English, where no tokenizer is at hand."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,10 @@ class Head:
 class Reading:
     """How a trace is to be read."""
 
-    count_tokens: Callable[[str], int]
+    count_tokens: Callable[[str], int] = estimated_tokens
     """Tokens in a text, for formats that hold texts and no counts."""
     seed: int = 0
     """Of formats that sessions are drawn from."""
-    with_empty: bool = False
-    """Also hand over, as turns, rows that cannot be asked for want of prompt or output: for counting a file."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,9 @@ class TraceFormat:
     """Licence of the published data and whom to cite."""
     recognises: Callable[[Head], bool]
     sessions: Callable[[Path, Reading], Iterator[Session | LeftOut]]
-    """The sessions of a file in its order, read as they are asked for. Raises InputError, naming file and line, for a
-    row that is broken."""
+    """The sessions of a file in its order, as recorded and read as they are asked for. A turn may have no prompt or no
+    output: who asks leaves it out. Raises InputError, naming file and line, for a row that is broken."""
     block_tokens: int | None = None
     """Tokens of a hashed block, where prompts are given as such; None where they are not, or the file says."""
-    shared: Literal["nothing", "session", "trace"] = "session"
-    """How far equal segment keys can reach: nowhere, within a session, or over all of them."""
     drawn: bool = False
     """Whether sessions are drawn from what the file says, and not recorded in it."""

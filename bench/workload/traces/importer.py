@@ -5,26 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.workload.stream import SessionStream
+from bench.workload.stream import SessionStream, askable
 from bench.workload.traces import azure, weka
+from bench.workload.traces.documents import documents
+from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.lines import numbered_lines
+from bench.workload.traces.tables import cells
 
-FORMATS = (
-    f"CSV with the columns {', '.join(azure.COLUMNS)}, or Weka session JSON, one session a line; either may be gzipped"
-)
+FORMATS: tuple[TraceFormat, ...] = (azure.FORMAT, weka.FORMAT)
+"""The first that recognises a file reads it."""
 
 
-def open_trace(path: Path) -> SessionStream:
-    """The sessions of the trace at `path`.
+def open_trace(path: Path, reading: Reading) -> SessionStream:
+    """The sessions of the trace at `path` that can be asked.
 
     Raises InputError where the file is missing, empty or of no known format; reading on raises it, naming the line, for
     a row that is broken.
     """
-    number, head = next(numbered_lines(path), (0, ""))
-    if not head:
-        raise InputError("the trace is empty", where=path, allowed=FORMATS)
-    if head.lstrip().startswith("{"):
-        return SessionStream(weka.FORMAT, weka.ATTRIBUTION, weka.sessions(path))
-    if set(azure.COLUMNS) & set(azure.cells(head, f"{path}:{number}")):
-        return SessionStream(azure.FORMAT, azure.ATTRIBUTION, azure.sessions(path))
-    raise InputError("not a trace of a known format", where=path, allowed=FORMATS)
+    found = recognise(path)
+    sessions = askable(found.sessions(path, reading))
+    return SessionStream(found.name, found.attribution, sessions, found.block_tokens, found.drawn)
+
+
+def recognise(path: Path) -> TraceFormat:
+    """The format of the trace at `path`. Raises InputError as `open_trace` does."""
+    head = read_head(path)
+    found = next((known for known in FORMATS if known.recognises(head)), None)
+    if found is None:
+        raise InputError("not a trace of a known format", where=path, allowed=_known())
+    return found
+
+
+def read_head(path: Path) -> Head:
+    """What `path` begins with. Raises InputError where it is missing, empty or neither CSV nor JSON."""
+    number, line = next(numbered_lines(path), (0, ""))
+    if not line:
+        raise InputError("the trace is empty", where=path, allowed=_known())
+    if line.lstrip().startswith(("{", "[")):
+        _, document = next(documents(path), (0, None))
+        return Head(document=document)
+    return Head(columns=cells(line, f"{path}:{number}"))
+
+
+def _known() -> str:
+    return "; ".join(f"{known.name}: {known.about}" for known in FORMATS)

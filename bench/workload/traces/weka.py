@@ -5,13 +5,12 @@ is its whole blocks and the tokens left over, which belong to it alone.
 
 What becomes what: a request is a turn. It waits for the request before it and then for the recorded client gap. A
 sub-agent's requests are turns of the same session that start from the request that launched it; the next request waits
-for every sub-agent that had completed by then, and never for one that ran on in the background. A request without
-output is left out, and the delay before it is added to the next.
+for every sub-agent that had completed by then, and never for one that ran on in the background. Sessions have no clock
+in common, so none has an arrival time.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from bench.core.errors import InputError
 from bench.core.records import DelayClass, Segment, Session, Turn
 from bench.core.suite import parse
-from bench.workload.stream import NO_OUTPUT, NO_PROMPT, LeftOut
 from bench.workload.traces.blocks import BlockRuns
-from bench.workload.traces.lines import numbered_lines
+from bench.workload.traces.documents import documents
+from bench.workload.traces.format import Head, Reading, TraceFormat
 
-FORMAT = "weka-json"
-ATTRIBUTION = (
-    "format of the Weka agent traces; the published sessions (github.com/callanjfox/kv-cache-tester) are Apache-2.0"
-)
 _TYPES = ("n", "s", "subagent")
 _SHAPE = "a Weka session: an object with id, block_size, hash_id_scope and requests"
 
@@ -91,46 +86,28 @@ class RecordedSession(_Recorded):
                 yield entry
 
 
-def sessions(path: Path) -> Iterator[Session | LeftOut]:
+def sessions(path: Path, reading: Reading) -> Iterator[Session]:
     """The recorded sessions. Raises InputError with file and line for one that is broken."""
+    del reading
     seen: set[str] = set()
-    for number, text in _texts(path):
+    for number, document in documents(path):
         where = f"{path}:{number}"
-        recorded = _recorded(_json(text, path, number), where)
+        recorded = _recorded(document, where)
         if recorded.id in seen:
             raise InputError(f"a second session with id {recorded.id!r}", where=where, allowed="each id once")
         seen.add(recorded.id)
-        yield from turns_of(recorded)
+        session = session_of(recorded)
+        if session.turns:
+            yield session
 
 
-def turns_of(recorded: RecordedSession) -> Iterator[Session | LeftOut]:
-    """The recording as a session, after the requests that have no place in it."""
+def session_of(recorded: RecordedSession) -> Session:
+    """The recording as a session; requests without output are turns of it too."""
     return _SessionBuilder(recorded).build()
 
 
-def _texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Each session's text with its line: one a line, or the whole file where its first line is a lone brace."""
-    lines = numbered_lines(path)
-    number, first = next(lines)
-    if first.strip() == "{":
-        yield number, "\n".join([first, *(text for _, text in lines)])
-    else:
-        yield number, first
-        yield from lines
-
-
-def _json(text: str, path: Path, number: int) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"{path}:{number + error.lineno - 1}"
-        raise InputError(f"not JSON at column {error.colno}: {error.msg}", where=place, allowed=_SHAPE) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"JSON that cannot be held: {error}", where=f"{path}:{number}", allowed=_SHAPE) from error
-
-
-def _recorded(document: Any, where: str) -> RecordedSession:
-    if not isinstance(document, dict) or not isinstance(document.get("requests"), list):
+def _recorded(document: dict[str, Any], where: str) -> RecordedSession:
+    if not isinstance(document.get("requests"), list):
         raise InputError("not a session", where=where, allowed=_SHAPE)
     for index, entry in enumerate(document["requests"]):
         if not isinstance(entry, dict) or entry.get("type") not in _TYPES:
@@ -159,7 +136,7 @@ class _Chain:
     after: tuple[int, ...]
     """Turns the next request waits for."""
     pending_s: float = 0.0
-    """Delay still to be added to the next turn's."""
+    """Delay still to be added to the first turn's."""
     previous: RecordedRequest | None = None
 
     @property
@@ -176,15 +153,14 @@ class _Chain:
 
 
 class _SessionBuilder:
-    """Turns of one recorded session, and the requests left out of it."""
+    """Turns of one recorded session."""
 
     def __init__(self, recorded: RecordedSession) -> None:
         self._recorded = recorded
         self._runs = BlockRuns(request.hash_ids for request in recorded.all_requests())
         self._turns: list[Turn] = []
-        self._left_out: list[LeftOut] = []
 
-    def build(self) -> Iterator[Session | LeftOut]:
+    def build(self) -> Session:
         parent = _Chain(after=())
         joined: list[tuple[float, int]] = []
         for entry in self._recorded.requests:
@@ -199,9 +175,7 @@ class _SessionBuilder:
                 parent.after += tuple(last for _, last in joined)
                 joined = []
             self._add(entry, parent, delay_s, "tool" if "tool_result" in entry.input_types else "human")
-        yield from self._left_out
-        if self._turns:
-            yield Session(self._recorded.id, tuple(self._turns))
+        return Session(self._recorded.id, tuple(self._turns))
 
     def _sub_agent(self, agent: RecordedSubAgent, parent: _Chain) -> int | None:
         """Add the turns of `agent`. Returns the index of its last, or None where it has none."""
@@ -216,10 +190,6 @@ class _SessionBuilder:
     ) -> None:
         chain.previous = request
         delay_s += chain.pending_s
-        if request.input_tokens == 0 or request.output_tokens == 0:
-            self._left_out.append(LeftOut(NO_OUTPUT if request.input_tokens else NO_PROMPT, 1))
-            chain.pending_s = delay_s
-            return
         index, scope = len(self._turns), self._recorded.id
         tail = Segment(f"{scope}/tail-{index}", request.input_tokens % self._recorded.block_size)
         turn = Turn(
@@ -233,3 +203,16 @@ class _SessionBuilder:
         )
         self._turns.append(turn)
         chain.after, chain.pending_s = (index,), 0.0
+
+
+def _recognises(head: Head) -> bool:
+    return head.document is not None and "requests" in head.document and "hash_id_scope" in head.document
+
+
+FORMAT = TraceFormat(
+    "weka-json",
+    "a JSON object a session, of the Weka agent traces: id, block_size, hash_id_scope, requests",
+    "format of the Weka agent traces; the published sessions (github.com/callanjfox/kv-cache-tester) are Apache-2.0",
+    _recognises,
+    sessions,
+)
