@@ -1,7 +1,7 @@
 """The client: sends each turn when it is due and logs what comes back.
 
 A session is a closed loop inside: a turn is due when the turns it waits for have completed and its tool or human delay
-has passed. Outside, sessions either replace one another at a fixed concurrency or arrive as a Poisson process.
+has passed. Outside, sessions either replace one another at a fixed concurrency or arrive when their load says.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from bench.core.clock import Clock, sleep_until
 from bench.core.errors import first_told
 from bench.core.protocols import Engine
 from bench.core.records import Progress, Prompt, Sampling, Session, Turn, TurnRequest, TurnRow
-from bench.core.spec import ClosedLoadSpec, PoissonLoadSpec, Spec
+from bench.core.spec import ClosedLoadSpec, Spec
 from bench.core.units import ns_from_seconds
-from bench.load.arrivals import poisson_arrivals
+from bench.load.arrivals import arrival_times_s
 from bench.load.turn_sink import TurnSink
 
 
@@ -67,8 +67,8 @@ class Driver:
             match self._load:
                 case ClosedLoadSpec(concurrency=concurrency):
                     await self._closed(sessions, concurrency)
-                case PoissonLoadSpec():
-                    await self._poisson(sessions, self._load)
+                case _:
+                    await self._open(sessions, self._load.max_sessions)
         except BaseExceptionGroup as group:
             raise first_told(group) from None
 
@@ -83,9 +83,9 @@ class Driver:
             for _ in range(min(concurrency, len(sessions))):
                 lanes.create_task(lane(queue))
 
-    async def _poisson(self, sessions: Sequence[Session], load: PoissonLoadSpec) -> None:
+    async def _open(self, sessions: Sequence[Session], max_sessions: int | None) -> None:
         start_ns = self._clock.now_ns()
-        places = asyncio.Semaphore(load.max_sessions or len(sessions))
+        places = asyncio.Semaphore(max_sessions or len(sessions))
 
         async def held(session: Session, due_ns: int) -> None:
             waits_from_ns = self._clock.now_ns()
@@ -93,9 +93,8 @@ class Driver:
                 await self._session(session, due_ns, hold_ns=self._clock.now_ns() - waits_from_ns)
 
         async with asyncio.TaskGroup() as alive:
-            for session, arrival_s in zip(
-                sessions, poisson_arrivals(load.sessions_per_s, len(sessions), load.seed), strict=True
-            ):
+            times_s = arrival_times_s(self._load, sessions).tolist()
+            for arrival_s, session in sorted(zip(times_s, sessions, strict=True), key=lambda pair: pair[0]):
                 due_ns = start_ns + ns_from_seconds(arrival_s)
                 await sleep_until(self._clock, due_ns)
                 alive.create_task(held(session, due_ns))

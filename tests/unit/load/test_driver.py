@@ -22,7 +22,7 @@ from bench.core.spec import (
     Spec,
 )
 from bench.engine.mock import MockEngine
-from bench.load.arrivals import poisson_arrivals
+from bench.load.arrivals import arrival_times_s
 from bench.load.driver import Driver
 
 MS = 1_000_000
@@ -109,20 +109,15 @@ def test_closed_loop_keeps_exactly_the_asked_sessions_alive() -> None:
 
 def test_poisson_sends_at_its_arrivals_and_a_cap_shows_as_hold() -> None:
     sessions = [chain(f"s{i}", 1) for i in range(20)]
-    free, _ = drive(sessions, PoissonLoadSpec(kind="poisson", sessions_per_s=100.0, seed=3))
-    arrivals_ns = [round(s * 1e9) for s in poisson_arrivals(100.0, 20, seed=3)]
+    load = PoissonLoadSpec(kind="poisson", sessions_per_s=100.0, seed=3)
+    free, _ = drive(sessions, load)
+    arrivals_ns = [round(s * 1e9) for s in arrival_times_s(load, sessions)]
     assert sorted(row.t_send_ns for row in free) == arrivals_ns
     assert all(row.hold_ns == 0 for row in free)
     capped, _ = drive(sessions, PoissonLoadSpec(kind="poisson", sessions_per_s=100.0, seed=3, max_sessions=1))
     assert sorted(row.t_due_ns for row in capped) == arrivals_ns
     assert all(row.t_send_ns == row.t_due_ns + row.hold_ns for row in capped)
     assert max(row.hold_ns for row in capped) > 0
-
-
-def test_poisson_arrivals_are_seeded_and_have_the_asked_rate() -> None:
-    arrivals = poisson_arrivals(50.0, 20_000, seed=1)
-    assert arrivals == poisson_arrivals(50.0, 20_000, seed=1)
-    assert arrivals[-1] == pytest.approx(400.0, rel=0.03)
 
 
 def test_turns_after_a_failed_one_are_not_sent_and_are_counted() -> None:
