@@ -135,6 +135,8 @@ class _Chain:
 
     after: tuple[int, ...]
     """Turns the next request waits for."""
+    agent: int = 0
+    foreground: bool = True
     pending_s: float = 0.0
     """Delay still to be added to the first turn's."""
     previous: RecordedRequest | None = None
@@ -159,6 +161,7 @@ class _SessionBuilder:
         self._recorded = recorded
         self._runs = BlockRuns(request.hash_ids for request in recorded.all_requests())
         self._turns: list[Turn] = []
+        self._agents = 0
 
     def build(self) -> Session:
         parent = _Chain(after=())
@@ -179,15 +182,16 @@ class _SessionBuilder:
 
     def _sub_agent(self, agent: RecordedSubAgent, parent: _Chain) -> int | None:
         """Add the turns of `agent`. Returns the index of its last, or None where it has none."""
-        chain = _Chain(after=parent.after, pending_s=max(0.0, agent.start_s - parent.end_s))
-        before = len(self._turns)
+        if not agent.requests:
+            return None
+        self._agents += 1
+        launched_s = max(0.0, agent.start_s - parent.end_s)
+        chain = _Chain(parent.after, self._agents, foreground=not agent.in_background, pending_s=launched_s)
         for request in agent.requests:
-            self._add(request, chain, chain.gap_s(request), "tool", foreground=not agent.in_background)
-        return chain.after[0] if len(self._turns) > before else None
+            self._add(request, chain, chain.gap_s(request), "tool")
+        return chain.after[0]
 
-    def _add(
-        self, request: RecordedRequest, chain: _Chain, delay_s: float, waits_for: DelayClass, *, foreground: bool = True
-    ) -> None:
+    def _add(self, request: RecordedRequest, chain: _Chain, delay_s: float, waits_for: DelayClass) -> None:
         chain.previous = request
         delay_s += chain.pending_s
         index, scope = len(self._turns), self._recorded.id
@@ -199,7 +203,8 @@ class _SessionBuilder:
             after=chain.after,
             delay_s=delay_s,
             delay_class=waits_for if chain.after else "none",
-            foreground=foreground,
+            foreground=chain.foreground,
+            agent=chain.agent,
         )
         self._turns.append(turn)
         chain.after, chain.pending_s = (index,), 0.0
