@@ -46,12 +46,13 @@ def _quantiles(trace: Mapping[str, Any]) -> Table:
     table.add_column("")
     for heading in ("n", "mean", "CV", "min", *_SHOWN, "max"):
         table.add_column(heading, justify="right")
+    lone = trace["turns"] is not None and trace["turns"]["max"] == 1
     rows = {
         "input tokens": trace["input_tokens"],
         "output tokens": trace["output_tokens"],
         "thinking share": trace["thinking_share"],
-        "turns a session": trace["turns"],
-        "longest prompt of a session": trace["peak_tokens"],
+        "turns a session": None if lone else trace["turns"],
+        "longest prompt of a session": None if lone else trace["peak_tokens"],
         "tokens to compute a turn": (trace["reuse"] or {}).get("uncached_tokens"),
         **{f"{name} delay, s": delay for name, delay in trace["delays_s"].items()},
     }
@@ -115,4 +116,5 @@ def _bars(counts: Sequence[int]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return number(value, 4)
+    whole = value is not None and float(value).is_integer()
+    return f"{value:,.0f}" if whole else number(value, 4)

@@ -14,8 +14,8 @@ from bench.workload.stream import LeftOut, SessionStream
 
 COMPACTED_SHARE = 0.1
 """A turn that lost more than this share of the prompt before it was compacted, or its prefix was broken."""
-_BUCKETS = 24
-"""Of the histograms that are plotted: half an octave each, from 1 token on."""
+_BUCKETS = 48
+"""Of the histograms that are plotted: half an octave each, from 1 token to 16 million."""
 
 
 @dataclass(frozen=True)
