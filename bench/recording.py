@@ -13,7 +13,7 @@ from typing import Any, Self
 from bench.core.clock import Clock
 from bench.core.errors import EngineError, InputError, StorageError
 from bench.core.protocols import Engine, Watch
-from bench.core.records import Progress, Startup, TurnRow
+from bench.core.records import ClientLoad, Progress, Startup, TurnRow
 from bench.core.spec import Case
 from bench.core.work import Ceiling, ModelWork
 from bench.hardware.ceiling import datasheet_ceiling
@@ -70,6 +70,7 @@ class Recording:
         self._stopped: Stop | None = None
         self._stopped_because: str | None = None
         self.startup: Startup | None = None
+        self.client: ClientLoad | None = None
 
     @property
     def id(self) -> str:
@@ -141,6 +142,8 @@ class Recording:
             stopped_because=self._stopped_because,
             power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
+            client=self.client,
+            cut_sessions=tuple(sorted(self._progress.cut_sessions)) or None,
             work=described.get("work") and ModelWork(**described["work"]),
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,

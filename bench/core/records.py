@@ -318,6 +318,8 @@ class Progress:
     output_tokens: int = 0
     not_sent: Counter[str] = field(default_factory=Counter)
     """Turns that were never sent, by reason."""
+    cut_sessions: set[str] = field(default_factory=set)
+    """Sessions that began and were not sent whole because the time to send was over."""
 
 
 @dataclass(frozen=True, slots=True)

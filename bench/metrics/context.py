@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from bench.core.errors import InputError
+from bench.core.records import ClientLoad
 from bench.core.work import Ceiling, ModelWork
 
 Stop = Literal["interrupted", "engine_failed", "storage_failed"]
@@ -28,6 +29,10 @@ class RunContext:
     """Why no power sensor could be read; None where one was."""
     not_sent: Mapping[str, int] = field(default_factory=dict)
     """Turns that were never sent, by reason."""
+    cut_sessions: tuple[str, ...] | None = None
+    """Sessions that began and were not sent whole because the time was over, sorted; None where nobody counted them."""
+    client: ClientLoad | None = None
+    """How busy the client was while it measured; None where nobody watched it."""
     work: ModelWork | None = None
     """What the engine says its steps had to do; None where it does not."""
     ceilings: Mapping[str, Ceiling] = field(default_factory=dict)
@@ -40,7 +45,10 @@ class RunContext:
         """From the `run` section of a record. Raises InputError where this version did not write it."""
         try:
             work, ceilings = values.get("work"), values.get("ceilings", {})
+            cut, client = values.get("cut_sessions"), values.get("client")
             rebuilt = {
+                "cut_sessions": None if cut is None else tuple(cut),
+                "client": client and ClientLoad(**client),
                 "work": work and ModelWork(**work),
                 "ceilings": {name: Ceiling(**ceiling) for name, ceiling in ceilings.items()},
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ ReasonCode = Literal[
     "output_short",
     "cache_contamination",
     "client_late",
+    "client_saturated",
     "accuracy",
 ]
 NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent"]
@@ -37,6 +38,13 @@ COUNTER_DISAGREEMENT = 0.1
 """Relative difference of energy counter and integrated watts above which it is noted."""
 LATE_SHARE, LATE_MS = 0.1, 10.0
 """A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
+
+BUSY_SHARE = 0.9
+"""CPU share of one core from which a client is saturated: work that arrives at random then waits about five times as long
+as it takes (Pollaczek–Khinchine, equal pieces of work: 0.9 / (2 · 0.1))."""
+LAG_P99_MS = 50.0
+"""Lag of the client's event loop from which it is saturated: what a mean lag of LATE_MS comes to at p99 where lags are
+exponential, and a tenth of the tightest TTFT bound that MLPerf publishes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ def verdict(
         _output_short(turns) if spec.workload.length_mode == "pinned" else None,
         _cache_contamination(turns),
         _client_late(turns, counted),
+        _client_saturated(context),
         _inaccurate(context),
     ]
     reasons = tuple(reason for reason in checks if reason is not None)
@@ -128,6 +137,16 @@ def _client_late(turns: TurnColumns, counted: Flags) -> Reason | None:
         return None
     message = f"the client sent {lag_ms:.1f} ms late on average"
     return Reason("client_late", message, {"mean_schedule_lag_ms": lag_ms, "mean_ttft_ms": ttft_ms})
+
+
+def _client_saturated(context: RunContext) -> Reason | None:
+    client = context.client
+    if client is None or (client.cpu_share <= BUSY_SHARE and client.lag_p99_ms <= LAG_P99_MS):
+        return None
+    told = [f"took {client.cpu_share:.0%} of a core"] * (client.cpu_share > BUSY_SHARE)
+    told += [f"ran a hundredth of its work over {client.lag_p99_ms:.0f} ms late"] * (client.lag_p99_ms > LAG_P99_MS)
+    message = f"the client was the bottleneck: {' and '.join(told)}"
+    return Reason("client_saturated", message, asdict(client))
 
 
 def _inaccurate(context: RunContext) -> Reason | None:
