@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -46,6 +47,22 @@ class TurnColumns:
     asked_output_tokens: Ints
     output_tokens: Ints
     thinking_tokens: Ints
+    delay: Floats
+    """Duration of what was waited for before the turn was due."""
+    after_tool: Flags
+    """Whether that was a tool."""
+    after_human: Flags
+    effort: tuple[str | None, ...]
+    engine_prompt_tokens: Floats
+    """NaN where the engine does not count them."""
+    retries: Ints
+    correct: Floats
+    """1 and 0; NaN where the answer was not checked."""
+    notes: tuple[str | None, ...]
+    whole: Flags
+    """Of each session: whether the run began and ended it, (sessions,)."""
+    cut: Flags
+    """Of each session: whether the end of the run did, (sessions,)."""
     chunk_turn: Ints
     """Row of the turn a chunk belongs to, ascending, (m,)."""
     chunk_t: Floats
@@ -61,55 +78,108 @@ class TurnColumns:
         return int(self.session.max()) + 1 if len(self) else 0
 
     @classmethod
-    def of(cls, table: Any, *, start_ns: int) -> TurnColumns:
+    def of(cls, table: Any, *, start_ns: int, cut_sessions: Collection[str] = ()) -> TurnColumns:
         """The columns of a turns table (`pyarrow.Table`, a row a TurnRow) of a run that began at `start_ns`.
 
-        Raises InputError when a turn's chunks do not have one time and one count each, or a time is out of reach.
+        A session with a warm-up turn within the run began somewhere in its middle. Raises InputError when a turn's
+        chunks do not have one time and one count each, or a time is out of reach.
         """
-        measured = table.filter(pc.invert(table["warmup"])).sort_by(
-            [("t_send_ns", "ascending"), ("session_id", "ascending"), ("turn_index", "ascending")]
-        )
-
-        def column(name: str) -> Any:
-            return measured[name].combine_chunks()
-
-        def ints(name: str) -> Ints:
-            return _ints(column(name))
-
-        def time(name: str) -> Floats:
-            try:
-                return _floats(pc.subtract(column(name), start_ns))
-            except pa.ArrowInvalid:
-                raise InputError(f"{name} lies over 104 days from the run's start", where="turns table") from None
-
-        if not column("chunk_t_ns").value_lengths().equals(column("chunk_tokens").value_lengths()):
-            raise InputError("chunk_t_ns and chunk_tokens differ in length", where="turns table")
-        chunk_turn, chunk_t = _chunk_times(column("chunk_t_ns"), start_ns)
-        status = column("status")
+        rows = _Rows(table.filter(pc.invert(table["warmup"])), start_ns)
+        chunk_turn, chunk_t = rows.chunks()
+        status, sessions = rows.column("status"), rows.column("session_id").dictionary_encode()
+        cut = _among(sessions.dictionary, cut_sessions)
         return cls(
-            session=_ints(column("session_id").dictionary_encode().indices),
-            foreground=_flags(column("foreground")),
+            session=_ints(sessions.indices),
+            foreground=_flags(rows.column("foreground")),
             ok=_flags(pc.equal(status, "ok")),
             failed=_flags(pc.equal(status, "failed")),
-            error=tuple(column("error").to_pylist()),
-            due=time("t_due_ns"),
-            send=time("t_send_ns"),
-            hold=_floats(column("hold_ns")),
-            first=time("t_first_ns"),
-            answer=time("t_answer_ns"),
-            last=time("t_last_ns"),
-            done=time("t_done_ns"),
-            prompt_tokens=ints("prompt_tokens"),
-            shared_tokens=ints("shared_tokens"),
-            cached_tokens=_floats(column("cached_tokens")),
-            asked_output_tokens=ints("asked_output_tokens"),
-            output_tokens=ints("output_tokens"),
-            thinking_tokens=ints("thinking_tokens"),
+            error=rows.texts("error"),
+            due=rows.time("t_due_ns"),
+            send=rows.time("t_send_ns"),
+            hold=rows.floats("hold_ns"),
+            first=rows.time("t_first_ns"),
+            answer=rows.time("t_answer_ns"),
+            last=rows.time("t_last_ns"),
+            done=rows.time("t_done_ns"),
+            prompt_tokens=rows.ints("prompt_tokens"),
+            shared_tokens=rows.ints("shared_tokens"),
+            cached_tokens=rows.floats("cached_tokens"),
+            asked_output_tokens=rows.ints("asked_output_tokens"),
+            output_tokens=rows.ints("output_tokens"),
+            thinking_tokens=rows.ints("thinking_tokens"),
+            delay=np.nan_to_num(rows.floats("delay_ns")),
+            after_tool=_flags(pc.equal(rows.column("delay_class"), "tool").fill_null(False)),
+            after_human=_flags(pc.equal(rows.column("delay_class"), "human").fill_null(False)),
+            effort=rows.texts("effort"),
+            engine_prompt_tokens=rows.floats("engine_prompt_tokens"),
+            retries=_ints(rows.column("retries").fill_null(0)),
+            correct=rows.floats("correct"),
+            notes=rows.texts("notes"),
+            whole=~cut & ~_among(sessions.dictionary, _begun_in_the_middle(table, start_ns)),
+            cut=cut,
             chunk_turn=chunk_turn,
             chunk_t=chunk_t,
-            chunk_tokens=_ints(column("chunk_tokens").flatten()),
-            warmup_turns=len(table) - len(measured),
+            chunk_tokens=_ints(rows.column("chunk_tokens").flatten()),
+            warmup_turns=len(table) - len(rows.table),
         )
+
+
+_LATER_COLUMNS = {
+    "delay_class": pa.string(),
+    "delay_ns": pa.int64(),
+    "effort": pa.string(),
+    "engine_prompt_tokens": pa.int64(),
+    "retries": pa.int64(),
+    "correct": pa.bool_(),
+    "notes": pa.string(),
+}
+"""Columns that an earlier version did not write: its turns say nothing there."""
+
+
+class _Rows:
+    """Turns in the order of sending, a column at a time."""
+
+    def __init__(self, table: Any, start_ns: int) -> None:
+        order = [("t_send_ns", "ascending"), ("session_id", "ascending"), ("turn_index", "ascending")]
+        self.table = table.sort_by(order)
+        self._start_ns = start_ns
+
+    def column(self, name: str) -> Any:
+        if name in _LATER_COLUMNS and name not in self.table.column_names:
+            return pa.nulls(len(self.table), _LATER_COLUMNS[name])
+        return self.table[name].combine_chunks()
+
+    def ints(self, name: str) -> Ints:
+        return _ints(self.column(name))
+
+    def floats(self, name: str) -> Floats:
+        return _floats(self.column(name))
+
+    def texts(self, name: str) -> tuple[str | None, ...]:
+        return tuple(self.column(name).to_pylist())
+
+    def time(self, name: str) -> Floats:
+        try:
+            return _floats(pc.subtract(self.column(name), self._start_ns))
+        except pa.ArrowInvalid:
+            raise InputError(f"{name} lies over 104 days from the run's start", where="turns table") from None
+
+    def chunks(self) -> tuple[Ints, Floats]:
+        """Owner and time of each chunk."""
+        times = self.column("chunk_t_ns")
+        if not times.value_lengths().equals(self.column("chunk_tokens").value_lengths()):
+            raise InputError("chunk_t_ns and chunk_tokens differ in length", where="turns table")
+        return _chunk_times(times, self._start_ns)
+
+
+def _begun_in_the_middle(table: Any, start_ns: int) -> set[str]:
+    """Sessions whose prompt up to some turn was warmed within the run."""
+    warmed = table.filter(pc.and_(table["warmup"], pc.greater_equal(table["t_send_ns"], start_ns)))
+    return set(warmed["session_id"].to_pylist())
+
+
+def _among(names: Any, chosen: Collection[str]) -> Flags:
+    return _flags(pc.is_in(names, value_set=pa.array(sorted(chosen), pa.string())))
 
 
 def _chunk_times(deltas: Any, start_ns: int) -> tuple[Ints, Floats]:

@@ -40,10 +40,10 @@ LATE_SHARE, LATE_MS = 0.1, 10.0
 """A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
 
 BUSY_SHARE = 0.9
-"""CPU share of one core from which a client is saturated: work that arrives at random then waits about five times as long
-as it takes (Pollaczek–Khinchine, equal pieces of work: 0.9 / (2 · 0.1))."""
+"""CPU share of one core above which a client is saturated: work that arrives at random then waits 4.5 times as long as it
+takes (Pollaczek and Khinchine, equal pieces of work: 0.9 / (2 · 0.1))."""
 LAG_P99_MS = 50.0
-"""Lag of the client's event loop from which it is saturated: what a mean lag of LATE_MS comes to at p99 where lags are
+"""Lag of the client's event loop above which it is saturated: what a mean lag of LATE_MS comes to at p99 where lags are
 exponential, and a tenth of the tightest TTFT bound that MLPerf publishes."""
 
 
