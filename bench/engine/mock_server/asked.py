@@ -1,0 +1,108 @@
+"""A request of OpenAI's API, as far as the mock server heeds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_PICTURE = 256
+_DEFAULT_TOKENS = 128
+_MOST_TOKENS = 1_000_000
+
+
+class BadRequestError(Exception):
+    """A body the API does not allow; the text is for the client."""
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Part] | None = None
+
+
+class _Body(msgspec.Struct):
+    prompt: str | list[Any] | None = None
+    messages: list[_Message] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool = False
+    n: int | None = None
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """One prompt and how its answer is wanted."""
+
+    chat: bool
+    stream: bool
+    include_usage: bool
+    prompt_tokens: int
+    """The ids of a prompt of ids; a quarter of a text's characters, rounded up, and 256 for each picture."""
+    most_tokens: int
+    least_tokens: int
+    last_line: str
+    """Of the prompt's text, or of its last message; of ids, the last one."""
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+def parse_asked(body: bytes, *, chat: bool) -> Asked:
+    """Raises BadRequestError."""
+    try:
+        told = _decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError(str(error)) from None
+    if told.n not in (None, 1):
+        raise BadRequestError("n is 1 here")
+    prompt_tokens, last_line = _messages(told.messages) if chat else _prompt(told.prompt)
+    most = told.max_completion_tokens if told.max_completion_tokens is not None else told.max_tokens
+    most = _DEFAULT_TOKENS if most is None else most
+    if not 1 <= most <= _MOST_TOKENS:
+        raise BadRequestError(f"max_tokens is from 1 to {_MOST_TOKENS}")
+    include_usage = not told.stream or (told.stream_options is not None and told.stream_options.include_usage)
+    least = most if told.ignore_eos else min(most, told.min_tokens or 0)
+    return Asked(chat, told.stream, include_usage, prompt_tokens, most, least, last_line)
+
+
+def _prompt(prompt: str | list[Any] | None) -> tuple[int, str]:
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
+        prompt = prompt[0]  # a batch of one
+    if isinstance(prompt, str):
+        return _text_tokens(prompt), _last_line(prompt)
+    if not prompt:
+        raise BadRequestError("prompt is missing or empty")
+    if not isinstance(prompt[-1], int):
+        raise BadRequestError("prompt is one text, or one list of token ids")
+    return len(prompt), str(prompt[-1])
+
+
+def _messages(messages: list[_Message] | None) -> tuple[int, str]:
+    if not messages:
+        raise BadRequestError("messages is missing or empty")
+    tokens, text = 0, ""
+    for message in messages:
+        parts = [_Part("text", message.content or "")] if not isinstance(message.content, list) else message.content
+        text = "".join(part.text for part in parts)
+        pictures = sum(part.type == "image_url" for part in parts)
+        tokens += _TOKENS_PER_PICTURE * pictures + (_text_tokens(text) if text else 0)
+    return max(1, tokens), _last_line(text)
+
+
+def _text_tokens(text: str) -> int:
+    return max(1, -(-len(text) // _CHARACTERS_PER_TOKEN))
+
+
+def _last_line(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]

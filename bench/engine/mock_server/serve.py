@@ -1,0 +1,57 @@
+"""A mock server as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from bench.core.errors import InputError
+from bench.engine.mock_server.server import MockServer
+from bench.engine.mock_server.settings import MockServerSettings
+
+_COLLECT_AFTER = 100_000
+
+
+def serve(
+    settings: MockServerSettings, host: str, port: int, *, listening: Callable[[str], None], truth: Path | None
+) -> None:
+    """Answer until the process is told to end, then write the times of all writes to `truth`.
+
+    `listening` is told the URL once the server can be asked.
+    """
+    _allow_many_connections()
+    # A collection of everything stops every answer for milliseconds, and what a request leaves behind has no cycles.
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        server = runner.run(_until_told(settings, host, port, listening))
+    if truth is not None:
+        try:
+            truth.write_bytes(server.truth.as_json())
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", where=truth) from None
+
+
+async def _until_told(
+    settings: MockServerSettings, host: str, port: int, listening: Callable[[str], None]
+) -> MockServer:
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    server = MockServer(settings)
+    listening(await server.start(host, port))
+    await told.wait()
+    await server.stop()
+    return server
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file: as many as this process may ask for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
