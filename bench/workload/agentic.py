@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.core.records import DelayClass, Segment, Session, Turn
 from bench.core.spec import AgenticSpec
-from bench.workload.profile import AgenticProfile, load_profile
+from bench.workload.agentic_profile import AgenticProfile
+from bench.workload.profile import load_profile
 from bench.workload.stream import SessionStream
 
 

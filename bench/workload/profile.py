@@ -6,7 +6,6 @@ A profile holds facts only. Every field names, by key, the entry of `sources` it
 from __future__ import annotations
 
 import datetime
-import math
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -24,12 +23,14 @@ from bench.core.records import Basis
 from bench.core.suite import parse, read_yaml
 from bench.workload.quantiles import Interpolation, QuantileTable
 
+Portion = Annotated[float, Field(ge=0, le=1)]
 
-class _Section(BaseModel):
+
+class ProfileSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ProfileSource(_Section):
+class ProfileSource(ProfileSection):
     """Where numbers come from."""
 
     title: str
@@ -40,7 +41,7 @@ class ProfileSource(_Section):
     note: str = ""
 
 
-class Quantiles(_Section):
+class Quantiles(ProfileSection):
     """One field's distribution."""
 
     source: str
@@ -60,30 +61,21 @@ class Quantiles(_Section):
         return QuantileTable.of(self.quantiles, self.interpolation)
 
 
-class MeasuredCount(_Section):
+class MeasuredCount(ProfileSection):
     """A count that every session shares."""
 
     source: str
     tokens: PositiveInt
 
 
-class MeasuredShare(_Section):
+class MeasuredShare(ProfileSection):
     """How often something happens."""
 
     source: str
-    share: Annotated[float, Field(ge=0, le=1)]
+    share: Portion
 
 
-class ToolClass(_Section):
-    """Tools that take about as long as one another."""
-
-    source: str
-    share: Annotated[float, Field(ge=0, le=1)]
-    """Share of tool calls."""
-    delay_s: Quantiles
-
-
-class _Profile(_Section):
+class Profile(ProfileSection):
     description: str
     sources: dict[str, ProfileSource]
 
@@ -92,7 +84,7 @@ class _Profile(_Section):
         return "; ".join(f"{source.title} ({source.licence}, {source.date})" for source in self.sources.values())
 
 
-class ReasoningProfile(_Profile):
+class ReasoningProfile(Profile):
     """Single-turn requests whose output is thinking first and an answer after it."""
 
     kind: Literal["reasoning"]
@@ -110,35 +102,52 @@ class ReasoningProfile(_Profile):
         return value
 
 
-class AgenticProfile(_Profile):
-    """Sessions of an agent that calls tools, over a prefix that all sessions share."""
+class ChatProfile(Profile):
+    """Conversations with a human, whose prompts hold all that was said before."""
 
-    kind: Literal["agentic"]
-    tools: MeasuredCount
-    """Tool definitions: the first layer, the same in every session."""
-    system: MeasuredCount
-    """System prompt: the second layer, the same in every session."""
-    start_tokens: Quantiles
-    """The rest of a session's first prompt."""
+    kind: Literal["chat"]
     turns: Quantiles
-    growth_tokens: Quantiles
-    """By how much a prompt is longer than the one before it: what is kept of the output, and what came after it."""
+    start_tokens: Quantiles
+    """A conversation's first prompt."""
+    message_tokens: Quantiles
+    """Each later message; the prompt grows by it and by the answer before it."""
     output_tokens: Quantiles
-    human: MeasuredShare
-    """Share of turns, after the first, that wait for a human instead of a tool."""
     human_delay_s: Quantiles
-    tool_classes: dict[str, ToolClass] = Field(min_length=1)
-
-    @field_validator("tool_classes")
-    @classmethod
-    def _shares_add_up(cls, value: dict[str, ToolClass]) -> dict[str, ToolClass]:
-        total = math.fsum(tool.share for tool in value.values())
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"shares that add up to 1, these add up to {total:g}")
-        return value
 
 
-P = TypeVar("P", ReasoningProfile, AgenticProfile)
+class RagProfile(Profile):
+    """Questions about documents that other requests ask about too."""
+
+    kind: Literal["rag"]
+    questions: Quantiles
+    """Requests that ask about one document."""
+    document_tokens: Quantiles
+    question_tokens: Quantiles | None = None
+    """What follows the document; null where the source counts it as part of one."""
+    output_tokens: Quantiles
+
+
+class CodeCompletionProfile(Profile):
+    """Single-turn requests that share nothing."""
+
+    kind: Literal["code_completion"]
+    input_tokens: Quantiles
+    output_tokens: Quantiles
+
+
+class MultimodalProfile(Profile):
+    """Single-turn requests with images before their text."""
+
+    kind: Literal["multimodal"]
+    text_tokens: Quantiles
+    images: Quantiles
+    """Images in a request."""
+    image_tokens: Quantiles
+    """Tokens of one image."""
+    output_tokens: Quantiles
+
+
+P = TypeVar("P", bound=Profile)
 
 
 def load_profile(name_or_path: str, kind: type[P]) -> P:

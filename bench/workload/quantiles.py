@@ -10,15 +10,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Interpolation = Literal["log", "linear"]
+Interpolation = Literal["log", "linear", "steps"]
 
 
 @dataclass(frozen=True)
 class QuantileTable:
-    """Values at ranks, joined by straight lines: in the value itself, or in its logarithm.
+    """Values at ranks, joined by straight lines: in the value itself, or in its logarithm; or not joined at all.
 
-    Ranks rise from 0 to 1 and values never fall. Below the first rank and above the last the value stays what it is
-    there: nothing outside what was measured is made up.
+    In `steps`, for small counts, a rank has the value of the next one listed. Ranks rise from 0 to 1 and values never
+    fall. Below the first rank and above the last the value stays what it is there: nothing outside what was measured is
+    made up.
     """
 
     ranks: tuple[float, ...]
@@ -43,8 +44,11 @@ class QuantileTable:
         """The values at `ranks`, an array of the same shape."""
         if self.interpolation == "linear":
             return np.interp(ranks, self.ranks, self.values)
-        values: NDArray[np.float64] = np.exp(np.interp(ranks, self.ranks, np.log(self.values)))
-        return values
+        if self.interpolation == "steps":
+            values: NDArray[np.float64] = np.array(self.values, dtype=np.float64)
+            return values[np.searchsorted(self.ranks, ranks).clip(max=len(values) - 1)]
+        logarithms: NDArray[np.float64] = np.interp(ranks, self.ranks, np.log(self.values))
+        return np.exp(logarithms)
 
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """`count` independent draws by inverse transform."""

@@ -12,6 +12,7 @@ import math
 from dataclasses import replace
 
 from bench.core.records import Segment, Session, Turn
+from bench.workload.picture_size import picture_of
 
 
 def scaled_count(count: int, scale: float) -> int:
@@ -40,8 +41,15 @@ def _scale_prompt(prompt: tuple[Segment, ...], scale: float) -> tuple[Segment, .
         end += segment.tokens
         start, scaled_end = scaled_end, scaled_count(end, scale)
         if scaled_end > start:
-            segments.append(Segment(segment.key, scaled_end - start))
+            segments.append(_resized(segment, scaled_end - start))
     return tuple(segments)
+
+
+def _resized(segment: Segment, tokens: int) -> Segment:
+    """`segment` with other `tokens`; a picture of other tokens is one of another size."""
+    if segment.picture is None or tokens == segment.tokens:
+        return replace(segment, tokens=tokens)
+    return replace(segment, tokens=tokens, picture=picture_of(tokens))
 
 
 def cap_delays(session: Session, cap_s: float | None) -> tuple[Session, int]:

@@ -11,9 +11,23 @@ from typing import Any
 from bench.core.digest import digest_of
 from bench.core.errors import InputError
 from bench.core.records import Session, Turn
-from bench.core.spec import AgenticSpec, FixedSpec, ReasoningSpec, TraceSpec, WorkloadSpec
+from bench.core.spec import (
+    AgenticSpec,
+    ChatSpec,
+    CodeCompletionSpec,
+    FixedSpec,
+    MultimodalSpec,
+    RagSpec,
+    ReasoningSpec,
+    TraceSpec,
+    WorkloadSpec,
+)
 from bench.workload.agentic import draw_agentic
+from bench.workload.chat_sessions import draw_chat
+from bench.workload.code_completion import draw_code_completion
 from bench.workload.fixed import fixed_sessions
+from bench.workload.multimodal import draw_multimodal
+from bench.workload.rag import draw_rag
 from bench.workload.reasoning import draw_reasoning
 from bench.workload.scaling import cap_delays, scale_session
 from bench.workload.stream import LeftOut, SessionStream
@@ -137,6 +151,14 @@ def _open(spec: WorkloadSpec, reading: Reading) -> SessionStream:
             return draw_reasoning(spec)
         case AgenticSpec():
             return draw_agentic(spec)
+        case ChatSpec():
+            return draw_chat(spec)
+        case RagSpec():
+            return draw_rag(spec)
+        case CodeCompletionSpec():
+            return draw_code_completion(spec)
+        case MultimodalSpec():
+            return draw_multimodal(spec)
         case FixedSpec():
             return fixed_sessions(spec)
         case TraceSpec():

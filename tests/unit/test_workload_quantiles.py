@@ -16,7 +16,7 @@ RANKS = st.lists(st.floats(0, 1), min_size=1, max_size=8, unique=True)
 def tables(draw: st.DrawFn) -> QuantileTable:
     ranks = draw(RANKS)
     values = sorted(draw(st.lists(st.floats(1e-3, 1e6), min_size=len(ranks), max_size=len(ranks))))
-    return QuantileTable.of(dict(zip(sorted(ranks), values, strict=True)), draw(st.sampled_from(["log", "linear"])))
+    return QuantileTable.of(dict(zip(sorted(ranks), values, strict=True)), draw(st.sampled_from(["log", "linear", "steps"])))
 
 
 @given(tables(), st.lists(st.floats(0, 1), min_size=2, max_size=20))

@@ -14,7 +14,8 @@ from bench.core.errors import InputError
 from bench.core.records import Session, Turn
 from bench.core.spec import AgenticSpec, ReasoningSpec
 from bench.workload.agentic import draw_agentic
-from bench.workload.profile import AgenticProfile, ReasoningProfile, load_profile
+from bench.workload.agentic_profile import AgenticProfile
+from bench.workload.profile import ReasoningProfile, load_profile
 from bench.workload.quantiles import QuantileTable
 from bench.workload.reasoning import draw_reasoning
 from bench.workload.stream import SessionStream
@@ -174,5 +175,5 @@ def test_tool_shares_must_add_up(tmp_path: Path) -> None:
 
 
 def test_a_profile_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(InputError, match="agentic, reasoning"):
+    with pytest.raises(InputError, match="agentic, chat, code_completion"):
         load_profile("resoning", ReasoningProfile)
