@@ -42,13 +42,14 @@ class QuantileTable:
 
     def at(self, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
         """The values at `ranks`, an array of the same shape."""
+        values: NDArray[np.float64]
         if self.interpolation == "linear":
-            return np.interp(ranks, self.ranks, self.values)
-        if self.interpolation == "steps":
-            values: NDArray[np.float64] = np.array(self.values, dtype=np.float64)
-            return values[np.searchsorted(self.ranks, ranks).clip(max=len(values) - 1)]
-        logarithms: NDArray[np.float64] = np.interp(ranks, self.ranks, np.log(self.values))
-        return np.exp(logarithms)
+            values = np.interp(ranks, self.ranks, self.values)
+        elif self.interpolation == "steps":
+            values = np.array(self.values)[np.searchsorted(self.ranks, ranks).clip(max=len(self.values) - 1)]
+        else:
+            values = np.exp(np.interp(ranks, self.ranks, np.log(self.values)))
+        return values
 
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
         """`count` independent draws by inverse transform."""

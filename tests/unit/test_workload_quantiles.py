@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 
 from bench.workload.quantiles import Interpolation, QuantileTable
 
-RANKS = st.lists(st.floats(0, 1), min_size=1, max_size=8, unique=True)
+RANKS = st.lists(st.integers(0, 10**6).map(lambda millionths: millionths / 10**6), min_size=1, max_size=8, unique=True)
+"""As finely told apart as any profile does."""
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> QuantileTable:
     ranks = draw(RANKS)
     values = sorted(draw(st.lists(st.floats(1e-3, 1e6), min_size=len(ranks), max_size=len(ranks))))
-    return QuantileTable.of(dict(zip(sorted(ranks), values, strict=True)), draw(st.sampled_from(["log", "linear", "steps"])))
+    return QuantileTable.of(
+        dict(zip(sorted(ranks), values, strict=True)), draw(st.sampled_from(["log", "linear", "steps"]))
+    )
 
 
 @given(tables(), st.lists(st.floats(0, 1), min_size=2, max_size=20))
@@ -38,6 +41,11 @@ def test_log_interpolation_is_geometric_and_linear_is_not() -> None:
     middle = np.array([0.5])
     assert QuantileTable.of({0: 1, 1: 100}, "log").at(middle) == pytest.approx([10.0])
     assert QuantileTable.of({0: 1, 1: 100}, "linear").at(middle) == pytest.approx([50.5])
+
+
+def test_steps_have_no_values_but_their_own() -> None:
+    turns = QuantileTable.of({0.75: 1, 0.9: 2, 1.0: 7}, "steps")
+    assert turns.at(np.array([0.0, 0.75, 0.7501, 0.9, 0.95, 1.0])).tolist() == [1, 1, 2, 2, 7, 7]
 
 
 def test_counts_are_whole_and_at_least_one() -> None:
