@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.workload.stream import SessionStream, askable
-from bench.workload.traces import azure, weka
+from bench.workload.traces import azure, servegen, weka
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.lines import numbered_lines
 from bench.workload.traces.tables import cells
 
-FORMATS: tuple[TraceFormat, ...] = (azure.FORMAT, weka.FORMAT)
+FORMATS: tuple[TraceFormat, ...] = (azure.FORMAT, weka.FORMAT, servegen.FORMAT)
 """The first that recognises a file reads it."""
 
 
