@@ -40,6 +40,7 @@ from bench.core.workload_spec import (
     MultimodalSpec,
     RagSpec,
     ReasoningSpec,
+    TasksSpec,
     TraceSpec,
     WorkloadSpec,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "SloSpec",
     "Spec",
     "StepLoadSpec",
+    "TasksSpec",
     "TraceLoadSpec",
     "TraceSpec",
     "WorkloadSpec",
@@ -98,12 +100,21 @@ class MeasureSpec(Section):
 
 
 class SloSpec(Section):
-    """Bounds a request must meet, all of them, to be good; null does not bind."""
+    """Bounds a request must meet, all of them, to be good; null does not bind.
+
+    A suite may say a name under `configs/slos`, or a path, in place of the bounds.
+    """
 
     ttft_ms: PositiveFloat | None = None
     ttfa_ms: PositiveFloat | None = None
     tpot_ms: PositiveFloat | None = None
     e2e_ms: PositiveFloat | None = None
+    share: Share = 0.99
+    """Of the requests: so many must be good for the run to meet the SLO."""
+
+    @property
+    def binds(self) -> bool:
+        return any(bound is not None for bound in (self.ttft_ms, self.ttfa_ms, self.tpot_ms, self.e2e_ms))
 
 
 class DeclaredPowerSpec(Section):

@@ -33,6 +33,8 @@ class Rung:
     output_tokens_per_s_per_watt: Headline
     tokens_per_s_per_mw: Headline
     """Output tokens per second and megawatt."""
+    joules_per_correct_answer: Headline | None = None
+    """None where no answer was checked."""
     reason: str | None = None
     """Why the rung is null."""
     counter_over_integral: float | None = None
@@ -46,6 +48,15 @@ class Energy:
     """Why there is no rung at all."""
 
 
+@dataclass(frozen=True)
+class Served:
+    """What the energy of each slice of the window was spent on."""
+
+    tokens: TokenSlices
+    correct: Floats | None
+    """Correct answers, (SLICES,); None where none was checked."""
+
+
 def energy(
     devices: Sequence[Device],
     tokens: TokenSlices,
@@ -54,35 +65,40 @@ def energy(
     *,
     declared: DeclaredPowerSpec | None,
     power_missing: str | None,
+    correct: Floats | None = None,
 ) -> Energy:
-    """A rung for every scope that was read, and the declared one where its scope was not."""
+    """A rung for every scope that was read, and the declared one where its scope was not.
+
+    `correct` is the number of correct answers in each slice, where answers were checked.
+    """
+    served = Served(tokens, correct)
     rungs = {
-        scope: _measured_rung([d for d in devices if d.scope == scope], tokens, window, confidence)
+        scope: _measured_rung([d for d in devices if d.scope == scope], served, window, confidence)
         for scope in sorted({device.scope for device in devices})
     }
     if declared is not None and declared.scope not in rungs:
         joules = declared.watts * tokens.seconds
-        rungs[declared.scope] = _rung(joules, tokens, window, confidence, source="declared", basis="assumed")
+        rungs[declared.scope] = _rung(joules, served, window, confidence, source="declared", basis="assumed")
     if rungs:
         return Energy(rungs)
     return Energy(missing=power_missing or "no power reading was logged")
 
 
-def _measured_rung(devices: Sequence[Device], tokens: TokenSlices, window: Window, confidence: Confidence) -> Rung:
+def _measured_rung(devices: Sequence[Device], served: Served, window: Window, confidence: Confidence) -> Rung:
     names = tuple(device.name for device in devices)
     edges = slice_edges(window)
     counted, integrated = counted_joules(devices, edges), integrated_joules(devices, edges)
     if not isinstance(counted, Unreadable):
         check = None if isinstance(integrated, Unreadable) else math.fsum(counted) / math.fsum(integrated)
-        return _rung(counted, tokens, window, confidence, source="counter", devices=names, counter_over_integral=check)
+        return _rung(counted, served, window, confidence, source="counter", devices=names, counter_over_integral=check)
     if not isinstance(integrated, Unreadable):
-        return _rung(integrated, tokens, window, confidence, source="integral", devices=names)
+        return _rung(integrated, served, window, confidence, source="integral", devices=names)
     return _null_rung(f"energy counter: {counted.reason}; watts: {integrated.reason}", names, confidence)
 
 
 def _rung(
     joules: Floats,
-    tokens: TokenSlices,
+    served: Served,
     window: Window,
     confidence: Confidence,
     *,
@@ -91,7 +107,7 @@ def _rung(
     devices: tuple[str, ...] = (),
     counter_over_integral: float | None = None,
 ) -> Rung:
-    per_output_token = ratio(joules, tokens.output, confidence, basis=basis)
+    per_output_token = ratio(joules, served.tokens.output, confidence, basis=basis)
     total = math.fsum(joules)
     return Rung(
         source=source,
@@ -99,9 +115,12 @@ def _rung(
         joules=total,
         mean_watts=total / window.seconds,
         joules_per_output_token=per_output_token,
-        joules_per_total_token=ratio(joules, tokens.total, confidence, basis=basis),
+        joules_per_total_token=ratio(joules, served.tokens.total, confidence, basis=basis),
         output_tokens_per_s_per_watt=inverse(per_output_token),
         tokens_per_s_per_mw=scaled(inverse(per_output_token), 1e6),
+        joules_per_correct_answer=(
+            None if served.correct is None else ratio(joules, served.correct, confidence, basis=basis)
+        ),
         counter_over_integral=counter_over_integral,
     )
 

@@ -8,7 +8,7 @@ from bench.core.records import Headline
 from bench.core.spec import SloSpec
 from bench.metrics import latency
 from bench.metrics.columns import Flags, TurnColumns
-from bench.metrics.statistics import Confidence, ratio
+from bench.metrics.statistics import Confidence, ratio, share_of
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import TokenSlices, slice_edges, sum_by_slice
 
@@ -29,6 +29,17 @@ def good_turns(turns: TurnColumns, slo: SloSpec, *, open_loop: bool) -> Flags:
     if slo.e2e_ms is not None:
         good &= latency.e2e_ms(turns, open_loop=open_loop) <= slo.e2e_ms
     return good
+
+
+def good_share(turns: TurnColumns, good: Flags, window: Window, level: float) -> Headline:
+    """Good requests over all that were sent in the window and not cancelled: one that failed is never good."""
+    judged = (turns.ok | turns.failed) & window.holds(turns.send)
+    return share_of(int((good & judged).sum()), int(judged.sum()), level)
+
+
+def meets(share: Headline, slo: SloSpec) -> bool | None:
+    """Whether so many requests were good as `slo` asks; None where it has no bound or nothing was sent."""
+    return share.value >= slo.share if slo.binds and share.value is not None else None
 
 
 def goodput(

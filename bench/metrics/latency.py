@@ -36,6 +36,13 @@ def e2e_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
     return (turns.last - _origin(turns, open_loop)) / NS_PER_MS
 
 
+def e2e_ms_per_token(turns: TurnColumns, *, open_loop: bool) -> Floats:
+    """Whole request over its output: e2e_ms/N; NaN for N = 0."""
+    tokens = np.where(turns.output_tokens > 0, turns.output_tokens, np.nan)
+    per_token: Floats = e2e_ms(turns, open_loop=open_loop) / tokens
+    return per_token
+
+
 def schedule_lag_ms(turns: TurnColumns) -> Floats:
     """The client's own lateness: t_send − t_due, less the time a concurrency cap held the turn back."""
     return (turns.send - turns.due - turns.hold) / NS_PER_MS
@@ -70,7 +77,7 @@ def job_ms(turns: TurnColumns, among: Sequence[int]) -> Floats:
     for row in np.flatnonzero(turns.foreground & ~np.isnan(turns.last)):
         if (session := int(turns.session[row])) in intervals:
             intervals[session].append((float(turns.send[row]), float(turns.last[row])))
-    return np.array([_union_length(sent) for sent in intervals.values()], dtype=np.float64) / NS_PER_MS
+    return np.array([union_length(sent) for sent in intervals.values()], dtype=np.float64) / NS_PER_MS
 
 
 def session_spans(turns: TurnColumns) -> tuple[Floats, Floats]:
@@ -82,6 +89,15 @@ def session_spans(turns: TurnColumns) -> tuple[Floats, Floats]:
     return begin, end
 
 
+def union_length(intervals: Sequence[tuple[float, float]]) -> float:
+    """Length of the union of intervals (begin, end)."""
+    length, reached = 0.0, -np.inf
+    for begin, end in sorted(intervals):
+        length += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return float(length)
+
+
 def _ended(turns: TurnColumns) -> Floats:
     ended = np.where(turns.ok, turns.last, turns.done)
     return np.where(np.isnan(ended), np.fmax(turns.send, turns.done), ended)
@@ -89,11 +105,3 @@ def _ended(turns: TurnColumns) -> Floats:
 
 def _origin(turns: TurnColumns, open_loop: bool) -> Floats:
     return turns.due if open_loop else turns.send
-
-
-def _union_length(intervals: list[tuple[float, float]]) -> float:
-    length, reached = 0.0, -np.inf
-    for begin, end in sorted(intervals):
-        length += max(0.0, end - max(begin, reached))
-        reached = max(reached, end)
-    return float(length)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from bench.core.records import Basis, Headline
 from bench.metrics.columns import Floats
 
 RESAMPLES = 1000
+WILSON = "Wilson score interval, requests taken as independent"
 WITHIN_RUN = "block bootstrap within the run"
 BETWEEN_RUNS = "t-interval on the mean of runs"
 BETWEEN_RUNS_LOG = "t-interval on the mean logarithm of runs"
@@ -108,6 +109,19 @@ def expanded_tail(level: float, blocks: float) -> float:
     """
     quantile = stdtrit(blocks - 1, (1 - level) / 2)
     return float(ndtr(math.sqrt(blocks / (blocks - 1)) * quantile))
+
+
+def share_of(chosen: int, n: int, level: float) -> Headline:
+    """The share `chosen`/`n` of requests with its score interval (Wilson 1927, JASA 22, 209), never outside 0 … 1."""
+    if n == 0:
+        return absent("no request to count", level)
+    z = float(ndtri((1 + level) / 2))
+    share, spread = chosen / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    low = 0.0 if chosen == 0 else middle - half
+    high = 1.0 if chosen == n else middle + half
+    return Headline(share, low, high, level, WILSON, n, "measured")
 
 
 def between_runs(values: Sequence[float], *, level: float, rate: bool, basis: Basis = "measured") -> Headline:

@@ -2,7 +2,8 @@
 
 Closed loop: from the first token of the last lane to start until the first lane that finds no further session drains,
 and of that the longest stretch with at least 0.9 of the plateau of live sessions. Waiting for a tool is being alive.
-Poisson: from the first session's end, when the engine is no longer empty, to the last arrival.
+A session that the end of sending cut was alive until then, so lanes that recycle their sessions drain only there.
+Open loop: from the first session's end, when the engine is no longer empty, to the last arrival.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.core.spec import ClosedLoadSpec, LoadSpec
+from bench.core.spec import (
+    ClosedLoadSpec,
+    ConstantLoadSpec,
+    GammaLoadSpec,
+    LoadSpec,
+    PoissonLoadSpec,
+)
 from bench.core.units import seconds_from_ns
 from bench.metrics.columns import Flags, Floats, TurnColumns
 from bench.metrics.latency import session_spans
@@ -42,17 +49,23 @@ class NoWindow:
     reason: str
 
 
-def steady_window(turns: TurnColumns, load: LoadSpec) -> Window | NoWindow:
-    """The steady window of a run under `load`, or why there is none."""
+def steady_window(turns: TurnColumns, load: LoadSpec, *, stop_ns: float = np.inf) -> Window | NoWindow:
+    """The steady window of a run under `load` whose sending ended at `stop_ns`, or why there is none."""
     if turns.sessions == 0:
         return NoWindow("no turn was sent")
     begin, end = session_spans(turns)
     if isinstance(load, ClosedLoadSpec):
+        end = np.where(turns.cut, np.maximum(end, stop_ns), end)
         return _closed(turns, begin, end, lanes=min(load.concurrency, turns.sessions))
     start_ns, end_ns = float(end.min()), float(begin.max())
     if start_ns >= end_ns:
         return NoWindow("the last session arrived before the first had ended")
     return Window(start_ns, end_ns)
+
+
+def is_stationary(load: LoadSpec) -> bool:
+    """Whether the load asks for one thing throughout, so that numbers of the window are those of that load."""
+    return isinstance(load, ClosedLoadSpec | ConstantLoadSpec | PoissonLoadSpec | GammaLoadSpec)
 
 
 def _closed(turns: TurnColumns, begin: Floats, end: Floats, *, lanes: int) -> Window | NoWindow:

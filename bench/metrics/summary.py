@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from bench.core.records import Basis
 from bench.core.spec import Case, Spec
-from bench.core.units import seconds_from_ns
+from bench.core.units import ns_from_seconds, seconds_from_ns
 from bench.metrics import latency
 from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
+from bench.metrics.efforts import efforts_section
 from bench.metrics.energy import Energy, energy
-from bench.metrics.goodput import good_turns, goodput
+from bench.metrics.goodput import good_share, good_turns, goodput, meets
 from bench.metrics.percentiles import Distribution, Sample, distribution
 from bench.metrics.power_readings import devices_of
+from bench.metrics.requests import requests_section
 from bench.metrics.roofline import StepColumns, roofline
+from bench.metrics.sessions import sessions_section
 from bench.metrics.statistics import Confidence
-from bench.metrics.steady_state import NoWindow, Window, steady_window
+from bench.metrics.steady_state import NoWindow, Window, is_stationary, steady_window
+from bench.metrics.success import correct_answers, success_section
 from bench.metrics.throughput import TokenSlices, interactivity, rates, token_slices
 from bench.metrics.verdict import Verdict, verdict
 
@@ -34,6 +38,11 @@ class Summary:
     latency: dict[str, Any] | None
     throughput: dict[str, Any] | None
     goodput: dict[str, Any] | None
+    sessions: dict[str, Any] | None
+    efforts: dict[str, Any] | None
+    """None where fewer than two effort levels were asked for."""
+    success: dict[str, Any] | None
+    """None where no answer was checked."""
     energy: Energy
     roofline: dict[str, Any] | None
     verdict: Verdict
@@ -50,44 +59,91 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
     happened in it. Deterministic: the same tables give the same numbers, intervals included.
     """
     spec = case.spec
-    confidence = Confidence(spec.measure.level, spec.measure.seed)
-    columns = TurnColumns.of(turns, start_ns=context.start_ns)
-    window = steady_window(columns, spec.load)
+    columns = TurnColumns.of(turns, start_ns=context.start_ns, cut_sessions=context.cut_sessions or ())
+    window = steady_window(columns, spec.load, stop_ns=_stop_ns(spec, context))
     if isinstance(window, NoWindow):
         counted = np.zeros(len(columns), dtype=np.bool_)
-        times, flows, good, roof = None, None, None, None
-        energies = Energy(missing=f"no steady window: {window.reason}")
+        steady = _Steady(Energy(missing=f"no steady window: {window.reason}"))
     else:
         counted = columns.ok & window.holds(columns.send)
-        # Where turns were not sent, a session in the log may be the beginning of a longer one.
-        sessions = [] if context.not_sent else _whole_sessions(columns, window)
-        distributions = _distributions(columns, counted, sessions, spec, confidence)
-        times = {name: _latency_section(name, of, spec) for name, of in distributions.items()}
-        tokens = token_slices(columns, window)
-        flows = {
+        steady = _steady(columns, counted, window, spec, context, power=power, steps=steps)
+    return Summary(
+        window=_window_section(window, spec, context),
+        requests=requests_section(columns, counted, window, context),
+        latency=steady.latency,
+        throughput=steady.throughput,
+        goodput=steady.goodput,
+        sessions=steady.sessions,
+        efforts=steady.efforts,
+        success=steady.success,
+        energy=steady.energy,
+        roofline=steady.roofline,
+        verdict=verdict(columns, counted, window, steady.energy, spec, context),
+    )
+
+
+@dataclass(frozen=True)
+class _Steady:
+    """What is said of the steady window."""
+
+    energy: Energy
+    latency: dict[str, Any] | None = None
+    throughput: dict[str, Any] | None = None
+    goodput: dict[str, Any] | None = None
+    sessions: dict[str, Any] | None = None
+    efforts: dict[str, Any] | None = None
+    success: dict[str, Any] | None = None
+    roofline: dict[str, Any] | None = None
+
+
+def _steady(
+    turns: TurnColumns, counted: Flags, window: Window, spec: Spec, context: RunContext, *, power: Any, steps: Any
+) -> _Steady:
+    confidence = Confidence(spec.measure.level, spec.measure.seed)
+    sessions = _whole_sessions(turns, window, context)
+    distributions = _distributions(turns, counted, sessions, spec, confidence)
+    per_token = Sample.of(latency.e2e_ms_per_token(turns, open_loop=spec.load.open_loop)[counted])
+    tokens = token_slices(turns, window)
+    correct = correct_answers(turns, window)
+    devices = devices_of(power, start_ns=context.start_ns)
+    return _Steady(
+        latency={name: _latency_section(name, of, spec) for name, of in distributions.items()},
+        throughput={
             **rates(tokens, confidence, accelerators=context.accelerators),
             "interactivity_tokens_per_s": interactivity(distributions["tpot_ms"]),
-        }
-        good = _goodput_section(columns, tokens, window, spec, confidence)
-        roof = _roofline_section(steps, window, context, confidence)
-        energies = energy(
-            devices_of(power, start_ns=context.start_ns),
+            "e2e_interactivity_tokens_per_s": interactivity(
+                distribution(per_token, spec.measure.percentiles, confidence)
+            ),
+        },
+        goodput=_goodput_section(turns, tokens, window, spec, confidence),
+        sessions=sessions_section(turns, sessions, window, confidence),
+        efforts=efforts_section(
+            turns,
+            counted,
+            spec.measure.percentiles,
+            confidence,
+            open_loop=spec.load.open_loop,
+            ttfa_basis=_ttfa_basis(spec),
+        ),
+        success=None if correct is None else success_section(turns, counted, correct, tokens, confidence),
+        energy=energy(
+            devices,
             tokens,
             window,
             confidence,
             declared=spec.power,
             power_missing=context.power_missing,
-        )
-    return Summary(
-        window=_window_section(window, context),
-        requests=_requests_section(columns, counted, window, context),
-        latency=times,
-        throughput=flows,
-        goodput=good,
-        energy=energies,
-        roofline=roof,
-        verdict=verdict(columns, counted, window, energies, spec, context),
+            correct=correct,
+        ),
+        roofline=_roofline_section(steps, window, context, confidence),
     )
+
+
+def _stop_ns(spec: Spec, context: RunContext) -> float:
+    """When the client stopped sending, from the run's start."""
+    run_ns = float(context.end_ns - context.start_ns)
+    limit_s = spec.measure.max_seconds
+    return run_ns if limit_s is None else min(run_ns, float(ns_from_seconds(limit_s)))
 
 
 def _distributions(
@@ -105,22 +161,30 @@ def _distributions(
         "schedule_lag_ms": Sample.of(latency.schedule_lag_ms(turns)[counted]),
         "hold_ms": Sample.of(latency.hold_ms(turns)[counted]),
     }
+    if open_loop:
+        samples["ttft_from_send_ms"] = Sample.of(latency.ttft_ms(turns, open_loop=False)[counted])
     return {
         name: distribution(
             sample,
             spec.measure.percentiles,
             confidence,
-            basis="declared" if name == "ttfa_ms" and spec.workload.length_mode == "pinned" else "measured",
+            basis=_ttfa_basis(spec) if name == "ttfa_ms" else "measured",
         )
         for name, sample in samples.items()
     }
 
 
-def _whole_sessions(turns: TurnColumns, window: Window) -> list[int]:
-    """Sessions first due in the window of which every turn that was sent completed."""
+def _ttfa_basis(spec: Spec) -> Basis:
+    return "declared" if spec.workload.length_mode == "pinned" else "measured"
+
+
+def _whole_sessions(turns: TurnColumns, window: Window, context: RunContext) -> list[int]:
+    """Sessions first due in the window of which every turn was sent and completed."""
+    if context.not_sent and context.cut_sessions is None:
+        return []  # any session in the log may be the beginning of a longer one
     begin, _ = latency.session_spans(turns)
     broken = np.bincount(turns.session, weights=~turns.ok, minlength=turns.sessions) > 0
-    return [int(session) for session in np.flatnonzero(window.holds(begin) & ~broken)]
+    return [int(session) for session in np.flatnonzero(window.holds(begin) & turns.whole & ~broken)]
 
 
 def _latency_section(name: str, times: Distribution, spec: Spec) -> dict[str, Any]:
@@ -134,7 +198,13 @@ def _goodput_section(
     turns: TurnColumns, tokens: TokenSlices, window: Window, spec: Spec, confidence: Confidence
 ) -> dict[str, Any]:
     good = good_turns(turns, spec.slo, open_loop=spec.load.open_loop)
-    return {"slo": spec.slo.model_dump(), **goodput(turns, good, tokens, window, confidence)}
+    share = good_share(turns, good, window, confidence.level)
+    return {
+        "slo": spec.slo.model_dump(),
+        "good_share": share,
+        "meets_slo": meets(share, spec.slo),
+        **goodput(turns, good, tokens, window, confidence),
+    }
 
 
 def _roofline_section(steps: Any, window: Window, context: RunContext, confidence: Confidence) -> dict[str, Any] | None:
@@ -145,10 +215,11 @@ def _roofline_section(steps: Any, window: Window, context: RunContext, confidenc
     return roofline(columns, window, context.ceilings, context.accelerators, confidence)
 
 
-def _window_section(window: Window | NoWindow, context: RunContext) -> dict[str, Any]:
+def _window_section(window: Window | NoWindow, spec: Spec, context: RunContext) -> dict[str, Any]:
     """Where the steady window lies, from the run's start; ramp before it, drain after it."""
+    stationary = is_stationary(spec.load)
     if isinstance(window, NoWindow):
-        return {"steady": None, "ramp_s": None, "drain_s": None, "reason": window.reason}
+        return {"steady": None, "ramp_s": None, "drain_s": None, "stationary": stationary, "reason": window.reason}
     run_ns = context.end_ns - context.start_ns
     return {
         "steady": {
@@ -158,37 +229,6 @@ def _window_section(window: Window | NoWindow, context: RunContext) -> dict[str,
         },
         "ramp_s": seconds_from_ns(window.start_ns),
         "drain_s": seconds_from_ns(run_ns - window.end_ns),
+        "stationary": stationary,
         "reason": None,
     }
-
-
-def _requests_section(
-    turns: TurnColumns, counted: Flags, window: Window | NoWindow, context: RunContext
-) -> dict[str, Any]:
-    """What became of every turn. The times of those `counted` stand in `latency`; the rest is left out, by reason."""
-    left_out = Counter({"warm-up": turns.warmup_turns, **context.not_sent})
-    left_out["cancelled"] = int((~turns.ok & ~turns.failed).sum())
-    if isinstance(window, Window):
-        left_out["sent in the ramp"] = int((turns.ok & (turns.send < window.start_ns)).sum())
-        left_out["sent in the drain"] = int((turns.ok & (turns.send >= window.end_ns)).sum())
-    else:
-        left_out["no steady window"] = int(turns.ok.sum())
-    return {
-        "sessions": turns.sessions,
-        "sent": len(turns),
-        "completed": int(turns.ok.sum()),
-        "counted": int(counted.sum()),
-        "failed": dict(Counter(_kind_of_failure(turns.error[row]) for row in np.flatnonzero(turns.failed))),
-        "left_out": {reason: n for reason, n in left_out.items() if n},
-        "tokens": {
-            "prompt": int(turns.prompt_tokens.sum()),
-            "output": int(turns.output_tokens.sum()),
-            "thinking": int(turns.thinking_tokens.sum()),
-            "cached": None if np.isnan(turns.cached_tokens).any() else int(turns.cached_tokens.sum()),
-        },
-    }
-
-
-def _kind_of_failure(error: str | None) -> str:
-    """What a failure is counted by: the part before the figures of the one request."""
-    return (error or "no reason given").partition(": ")[0]

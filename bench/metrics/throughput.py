@@ -22,6 +22,8 @@ class TokenSlices:
 
     seconds: Floats
     output: Floats
+    answer: Floats
+    """Those of the output that are no thinking."""
     input: Floats
     """Prompt tokens, counted when their turn had its first token."""
     uncached_input: Floats | None
@@ -45,9 +47,19 @@ def token_slices(turns: TurnColumns, window: Window) -> TokenSlices:
     return TokenSlices(
         seconds=np.full(SLICES, window.seconds / SLICES),
         output=sum_by_slice(turns.chunk_t, turns.chunk_tokens, edges),
+        answer=sum_by_slice(turns.chunk_t, _answer_tokens(turns), edges),
         input=sum_by_slice(turns.first[counted], turns.prompt_tokens[counted], edges),
         uncached_input=sum_by_slice(turns.first[counted], computed, edges) if known else None,
     )
+
+
+def _answer_tokens(turns: TurnColumns) -> Ints:
+    """Answer tokens of each chunk, (m,): a turn's thinking comes first."""
+    running = np.cumsum(turns.chunk_tokens)
+    before = np.concatenate([[0], running])[np.searchsorted(turns.chunk_turn, turns.chunk_turn)]
+    emitted = running - before
+    answered: Ints = np.clip(emitted - turns.thinking_tokens[turns.chunk_turn], 0, turns.chunk_tokens)
+    return answered
 
 
 def sum_by_slice(t: Floats, amounts: Floats | Ints, edges: Floats) -> Floats:
@@ -58,7 +70,7 @@ def sum_by_slice(t: Floats, amounts: Floats | Ints, edges: Floats) -> Floats:
 
 
 def rates(tokens: TokenSlices, confidence: Confidence, *, accelerators: int) -> dict[str, Headline]:
-    """Output, total, input and uncached input tokens per second, the first two also per accelerator."""
+    """Output, answer, total, input and uncached input tokens per second; output and total also per accelerator."""
 
     def rate(amounts: Floats) -> Headline:
         return ratio(amounts, tokens.seconds, confidence)
@@ -67,6 +79,7 @@ def rates(tokens: TokenSlices, confidence: Confidence, *, accelerators: int) -> 
     none = absent("no accelerator was used", confidence.level)
     return {
         "output_tokens_per_s": output,
+        "answer_tokens_per_s": rate(tokens.answer),
         "total_tokens_per_s": total,
         "input_tokens_per_s": rate(tokens.input),
         "uncached_input_tokens_per_s": (
@@ -79,6 +92,10 @@ def rates(tokens: TokenSlices, confidence: Confidence, *, accelerators: int) -> 
     }
 
 
-def interactivity(tpot: Distribution) -> dict[str, Headline]:
-    """Tokens per second that a request sees while it decodes: 1000/tpot_ms at the same rank."""
-    return {name: inverse(headline, 1000.0) for name, headline in tpot.headlines.items() if name != "mean"}
+def interactivity(ms_per_token: Distribution) -> dict[str, Headline]:
+    """Tokens per second that a request sees: 1000 over milliseconds a token at the same rank.
+
+    Its p90 is what 90 % of requests reach or beat. Of `tpot_ms` it is the speed of decoding, of `e2e_ms_per_token` that
+    of the whole request, waiting and thinking included.
+    """
+    return {name: inverse(headline, 1000.0) for name, headline in ms_per_token.headlines.items() if name != "mean"}

@@ -15,7 +15,8 @@ from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
 from bench.metrics.energy import Energy
 from bench.metrics.percentiles import needed, rank_name
-from bench.metrics.steady_state import NoWindow, Window
+from bench.metrics.requests import prompt_tokens_by_engine
+from bench.metrics.steady_state import NoWindow, Window, is_stationary
 
 ReasonCode = Literal[
     "interrupted",
@@ -30,18 +31,20 @@ ReasonCode = Literal[
     "client_saturated",
     "accuracy",
 ]
-NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent"]
+NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent", "load_not_stationary", "prompt_tokens_disagree"]
 
 FAILED_SHARE = 0.001
 """More failures than one in a thousand flatter what is left."""
+PROMPT_DISAGREEMENT = 0.01
+"""Relative difference of the engine's count of prompt tokens and ours above which it is noted."""
 COUNTER_DISAGREEMENT = 0.1
 """Relative difference of energy counter and integrated watts above which it is noted."""
 LATE_SHARE, LATE_MS = 0.1, 10.0
 """A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
 
 BUSY_SHARE = 0.9
-"""CPU share of one core above which a client is saturated: work that arrives at random then waits 4.5 times as long as it
-takes (Pollaczek and Khinchine, equal pieces of work: 0.9 / (2 · 0.1))."""
+"""CPU share of one core above which a client is saturated: work that arrives at random then waits 4.5 times as long as
+it takes (Pollaczek and Khinchine, equal pieces of work: 0.9 / (2 · 0.1))."""
 LAG_P99_MS = 50.0
 """Lag of the client's event loop above which it is saturated: what a mean lag of LATE_MS comes to at p99 where lags are
 exponential, and a tenth of the tightest TTFT bound that MLPerf publishes."""
@@ -78,7 +81,8 @@ def verdict(
         _inaccurate(context),
     ]
     reasons = tuple(reason for reason in checks if reason is not None)
-    return Verdict("invalid" if reasons else "valid", reasons, tuple(_notes(energy, context)))
+    notes = (*_energy_notes(energy), *_load_notes(spec, context), *_prompt_notes(turns))
+    return Verdict("invalid" if reasons else "valid", reasons, notes)
 
 
 def _stopped(context: RunContext) -> Reason | None:
@@ -155,7 +159,7 @@ def _inaccurate(context: RunContext) -> Reason | None:
     return Reason("accuracy", f"the answers are not the model's: {context.accuracy_failure}", {})
 
 
-def _notes(energy: Energy, context: RunContext) -> Iterator[Reason]:
+def _energy_notes(energy: Energy) -> Iterator[Reason]:
     for scope, rung in energy.rungs.items():
         if rung.reason is not None:
             yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", {"scope": scope})
@@ -163,6 +167,23 @@ def _notes(energy: Energy, context: RunContext) -> Iterator[Reason]:
         if disagreement is not None and abs(disagreement - 1) > COUNTER_DISAGREEMENT:
             message = f"energy counter and integral of scope {scope} differ by {abs(disagreement - 1):.0%}"
             yield Reason("power_disagrees", message, {"scope": scope, "counter_over_integral": disagreement})
+
+
+def _load_notes(spec: Spec, context: RunContext) -> Iterator[Reason]:
+    if context.cut_sessions is None:
+        consequence = "session and job times are left out"
+    else:
+        consequence = "the sessions they are of are left out of session and job times, which favours short ones"
     for why, turns in Counter(context.not_sent).items():
-        message = f"{turns} turns were not sent, so session and job times are left out: {why}"
-        yield Reason("turns_not_sent", message, {"turns": turns})
+        yield Reason("turns_not_sent", f"{turns} turns were not sent, so {consequence}: {why}", {"turns": turns})
+    if not is_stationary(spec.load):
+        message = "the rate of arrivals was not one throughout, so the numbers are those of no single load"
+        yield Reason("load_not_stationary", message, {"kind": spec.load.kind})
+
+
+def _prompt_notes(turns: TurnColumns) -> Iterator[Reason]:
+    ours, theirs = prompt_tokens_by_engine(turns)
+    if theirs is None or abs(theirs - ours) <= PROMPT_DISAGREEMENT * ours:
+        return
+    message = f"the engine counted {theirs:,} prompt tokens where {ours:,} were sent"
+    yield Reason("prompt_tokens_disagree", message, {"sent": ours, "engine": theirs})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,9 @@ from bench.core.errors import InputError
 from bench.core.spec import Case
 from bench.core.suite import parse
 
-SCHEMA: Literal["neobench.record/1"] = "neobench.record/1"
+Schema = Literal["neobench.record/2", "neobench.record/1"]
+SCHEMA: Schema = "neobench.record/2"
+"""What is written. Records of `/1` are read; they lack numbers that were defined later."""
 RECORD_FILE = "record.json"
 
 
@@ -47,13 +49,13 @@ UNFINISHED = Verdict(
 class Record(BaseModel):
     """One run of one case on one node. What is only known at the end is null or empty while the run is unfinished.
 
-    `window`, `requests`, `latency`, `throughput`, `goodput`, `energy` and `verdict` follow from `case`, `run` and the
-    tables alone, so they can be recomputed.
+    `window`, `requests`, `latency` to `energy`, `roofline` and `verdict` follow from `case`, `run` and the tables, so
+    they can be recomputed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_: Literal["neobench.record/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Schema = Field(default=SCHEMA, alias="schema")
     id: str
     """Name of the result's folder."""
     case: Case
@@ -69,6 +71,12 @@ class Record(BaseModel):
     latency: dict[str, Any] | None = None
     throughput: dict[str, Any] | None = None
     goodput: dict[str, Any] | None = None
+    sessions: dict[str, Any] | None = None
+    """Where the sessions' time went, what of their prompts was computed twice, how long nothing was in flight."""
+    efforts: dict[str, Any] | None = None
+    """By effort level, where several were asked for."""
+    success: dict[str, Any] | None = None
+    """How many answers were correct, where they were checked."""
     energy: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     roofline: dict[str, Any] | None = None
@@ -94,7 +102,7 @@ def read_record(path: Path) -> Record:
         raise InputError("holds no record", where=path.parent, allowed=f"a folder with a {RECORD_FILE}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not a record: {error}", where=path, allowed="JSON as `bench run` wrote it") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") not in get_args(Schema):
         found = document.get("schema") if isinstance(document, dict) else None
-        raise InputError(f"has schema {found!r}", where=path, allowed=SCHEMA)
+        raise InputError(f"has schema {found!r}", where=path, allowed=", ".join(get_args(Schema)))
     return parse(Record, document, str(path))

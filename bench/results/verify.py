@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from bench.core.digest import file_digest
 from bench.core.errors import InputError
-from bench.results.record import Record
+from bench.results.record import SCHEMA, Record
 from bench.results.result import MANIFEST_FILE, Result
 from bench.results.tables import Tables, content_digest
 
@@ -31,7 +31,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found. Numbers agree within RELATIVE_TOLERANCE, everything else exactly."""
+    """What `verify` found. Numbers agree within RELATIVE_TOLERANCE, everything else exactly.
+
+    A record of an earlier schema is held to the numbers it has.
+    """
 
     path: Path
     compared: int
@@ -84,9 +87,22 @@ def _contents(result: Result, recompute: Recompute) -> Iterator[Difference]:
         seal = record.tables.get(name)
         yield Difference(f"tables.{name}.rows", seal and seal.rows, len(table))
         yield Difference(f"tables.{name}.sha256", seal and seal.sha256, content_digest(table))
-    stored = record.model_dump(mode="json")
-    for section, values in json.loads(json.dumps(sections)).items():
-        yield from _leaves(section, stored.get(section), values)
+    stored = record.model_dump(mode="json", exclude_unset=True)
+    values = json.loads(json.dumps(sections))
+    if record.schema_ != SCHEMA:
+        values = _known_to(stored, values)
+    for section, recomputed in values.items():
+        yield from _leaves(section, stored.get(section), recomputed)
+
+
+def _known_to(stored: dict[str, Any], recomputed: dict[str, Any]) -> dict[str, Any]:
+    """`recomputed` without the numbers that a record of an earlier schema does not have."""
+    known = {}
+    for key, value in recomputed.items():
+        if key in stored:
+            both = isinstance(stored[key], dict) and isinstance(value, dict)
+            known[key] = _known_to(stored[key], value) if both else value
+    return known
 
 
 def _leaves(place: str, stored: Any, recomputed: Any) -> Iterator[Difference]:

@@ -19,6 +19,7 @@ WINDOW = Window(1 * NS_PER_S, 5 * NS_PER_S)
 TOKENS = TokenSlices(
     seconds=np.full(SLICES, 4 / SLICES),
     output=np.full(SLICES, 200 / SLICES),
+    answer=np.full(SLICES, 150 / SLICES),
     input=np.full(SLICES, 600 / SLICES),
     uncached_input=None,
 )
