@@ -1,38 +1,44 @@
-"""Endless draws of one field of a profile, each field from a generator of its own.
-
-Drawn from one generator, how many draws one field takes would change every other.
-"""
+"""The tokens of segments that have no words of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from typing import NamedTuple
 
-import numpy as np
+from bench.workload.shared_prefix import Piece
+from bench.workload.vocabulary import Vocabulary
 
-from bench.workload.quantiles import QuantileTable
-
-_AT_ONCE = 512
-
-
-def values(table: QuantileTable, rng: np.random.Generator) -> Iterator[float]:
-    while True:
-        yield from table.sample(rng, _AT_ONCE).tolist()
+_KEPT_TOKENS = 4_000_000
+"""Pieces kept for reuse, in tokens: some 60 MB with their text, thirty sessions of 128k tokens."""
 
 
-def counts(table: QuantileTable, rng: np.random.Generator) -> Iterator[int]:
-    """Whole numbers, each at least 1."""
-    while True:
-        yield from table.sample_counts(rng, _AT_ONCE).tolist()
+class Drawn(NamedTuple):
+    ids: tuple[int, ...]
+    text: str
+    """Empty where the vocabulary has no texts."""
 
 
-def chances(share: float, rng: np.random.Generator) -> Iterator[bool]:
-    """True in this share of draws."""
-    while True:
-        yield from (rng.random(_AT_ONCE) < share).tolist()
+class Draws:
+    """Draws tokens from a vocabulary, seeded by salt, play and key: equal in all three is equal, and else unrelated."""
 
+    def __init__(self, vocabulary: Vocabulary, salt: str) -> None:
+        self._vocabulary = vocabulary
+        self._salt = salt
+        self._kept: OrderedDict[tuple[Piece, int], Drawn] = OrderedDict()
+        self._kept_tokens = 0
 
-def choices(shares: Sequence[float], rng: np.random.Generator) -> Iterator[int]:
-    """Places in `shares`, each as often as its part of their sum."""
-    weights = np.array(shares) / sum(shares)
-    while True:
-        yield from rng.choice(len(shares), size=_AT_ONCE, p=weights).tolist()
+    def seed(self, key: str, play: int) -> str:
+        return f"{self._salt}\0{play}\0{key}"
+
+    def of(self, piece: Piece, play: int) -> Drawn:
+        kept = self._kept.get((piece, play))
+        if kept is not None:
+            self._kept.move_to_end((piece, play))
+            return kept
+        places = self._vocabulary.places(self.seed(piece.key, play), piece.start, piece.end)
+        drawn = self._kept[piece, play] = Drawn(self._vocabulary.ids(places), self._vocabulary.text(places))
+        self._kept_tokens += len(drawn.ids)
+        while self._kept_tokens > _KEPT_TOKENS and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_tokens -= len(dropped.ids)
+        return drawn

@@ -1,112 +1,144 @@
-"""The tokens a chat template puts around a user's message, so that a model answers instead of going on."""
+"""What stands around a prompt's own tokens: a chat template's, so that a model answers instead of going on, and what a
+tokenizer adds to every text."""
 
 from __future__ import annotations
 
-import datetime
-import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NamedTuple
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
+from bench.core.records import Effort, Message
+from bench.workload.chat import ChatTemplate
+from bench.workload.vocabulary import Vocabulary
 
 _SENTINEL = "neobench-user-message"
-_ANY_DAY = datetime.date(2025, 1, 1)
+_OPENERS = 128
+_PROBE_WORDS = 32
 
 
 @dataclass(frozen=True)
-class ChatFraming:
+class Framing:
     """What stands before and after the user's message. Both are part of a prompt's token count."""
 
     head: tuple[int, ...]
     tail: tuple[int, ...]
+    before: str = ""
+    """Text of `head`, where the whole prompt is one text."""
+    after: str = ""
+    openers: tuple[tuple[int, str], ...] = ()
+    """What may stand first in a message that is text: tokens, and how they read there. Empty: whatever is drawn."""
 
     def fits(self, prompt_tokens: int) -> bool:
         """Whether a prompt of this many tokens has room for the framing and a message of one token or more."""
         return prompt_tokens > len(self.head) + len(self.tail)
 
-    def around(self, ids: list[int]) -> list[int]:
-        """`ids` with its first and last tokens replaced by the framing: the same length."""
-        return [*self.head, *ids[len(self.head) : len(ids) - len(self.tail)], *self.tail]
+
+NO_FRAMING = Framing((), ())
 
 
-def load_framing(folder: Path, tokenizer: Tokenizer) -> ChatFraming | None:
-    """The framing of the model in `folder`, or None where it has no chat template.
+class _Probe(NamedTuple):
+    """Tokens before the first word of a message, that word's, and those behind the message."""
 
-    The template is `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`. Raises InputError where it
-    cannot be rendered.
-    """
-    config = _tokenizer_config(folder)
-    template = _template(folder, config)
-    if template is None:
-        return None
-    halves = _render(template, config, folder).split(_SENTINEL)
+    head: tuple[int, ...]
+    opener: int
+    tail: tuple[int, ...]
+
+
+def split_template(template: ChatTemplate, effort: Effort | None, *, switches: bool = True) -> tuple[str, str]:
+    """What a template puts before and after the message of one user. Raises InputError where it shows it not once."""
+    halves = template.render([Message("user", _SENTINEL)], effort, switches=switches).split(_SENTINEL)
     if len(halves) != 2:
         raise InputError(
-            f"the chat template shows the user's message {len(halves) - 1} times", where=folder, allowed="once"
+            f"the chat template shows the user's message {len(halves) - 1} times", where=template.folder, allowed="once"
         )
-    head, tail = (tokenizer.encode(half, add_special_tokens=False).ids for half in halves)
-    return ChatFraming(tuple(head), tuple(tail))
+    return halves[0], halves[1]
 
 
-def _tokenizer_config(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error}", where=path, allowed="a tokenizer's configuration") from error
-    if not isinstance(config, dict):
-        raise InputError(f"a {type(config).__name__}", where=path, allowed="a JSON object")
-    return config
+def framing_of_tokens(tokenizer: Tokenizer, before: str, after: str) -> Framing:
+    """The tokens of `before` and `after`, whatever is between them."""
+    head, tail = (tokenizer.encode(half, add_special_tokens=False).ids for half in (before, after))
+    return Framing(tuple(head), tuple(tail))
 
 
-def _template(folder: Path, config: dict[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return _text(path)
-    template = config.get("chat_template")
-    if isinstance(template, list):  # Several templates by name: the one for plain chat is called default.
-        template = next((entry.get("template") for entry in template if entry.get("name") == "default"), None)
-    if template is not None and not isinstance(template, str):
-        raise InputError(f"chat_template is a {type(template).__name__}", where=folder, allowed="a Jinja template")
-    return template
+def framing_of_text(
+    tokenizer: Tokenizer, words: Vocabulary, before: str, after: str, *, add_special: bool, where: Path
+) -> Framing:
+    """What `before` and `after` come to around a message of `words`, when all three are tokenized as one text.
 
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 at byte {error.start}", where=path, allowed="UTF-8 text") from error
-
-
-def _render(template: str, config: dict[str, Any], folder: Path) -> str:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    `add_special`: whether the tokenizer adds its own tokens to it. Raises InputError, naming `where`, where no message
+    keeps its number of tokens.
+    """
+    if add_special:
+        before = _without_added(tokenizer, before)
+    (u, u_text), (v, v_text) = words.word(0), words.word(1)
+    texts = [words.word(place)[1].lstrip() for place in range(0, len(words), -(-len(words) // _OPENERS))]
+    told = tokenizer.encode_batch_fast(
+        [before + text + u_text + v_text + after for text in texts], add_special_tokens=add_special
     )
-    environment.globals["raise_exception"] = _refuse
-    # Templates that print today's date get a fixed one: prompts must not differ from day to day.
-    environment.globals["strftime_now"] = _ANY_DAY.strftime
-    try:
-        return environment.from_string(template).render(
-            messages=[{"role": "user", "content": _SENTINEL}],
-            add_generation_prompt=True,
-            bos_token=_token_text(config.get("bos_token")),
-            eos_token=_token_text(config.get("eos_token")),
-        )
-    except TemplateError as error:
-        raise InputError(f"the chat template cannot be rendered: {error}", where=folder) from error
+    probes = [(text, _probe(one.ids, [u, v])) for text, one in zip(texts, told, strict=True)]
+    known = [(text, probe) for text, probe in probes if probe is not None]
+    # An opener of several tokens seems to lengthen the head.
+    shortest = min((len(probe.head) for _, probe in known), default=0)
+    around = Counter((probe.head, probe.tail) for _, probe in known if len(probe.head) == shortest)
+    for (head, tail), _ in around.most_common(1):
+        openers = [(probe.opener, text) for text, probe in known if (probe.head, probe.tail) == (head, tail)]
+        framing = Framing(head, tail, before, after, tuple(openers))
+        framing = replace(framing, openers=_that_hold(tokenizer, words, framing, add_special=add_special))
+        if framing.openers:
+            return framing
+    raise InputError(
+        "a chat template or tokenizer in which no text has a known number of tokens",
+        where=where,
+        allowed="an engine that is asked in token ids",
+    )
 
 
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
+def _without_added(tokenizer: Tokenizer, before: str) -> str:
+    """`before` without what it begins with and the tokenizer adds anyway, as a template that writes its own BOS."""
+    added = tokenizer.decode(tokenizer.encode("", add_special_tokens=True).ids, skip_special_tokens=False)
+    return before.removeprefix(added)
 
 
-def _token_text(token: str | dict[str, Any] | None) -> str:
-    """A special token as configurations write it: its text, or an object that has it as `content`."""
-    return str(token["content"]) if isinstance(token, dict) else token or ""
+def _probe(ids: list[int], pair: list[int]) -> _Probe | None:
+    """Takes apart the tokens of a text in which `pair` follows the first word of the message."""
+    for place in range(len(ids) - 2, 0, -1):
+        if ids[place : place + 2] == pair:
+            return _Probe(tuple(ids[: place - 1]), ids[place - 1], tuple(ids[place + 2 :]))
+    return None
+
+
+def _that_hold(
+    tokenizer: Tokenizer, words: Vocabulary, framing: Framing, *, add_special: bool
+) -> tuple[tuple[int, str], ...]:
+    """The openers after which a message of many words keeps its tokens between head and tail."""
+    drawn = [words.places(f"probe {number}", 0, _PROBE_WORDS) for number in range(len(framing.openers))]
+    told = tokenizer.encode_batch_fast(
+        [
+            framing.before + text + words.text(places) + framing.after
+            for (_, text), places in zip(framing.openers, drawn, strict=True)
+        ],
+        add_special_tokens=add_special,
+    )
+    return tuple(
+        opener
+        for opener, places, one in zip(framing.openers, drawn, told, strict=True)
+        if one.ids == [*framing.head, opener[0], *words.ids(places), *framing.tail]
+    )
+
+
+class Framings:
+    """The framing of each effort, made when it is first asked for."""
+
+    def __init__(self, make: Callable[[Effort | None], Framing]) -> None:
+        self._make = make
+        self._made: dict[Effort | None, Framing] = {None: make(None)}
+
+    def of(self, effort: Effort | None) -> Framing:
+        if effort not in self._made:
+            self._made[effort] = self._make(effort)
+        return self._made[effort]

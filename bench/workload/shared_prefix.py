@@ -2,49 +2,123 @@
 
 from __future__ import annotations
 
-from bench.core.records import Turn
-from bench.workload.framing import ChatFraming
+from bisect import bisect_left
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.core.records import Segment
+
+_KEPT_PLAYS = 8
+"""Plays remembered. Sessions are sent again in turn, so one that is further behind the others would be very long."""
+
+
+class Piece(NamedTuple):
+    """Tokens `start` to `end` of what a key draws."""
+
+    key: str
+    start: int
+    end: int
+
+
+def pieces_of(segments: Sequence[Segment], skip: int = 0, drop: int = 0) -> list[Piece]:
+    """The pieces of a prompt without its first `skip` tokens and its last `drop`; none is empty."""
+    end = sum(segment.tokens for segment in segments) - drop
+    pieces, start = [], 0
+    for segment in segments:
+        low, high = max(skip - start, 0), min(segment.tokens, end - start)
+        if low < high:
+            pieces.append(Piece(segment.key, low, high))
+        start += segment.tokens
+    return pieces
 
 
 class SharedPrefix:
-    """Remembers the prompts of a run by their segment keys, as a tree.
+    """Remembers the prompts of a run by their pieces, as a tree for each play.
 
-    Framing replaces a prompt's last tokens, so of a prompt that a later one continues, all but those is shared.
+    A key that occurs with several lengths draws the same tokens as far as the shortest goes.
     """
 
-    def __init__(self, framing: ChatFraming | None = None) -> None:
-        self._framing = framing
-        # Framed and unframed prompts differ from their first token on: each kind has a root of its own.
-        self._reached: list[int] = [0, 0]
-        """For each node, how many leading tokens some prompt through it had as its path says."""
-        self._children: dict[tuple[int, str], int] = {}
-        self._whole: set[tuple[int, int]] = set()
-        """Where each prompt's own tokens end, and its length: prompts equal in both are the same."""
+    def __init__(self) -> None:
+        self._heads: set[tuple[int, ...]] = set()
+        self._plays: dict[int, _Tree] = {}
 
-    def add(self, turn: Turn) -> int:
-        """Count the leading tokens of `turn`'s prompt that earlier calls had, and remember the prompt."""
-        total = turn.prompt_tokens
-        framing = self._framing if self._framing is not None and self._framing.fits(total) else None
-        own = total - (len(framing.tail) if framing else 0)
-        node = 0 if framing else 1
-        shared = self._reached[node]
-        if framing:
-            self._reached[node] = len(framing.head)
-        length = 0
-        for segment in turn.prompt:
-            node = self._child(node, segment.key)
-            length = min(length + segment.tokens, own)
-            shared = max(shared, min(self._reached[node], own))
-            self._reached[node] = max(self._reached[node], length)
-            if length == own:
-                break
-        if (node, total) in self._whole:
-            return total
-        self._whole.add((node, total))
+    def add(
+        self, pieces: Sequence[Piece], *, head: tuple[int, ...] = (), tail: tuple[int, ...] = (), play: int = 0
+    ) -> int:
+        """Count the leading tokens that earlier calls had, and remember the prompt: `head`, `pieces` and `tail`."""
+        # Keys of another play draw other tokens, but what a template puts before them is always the same.
+        shared = max((_common(head, sent) for sent in self._heads), default=0)
+        self._heads.add(head)
+        tree = self._plays.get(play)
+        if tree is None:
+            tree = self._plays[play] = _Tree()
+            for old in [other for other in self._plays if other <= play - _KEPT_PLAYS]:
+                del self._plays[old]
+        return max(shared, tree.add(pieces, head, tail))
+
+
+class _Tree:
+    def __init__(self) -> None:
+        self._reached: list[int] = []
+        """For each node, how many leading tokens some prompt through it had as its path says."""
+        self._nodes: dict[tuple[int, int, Hashable, int], int] = {}
+        """By the node before, and by where in the prompt which key goes on from which of its tokens."""
+        self._tails: dict[tuple[int, int], set[tuple[int, ...]]] = {}
+        """What followed where the pieces of some prompt ended."""
+
+    def add(self, pieces: Sequence[Piece], head: tuple[int, ...], tail: tuple[int, ...]) -> int:
+        node = self._node(-1, 0, head, 0)
+        shared, length = 0, len(head)
+        for key, start, end in pieces:
+            node = self._node(node, length, key, start)
+            length += end - start
+            reached = self._reached[node]
+            shared = max(shared, min(reached, length))
+            self._reached[node] = max(reached, length)
+        tails = self._tails.setdefault((node, length), set())
+        if tails:
+            shared = max(shared, length + max(_common(tail, sent) for sent in tails))
+        tails.add(tail)
         return shared
 
-    def _child(self, node: int, key: str) -> int:
-        child = self._children.setdefault((node, key), len(self._reached))
-        if child == len(self._reached):
+    def _node(self, before: int, place: int, key: Hashable, start: int) -> int:
+        node = self._nodes.setdefault((before, place, key, start), len(self._reached))
+        if node == len(self._reached):
             self._reached.append(0)
-        return child
+        return node
+
+
+class SentTokens:
+    """The same for prompts that are known by nothing but their tokens, kept in order of the tokens.
+
+    A prompt that another begins with is kept as part of it: of a conversation, what was sent last.
+    """
+
+    def __init__(self) -> None:
+        self._sent: list[bytes] = []
+
+    def add(self, ids: Sequence[int]) -> int:
+        """As `SharedPrefix.add`."""
+        new = np.array(ids, dtype=">u4").tobytes()  # In this order of bytes, bytes are ordered as tokens are.
+        place = bisect_left(self._sent, new)
+        # Whoever shares most stands next to it.
+        shared = max((_common_tokens(new, sent) for sent in self._sent[max(0, place - 1) : place + 1]), default=0)
+        if place and new.startswith(self._sent[place - 1]):
+            self._sent[place - 1] = new
+        elif not (place < len(self._sent) and self._sent[place].startswith(new)):
+            self._sent.insert(place, new)
+        return shared
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    if one == other:
+        return len(one)
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _common_tokens(one: bytes, other: bytes) -> int:
+    tokens = min(len(one), len(other)) // 4
+    differ = np.frombuffer(one, "u4", tokens) != np.frombuffer(other, "u4", tokens)
+    return int(differ.argmax()) if differ.any() else tokens

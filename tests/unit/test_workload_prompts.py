@@ -179,7 +179,7 @@ def test_shared_tokens_is_the_longest_prefix_any_earlier_prompt_has(
 
 
 def test_segments_dropped_from_memory_come_back_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.workload.prompts._KEPT_TOKENS", 100)
+    monkeypatch.setattr("bench.workload.draws._KEPT_TOKENS", 100)
     prompts = PromptSynthesizer(folder, "salt", framing=False)
     first = prompts.realise(turn(("a", 80))).ids
     prompts.realise(turn(("b", 80), ("c", 300)))

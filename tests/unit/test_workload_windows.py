@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.core.spec import TraceSpec
-from bench.workload.shared_prefix import SharedPrefix
+from bench.workload.shared_prefix import SharedPrefix, pieces_of
 from bench.workload.workload import Workload, build_workload
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"
@@ -85,7 +85,7 @@ def test_weka_reuse_is_that_of_the_recorded_blocks(name: str) -> None:
             blocks = request["hash_ids"]
             hits = next((n for n, block in enumerate(blocks) if block not in seen), len(blocks))
             seen.update(blocks)
-            assert prefix.add(turn) == 64 * hits
+            assert prefix.add(pieces_of(turn.prompt)) == 64 * hits
 
 
 def test_weka_delays_are_capped_and_counted() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.core.records import DelayClass, Session, Turn
-from bench.workload.shared_prefix import SharedPrefix
+from bench.workload.shared_prefix import SharedPrefix, pieces_of
 from bench.workload.statistics.arrivals import ArrivalCounter, Arrivals
 from bench.workload.statistics.distribution import Distribution, PositiveValues, WholeNumbers
 from bench.workload.stream import LeftOut, SessionStream
@@ -159,7 +159,7 @@ class _ReuseCounter:
         self._can_share |= not alone
         lengths: list[int] = []
         for turn in session.turns:
-            tokens, shared = turn.prompt_tokens, 0 if alone else self._prompts.add(turn)
+            tokens, shared = turn.prompt_tokens, 0 if alone else self._prompts.add(pieces_of(turn.prompt))
             before = max((lengths[index] for index in turn.after), default=0)
             lengths.append(tokens)
             self._tokens += tokens
