@@ -1,11 +1,54 @@
-"""Prompts given as hashed blocks, told in as few segments as say the same."""
+"""Prompts given as hashed blocks, told in segments that share exactly what the blocks share."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from bench.core.errors import InputError
 from bench.core.records import Segment
+
+_KEPT_SEGMENTS = 200_000
+"""So many blocks met again cost nothing to tell again."""
+
+
+class GlobalBlocks:
+    """Blocks whose id means the same tokens in every prompt of the trace: a segment each.
+
+    Fewer would not do: what a later prompt parts from is not known while the trace is read. A prompt may fill its last
+    block in part, and shares that much of it.
+    """
+
+    def __init__(self, block_tokens: int) -> None:
+        self._block_tokens = block_tokens
+        self._whole = _SegmentOfBlock(block_tokens)
+
+    def segments(self, blocks: Sequence[int], tokens: int, where: str) -> tuple[Segment, ...]:
+        """The prompt of `tokens`. Raises InputError where `blocks` are too few or too many for it.
+
+        One for each block begun, and after whole blocks one more, that the answer begins.
+        """
+        whole, part = divmod(tokens, self._block_tokens)
+        if not whole + (part > 0) <= len(blocks) <= whole + 1:
+            raise InputError(
+                f"{len(blocks)} hash_ids for {tokens} tokens",
+                where=where,
+                allowed=f"one for each block of {self._block_tokens} that is begun: {whole + (part > 0)}",
+            )
+        if len(self._whole) > _KEPT_SEGMENTS:
+            self._whole.clear()
+        segments = map(self._whole.__getitem__, blocks[:whole])
+        return (*segments, Segment(str(blocks[whole]), part)) if part else tuple(segments)
+
+
+class _SegmentOfBlock(dict[int, Segment]):
+    def __init__(self, block_tokens: int) -> None:
+        super().__init__()
+        self._block_tokens = block_tokens
+
+    def __missing__(self, block: int) -> Segment:
+        segment = self[block] = Segment(str(block), self._block_tokens)
+        return segment
 
 
 class BlockRuns:

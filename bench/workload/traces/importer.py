@@ -6,13 +6,31 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.workload.stream import SessionStream, askable
-from bench.workload.traces import azure, servegen, weka
+from bench.workload.traces import (
+    azure,
+    bailian,
+    burstgpt,
+    mooncake,
+    servegen,
+    tracelab_csv,
+    vidur,
+    weka,
+)
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.lines import numbered_lines
 from bench.workload.traces.tables import cells
 
-FORMATS: tuple[TraceFormat, ...] = (azure.FORMAT, weka.FORMAT, servegen.FORMAT)
+FORMATS: tuple[TraceFormat, ...] = (
+    azure.FORMAT,
+    burstgpt.FORMAT,
+    vidur.FORMAT,
+    tracelab_csv.FORMAT,
+    bailian.FORMAT,  # before Mooncake's, whose fields it has too
+    mooncake.FORMAT,
+    weka.FORMAT,
+    servegen.FORMAT,
+)
 """The first that recognises a file reads it."""
 
 
@@ -48,4 +66,4 @@ def read_head(path: Path) -> Head:
 
 
 def _known() -> str:
-    return "; ".join(f"{known.name}: {known.about}" for known in FORMATS)
+    return f"{', '.join(known.name for known in FORMATS)}; `bench traces list` says what each is"

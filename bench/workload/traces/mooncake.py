@@ -1,0 +1,109 @@
+"""Mooncake JSONL: one request an object, its prompt as hashes of 512-token blocks, the same everywhere.
+
+A row without `session_id` is a session of its own with the whole prompt, as in Mooncake's files. Rows with one, an
+extension of AIPerf's and Dynamo's, are turns of a session, gathered as `interleaved` says: they tell only what is new,
+so a turn's prompt is the one before it, its answer, and that. Each waits for the one before it and then `delay` ms, or,
+where only timestamps are known, for the time between those: an upper bound, for the service time inside it is unknown.
+Nothing tells a tool's delay from a person's; they count as a person's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from bench.core.records import Segment, Session, Turn
+from bench.workload.traces.arrivals import ArrivalClock
+from bench.workload.traces.blocks import GlobalBlocks
+from bench.workload.traces.documents import documents
+from bench.workload.traces.format import Head, Reading, TraceFormat
+from bench.workload.traces.interleaved import OpenSessions
+
+BLOCK_TOKENS = 512
+_Tokens = Annotated[int, Meta(ge=0, le=10**12)]
+_Milliseconds = Annotated[float, Meta(ge=0, le=1e15)]
+
+
+class _Request(Struct, gc=False):
+    input_length: _Tokens
+    output_length: _Tokens
+    hash_ids: list[int] | None = None
+    """None shares nothing."""
+    timestamp: _Milliseconds | None = None
+    session_id: str | int | None = None
+    delay: _Milliseconds | None = None
+    number: int = 0
+    """The line; no field of the file's."""
+
+
+def sessions(path: Path, reading: Reading) -> Iterator[Session]:
+    """The sessions in the order they began. Raises InputError with file and line for a row that is broken."""
+    del reading
+    builder = _Builder(path)
+    held: OpenSessions[_Request] = OpenSessions()
+    now_s = 0.0
+    for number, row in documents(path, _Request):
+        row.number = number
+        if row.timestamp is not None:
+            row.timestamp = builder.clock.since_first(row.timestamp, number)
+            now_s = row.timestamp / 1000
+        held.add(row, now_s, joins=row.session_id, name=row.session_id)
+        for gathered in held.complete(now_s):
+            yield builder.session(gathered)
+    for gathered in held.rest():
+        yield builder.session(gathered)
+
+
+class _Builder:
+    def __init__(self, path: Path) -> None:
+        self.clock = ArrivalClock(path)
+        self._path = path
+        self._blocks = GlobalBlocks(BLOCK_TOKENS)
+
+    def session(self, gathered: Sequence[_Request]) -> Session:
+        first = gathered[0]
+        prompt = self._new(first)
+        turns = [Turn(0, prompt, first.output_length)]
+        for index, row in enumerate(gathered[1:], start=1):
+            before = gathered[index - 1]
+            if before.output_length:
+                prompt += (Segment(f"line-{before.number}/answer", before.output_length, "assistant"),)
+            prompt += self._new(row)
+            wait_s = _wait_s(before, row)
+            turns.append(
+                Turn(index, prompt, row.output_length, after=(index - 1,), delay_s=wait_s, delay_class="human")
+            )
+        arrival_s = None if first.timestamp is None else first.timestamp / 1000
+        return Session(f"line-{first.number}", tuple(turns), arrival_s)
+
+    def _new(self, row: _Request) -> tuple[Segment, ...]:
+        if row.hash_ids is not None:
+            return self._blocks.segments(row.hash_ids, row.input_length, f"{self._path}:{row.number}")
+        return (Segment(f"line-{row.number}", row.input_length),) if row.input_length else ()
+
+
+def _wait_s(before: _Request, row: _Request) -> float:
+    if row.delay is not None:
+        return row.delay / 1000
+    if row.timestamp is None or before.timestamp is None:
+        return 0.0
+    return (row.timestamp - before.timestamp) / 1000
+
+
+def _recognises(head: Head) -> bool:
+    return head.document is not None and {"input_length", "output_length"} <= set(head.document)
+
+
+FORMAT = TraceFormat(
+    "mooncake-jsonl",
+    "a JSON object a request, of Mooncake: timestamp, input_length, output_length, hash_ids, and AIPerf's session_id "
+    "and delay",
+    "format of Mooncake's traces; its published files (github.com/kvcache-ai/Mooncake) are Apache-2.0, to be cited as "
+    "Qin et al., Mooncake, FAST 2025",
+    _recognises,
+    sessions,
+    block_tokens=BLOCK_TOKENS,
+)
