@@ -6,6 +6,7 @@ a key set to null is off. `trace` is the spec that `--trace FILE` runs in their 
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -64,12 +65,14 @@ __all__ = [
     "MockEngineSpec",
     "ModelSpec",
     "MultimodalSpec",
+    "NamedSlo",
     "NativeEngineSpec",
     "NgramSpec",
     "PoissonLoadSpec",
     "RagSpec",
     "RampLoadSpec",
     "ReasoningSpec",
+    "SloSource",
     "SloSpec",
     "Spec",
     "StepLoadSpec",
@@ -115,6 +118,21 @@ class SloSpec(Section):
     @property
     def binds(self) -> bool:
         return any(bound is not None for bound in (self.ttft_ms, self.ttfa_ms, self.tpot_ms, self.e2e_ms))
+
+
+class SloSource(Section):
+    """Who published the bounds of a named SLO."""
+
+    title: str
+    url: str
+    version: str
+    read: date
+
+
+class NamedSlo(SloSpec):
+    """A file under `configs/slos`."""
+
+    source: SloSource
 
 
 class DeclaredPowerSpec(Section):

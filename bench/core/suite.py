@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from bench.core.configs import resolve
 from bench.core.errors import InputError
 from bench.core.grid import expand, merge, nested
-from bench.core.spec import Spec
+from bench.core.spec import NamedSlo, Spec
 
 M = TypeVar("M", bound=BaseModel)
 _TOP_KEYS = ("suite", "description", "base", "specs", "trace")
@@ -42,7 +42,7 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
     for key in document:
         if key not in _TOP_KEYS:
             raise InputError(f"unknown key {key!r}", where=path, allowed=", ".join(_TOP_KEYS))
-    base = _mapping(document.get("base", {}), path, "base")
+    base = _with_bounds(_mapping(document.get("base", {}), path, "base"))
     if trace is not None:
         if "trace" not in document:
             raise InputError("this suite has no `trace` section, so --trace cannot be used with it", where=path)
@@ -54,15 +54,24 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
             raise InputError("`specs` is missing or empty", where=path, allowed="a list of one or more specs")
         overrides = [_mapping(spec, path, f"specs[{i}]") for i, spec in enumerate(listed)]
         places = [f"specs[{i}]" for i in range(len(listed))]
-    set_values = _parse_sets(sets)
+    set_values = _with_bounds(_parse_sets(sets))
     settled = {text.partition("=")[0] for text in sets}
     specs = tuple(
-        parse(Spec, merge(merge(base, one), set_values), f"{path}: {place}")
+        parse(Spec, merge(merge(base, _with_bounds(one)), set_values), f"{path}: {place}")
         for override, place in zip(overrides, places, strict=True)
         for one in expand(override, f"{path}: {place}", settled)
     )
     _refuse_duplicates(specs, path)
     return Suite(specs)
+
+
+def _with_bounds(section: dict[str, Any]) -> dict[str, Any]:
+    """`section` with every bound of the SLO that it names, so that what is laid over it can change one of them."""
+    if not isinstance(section.get("slo"), str):
+        return section
+    path = resolve(section["slo"], "slos")
+    named = parse(NamedSlo, read_yaml(path), str(path))
+    return {**section, "slo": named.model_dump(exclude={"source"})}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
