@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.records import Segment, Session, Turn
 from bench.core.spec import ChatSpec
-from bench.workload import draws
+from bench.workload import field_draws
 from bench.workload.profile import ChatProfile, load_profile
 from bench.workload.stream import SessionStream
 
@@ -24,11 +24,11 @@ def draw_chat(spec: ChatSpec) -> SessionStream:
 
 def _sessions(profile: ChatProfile, spec: ChatSpec) -> Iterator[Session]:
     for_turns, for_start, for_message, for_output, for_delay = np.random.default_rng(spec.seed).spawn(5)
-    lengths = draws.counts(profile.turns.table, for_turns)
-    starts = draws.counts(profile.start_tokens.table, for_start)
-    messages = draws.counts(profile.message_tokens.table, for_message)
-    outputs = draws.counts(profile.output_tokens.table, for_output)
-    delays = draws.values(profile.human_delay_s.table, for_delay)
+    lengths = field_draws.counts(profile.turns.table, for_turns)
+    starts = field_draws.counts(profile.start_tokens.table, for_start)
+    messages = field_draws.counts(profile.message_tokens.table, for_message)
+    outputs = field_draws.counts(profile.output_tokens.table, for_output)
+    delays = field_draws.values(profile.human_delay_s.table, for_delay)
     for index in range(spec.sessions):
         key = f"chat/{index}"
         turns = [Turn(0, (Segment(f"{key}/start", next(starts)),), next(outputs))]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.records import Segment, Session, Turn
 from bench.core.spec import CodeCompletionSpec
-from bench.workload import draws
+from bench.workload import field_draws
 from bench.workload.profile import CodeCompletionProfile, load_profile
 from bench.workload.stream import SessionStream
 
@@ -21,8 +21,8 @@ def draw_code_completion(spec: CodeCompletionSpec) -> SessionStream:
 
 def _sessions(profile: CodeCompletionProfile, spec: CodeCompletionSpec) -> Iterator[Session]:
     for_input, for_output = np.random.default_rng(spec.seed).spawn(2)
-    inputs = draws.counts(profile.input_tokens.table, for_input)
-    outputs = draws.counts(profile.output_tokens.table, for_output)
+    inputs = field_draws.counts(profile.input_tokens.table, for_input)
+    outputs = field_draws.counts(profile.output_tokens.table, for_output)
     for index in range(spec.sessions):
         prompt = (Segment(f"code-completion/{index}", next(inputs)),)
         yield Session(f"code-completion-{index:05d}", (Turn(0, prompt, next(outputs)),))

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.records import Segment, Session, Turn
 from bench.core.spec import MultimodalSpec
-from bench.workload import draws
+from bench.workload import field_draws
 from bench.workload.picture_size import picture_segment
 from bench.workload.profile import MultimodalProfile, load_profile
 from bench.workload.stream import SessionStream
@@ -22,10 +22,10 @@ def draw_multimodal(spec: MultimodalSpec) -> SessionStream:
 
 def _sessions(profile: MultimodalProfile, spec: MultimodalSpec) -> Iterator[Session]:
     for_text, for_images, for_image, for_output = np.random.default_rng(spec.seed).spawn(4)
-    texts = draws.counts(profile.text_tokens.table, for_text)
-    images = draws.counts(profile.images.table, for_images)
-    image_tokens = draws.counts(profile.image_tokens.table, for_image)
-    outputs = draws.counts(profile.output_tokens.table, for_output)
+    texts = field_draws.counts(profile.text_tokens.table, for_text)
+    images = field_draws.counts(profile.images.table, for_images)
+    image_tokens = field_draws.counts(profile.image_tokens.table, for_image)
+    outputs = field_draws.counts(profile.output_tokens.table, for_output)
     for index in range(spec.sessions):
         key = f"multimodal/{index}"
         pictures = [picture_segment(f"{key}/image-{number}", next(image_tokens)) for number in range(next(images))]

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.core.records import Segment, Session, Turn
 from bench.core.spec import RagSpec
-from bench.workload import draws
+from bench.workload import field_draws
 from bench.workload.profile import RagProfile, load_profile
 from bench.workload.stream import SessionStream
 
@@ -25,10 +25,10 @@ def draw_rag(spec: RagSpec) -> SessionStream:
 
 def _sessions(profile: RagProfile, count: int, seed: int) -> Iterator[Session]:
     for_asked, for_order, for_document, for_question, for_output = np.random.default_rng(seed).spawn(5)
-    asked_of = _documents(draws.counts(profile.questions.table, for_asked), count)
+    asked_of = _documents(field_draws.counts(profile.questions.table, for_asked), count)
     lengths = profile.document_tokens.table.sample_counts(for_document, max(asked_of) + 1).tolist()
-    questions = draws.counts(profile.question_tokens.table, for_question) if profile.question_tokens else None
-    outputs = draws.counts(profile.output_tokens.table, for_output)
+    questions = field_draws.counts(profile.question_tokens.table, for_question) if profile.question_tokens else None
+    outputs = field_draws.counts(profile.output_tokens.table, for_output)
     for index, document in enumerate(for_order.permutation(asked_of).tolist()):
         prompt = [Segment(f"rag/document-{document}", lengths[document])]
         if questions is not None:
