@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
@@ -12,6 +13,7 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from bench.core.records import Effort, LengthMode
@@ -41,7 +43,15 @@ class _Workload(Section):
     effort: dict[Effort, NonNegativeFloat] = Field(default_factory=dict)
     """How hard models are asked to think, as shares of the requests: {low: 1, high: 3}; empty says nothing."""
     thinking_budget: PositiveInt | None = None
-    """Most thinking tokens of a request whose length is free: the engine then ends the thinking. Null sets no limit."""
+    """Most thinking tokens of a request, `token_scale` or not; null sets no limit. Where lengths are free the engine
+    ends the thinking there; where they are pinned a longer one is cut to it, and the answer keeps its length."""
+
+    @field_validator("effort")
+    @classmethod
+    def _some_effort_is_asked(cls, value: dict[Effort, float]) -> dict[Effort, float]:
+        if value and not math.fsum(value.values()):
+            raise ValueError("shares of which one is above 0")
+        return value
 
 
 class ReasoningSpec(_Workload):
@@ -89,7 +99,8 @@ class AgenticSpec(_Workload):
     sessions: PositiveInt
     profile: str = "agentic"
     max_turns_per_session: PositiveInt | None = None
-    """Turns beyond this are not drawn; null draws as many as the profile says."""
+    """Turns of a session's own agent beyond this are not drawn; null draws as many as the profile says. Those of
+    sub-agents come on top."""
 
 
 class FixedSpec(_Workload):
@@ -125,12 +136,43 @@ class TraceSpec(_Workload):
     max_turns: PositiveInt | None = None
     """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
     from_s: NonNegativeFloat = 0.0
-    """Sessions that arrive earlier, by the trace's own time, are left out and counted."""
+    """Sessions that arrive earlier, in seconds from the trace's first, are left out and counted; the others arrive
+    earlier by as much."""
     until_s: PositiveFloat | None = None
     """Sessions that arrive then or later are left out and counted; null takes all."""
 
+    @model_validator(mode="after")
+    def _the_window_is_one(self) -> Self:
+        if self.until_s is not None and self.until_s <= self.from_s:
+            raise ValueError("until_s later than from_s")
+        return self
+
+
+class TasksSpec(_Workload):
+    """Requests in real words whose answers are told to be correct or not."""
+
+    kind: Literal["tasks"]
+    path: str
+    """One task a line: a path, or a name under `configs/tasks`."""
+    length_mode: Literal["free"] = "free"
+    token_scale: float = Field(default=1.0, ge=1, le=1)
+    """Always 1: a task is asked in its own words."""
+    run_code: bool = False
+    """Let checks of kind `unit_test` run code that the model wrote, on this machine, as this user, in a process with
+    limits on time, memory and file size. Without it a file with such checks is refused."""
+    check_seconds: PositiveFloat = 10.0
+    """Longest that a check may take; an answer it takes longer for is not correct."""
+
 
 WorkloadSpec = Annotated[
-    ReasoningSpec | AgenticSpec | ChatSpec | RagSpec | CodeCompletionSpec | MultimodalSpec | FixedSpec | TraceSpec,
+    ReasoningSpec
+    | AgenticSpec
+    | ChatSpec
+    | RagSpec
+    | CodeCompletionSpec
+    | MultimodalSpec
+    | FixedSpec
+    | TraceSpec
+    | TasksSpec,
     Field(discriminator="kind"),
 ]

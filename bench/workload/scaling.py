@@ -46,10 +46,11 @@ def _scale_prompt(prompt: tuple[Segment, ...], scale: float) -> tuple[Segment, .
 
 
 def _resized(segment: Segment, tokens: int) -> Segment:
-    """`segment` with other `tokens`; a picture of other tokens is one of another size."""
-    if segment.picture is None or tokens == segment.tokens:
-        return replace(segment, tokens=tokens)
-    return replace(segment, tokens=tokens, picture=picture_of(tokens))
+    """`segment` with other `tokens`: a picture of another size, and drawn tokens where the words would be too many."""
+    if tokens == segment.tokens:
+        return segment
+    picture = picture_of(tokens) if segment.picture is not None else None
+    return Segment(segment.key, tokens, segment.role, picture=picture)
 
 
 def cap_delays(session: Session, cap_s: float | None) -> tuple[Session, int]:

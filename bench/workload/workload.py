@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from bench.core.digest import digest_of
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.records import Session
 from bench.core.spec import (
     AgenticSpec,
     ChatSpec,
@@ -19,6 +17,7 @@ from bench.core.spec import (
     MultimodalSpec,
     RagSpec,
     ReasoningSpec,
+    TasksSpec,
     TraceSpec,
     WorkloadSpec,
 )
@@ -30,13 +29,17 @@ from bench.workload.multimodal import draw_multimodal
 from bench.workload.rag import draw_rag
 from bench.workload.reasoning import draw_reasoning
 from bench.workload.scaling import cap_delays, scale_session
+from bench.workload.sessions_digest import digest_of_sessions
 from bench.workload.stream import LeftOut, SessionStream
+from bench.workload.tasks import task_sessions
+from bench.workload.thinking import thinking_asked
 from bench.workload.traces.format import Reading, estimated_tokens
 from bench.workload.traces.importer import open_trace
 
 TOO_LONG = "longer than the model's context"
 OVER_BUDGET = "beyond max_turns"
-_TURN_FIELDS = tuple(field.name for field in fields(Turn) if field.name != "prompt")
+TOO_EARLY = "before from_s"
+TOO_LATE = "at until_s or later"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class WorkloadSource:
     attribution: str
     """Licence and whom to cite."""
     rows_in_file: int
-    """Requests in the trace, sub-agents' included, or turns drawn from the profile."""
+    """Requests in the trace, sub-agents' included, or turns drawn from the profile or from what the trace says."""
     sessions_used: int
     turns_used: int
     source_input_tokens: int
@@ -69,6 +72,16 @@ class Workload:
     """Names the sessions and how they are asked, wherever they came from."""
     source: WorkloadSource
 
+    @property
+    def has_arrivals(self) -> bool:
+        """Whether every session says when it began, so that the load can be the trace's own."""
+        return all(session.arrival_s is not None for session in self.sessions)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether only an engine that takes images can be asked."""
+        return any(part.picture for session in self.sessions for turn in session.turns for part in turn.prompt)
+
 
 def build_workload(
     spec: WorkloadSpec, max_context_tokens: int, count_tokens: Callable[[str], int] | None = None
@@ -77,19 +90,21 @@ def build_workload(
 
     `count_tokens` counts the tokens of a trace's texts; without it they are estimated from their length.
     Nothing is ever cut short: a session with a turn that does not fit is left out, and so are, where the spec has a
-    budget of turns, the first session that would exceed it and all after it. Raises InputError where the source is
-    broken or no session is left.
+    budget of turns, the first session that would exceed it and all after it; of a trace that sessions are drawn from,
+    those are not drawn. Raises InputError where the source is broken or no session is left.
     """
     stream = _open(spec, Reading(count_tokens or estimated_tokens, spec.seed))
     selection = _Selection(spec, max_context_tokens)
     for item in stream.items:
         selection.consider(item)
+        if stream.drawn and selection.is_over:
+            break
     if not selection.sessions:
         reasons = ", ".join(f"{rows} rows {reason}" for reason, rows in selection.left_out.items())
         raise InputError(
             f"no session can be used: {reasons}",
             where=_place(spec),
-            allowed=f"a session within {max_context_tokens} tokens after token_scale, and within max_turns",
+            allowed=f"a session within {max_context_tokens} tokens after token_scale, within max_turns and its window",
         )
     sessions = tuple(selection.sessions)
     return Workload(sessions, digest_of_sessions(spec, sessions), selection.account(stream))
@@ -100,30 +115,45 @@ class _Selection:
 
     def __init__(self, spec: WorkloadSpec, max_context_tokens: int) -> None:
         self._spec = spec
+        self._window = spec if isinstance(spec, TraceSpec) and (spec.from_s or spec.until_s is not None) else None
         self._max_context_tokens = max_context_tokens
+        self._thinking_asked = thinking_asked(spec)
         self._turns_left = spec.max_turns if isinstance(spec, TraceSpec) else None
         self._rows = self._capped = self._source_input = self._source_output = 0
         self.sessions: list[Session] = []
         self.left_out: Counter[str] = Counter()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that follows can be chosen, where sessions come in the order of their arrival."""
+        return self._turns_left == 0 or TOO_LATE in self.left_out
 
     def consider(self, item: Session | LeftOut) -> None:
         if isinstance(item, LeftOut):
             self._leave_out(item.reason, item.turns)
             return
         turns = len(item.turns)
-        session, capped = cap_delays(scale_session(item, self._spec.token_scale), self._spec.idle_gap_cap_s)
-        if session.peak_tokens > self._max_context_tokens:
+        session, capped = self._as_asked(item)
+        outside = None if self._window is None else _outside(self._window, session)
+        if outside is not None:
+            self._leave_out(outside, turns)
+        elif session.peak_tokens > self._max_context_tokens:
             self._leave_out(TOO_LONG, turns)
         elif self._turns_left is not None and turns > self._turns_left:
             self._turns_left = 0  # Taking shorter sessions from further on instead would favour short ones.
             self._leave_out(OVER_BUDGET, turns)
         else:
             self._turns_left = None if self._turns_left is None else self._turns_left - turns
-            self.sessions.append(session)
+            self.sessions.append(session if self._window is None else _from_its_start(self._window, session))
             self._rows += turns
             self._capped += capped
             self._source_input += _input_tokens(item)
             self._source_output += _output_tokens(item)
+
+    def _as_asked(self, session: Session) -> tuple[Session, int]:
+        """`session` with the suite's scale, delays and thinking, and how many of its delays were cut."""
+        scaled = scale_session(session, self._spec.token_scale)
+        return cap_delays(self._thinking_asked(scaled), self._spec.idle_gap_cap_s)
 
     def _leave_out(self, reason: str, rows: int) -> None:
         self._rows += rows
@@ -163,16 +193,33 @@ def _open(spec: WorkloadSpec, reading: Reading) -> SessionStream:
             return fixed_sessions(spec)
         case TraceSpec():
             return open_trace(Path(spec.path).expanduser(), reading)
+        case TasksSpec():
+            return task_sessions(spec, reading.count_tokens)
 
 
 def _place(spec: WorkloadSpec) -> str:
     match spec:
-        case TraceSpec():
+        case TraceSpec() | TasksSpec():
             return spec.path
         case FixedSpec():
             return "workload"
         case _:
             return f"workload.profile = {spec.profile}"
+
+
+def _outside(window: TraceSpec, session: Session) -> str | None:
+    """Why `session` is not in the part of the trace that is asked for; None where it is."""
+    if session.arrival_s is None:
+        raise InputError(
+            f"session {session.id} says not when it began", where=window.path, allowed="no from_s and no until_s"
+        )
+    if session.arrival_s < window.from_s:
+        return TOO_EARLY
+    return TOO_LATE if window.until_s is not None and session.arrival_s >= window.until_s else None
+
+
+def _from_its_start(window: TraceSpec, session: Session) -> Session:
+    return replace(session, arrival_s=(session.arrival_s or 0.0) - window.from_s)
 
 
 def _input_tokens(session: Session) -> int:
@@ -181,15 +228,3 @@ def _input_tokens(session: Session) -> int:
 
 def _output_tokens(session: Session) -> int:
     return sum(turn.output_tokens for turn in session.turns)
-
-
-def digest_of_sessions(spec: WorkloadSpec, sessions: tuple[Session, ...]) -> str:
-    """Names `sessions` and the settings of `spec` they are asked with; paths do not count."""
-    asked = [[session.id, [_listed(turn) for turn in session.turns]] for session in sessions]
-    return digest_of({"spec": spec.model_dump(mode="json", exclude={"path", "profile"}), "sessions": asked})
-
-
-def _listed(turn: Turn) -> list[Any]:
-    """Every field of `turn`, plain enough for a digest."""
-    prompt = [[segment.key, segment.tokens] for segment in turn.prompt]
-    return [prompt, *(getattr(turn, name) for name in _TURN_FIELDS)]

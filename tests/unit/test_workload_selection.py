@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Check, Picture, Segment, Session, Turn
 from bench.core.spec import AgenticSpec, TraceSpec
-from bench.workload.workload import Workload, build_workload, digest_of_sessions
+from bench.workload.sessions_digest import digest_of_sessions
+from bench.workload.workload import Workload, build_workload
 
 ROWS = [(100, 10), (900, 200), (0, 5), (300, 0), (40, 4), (7, 7)]
 
@@ -94,8 +95,29 @@ def test_the_digest_covers_every_field_of_a_turn() -> None:
     turn = Turn(0, (Segment("a", 3),), 5)
     others: dict[str, Any] = {
         "index": 1, "prompt": (Segment("b", 3),), "output_tokens": 6, "thinking_tokens": 2, "after": (4,),
-        "delay_s": 1.0, "delay_class": "tool", "foreground": False,
+        "delay_s": 1.0, "delay_class": "tool", "foreground": False, "agent": 1, "effort": "low", "thinking_budget": 9,
+        "check": Check("exact", "4"),
     }  # fmt: skip
     assert set(others) == {field.name for field in fields(Turn)}
     changed = [turn, *(replace(turn, **{name: value}) for name, value in others.items())]
     assert len({digest_of_sessions(spec, (Session("s", (t,)),)) for t in changed}) == len(changed)
+
+
+def test_the_digest_covers_every_field_of_a_session_and_of_its_segments() -> None:
+    spec = TraceSpec(kind="trace", path="any")
+    segment = Segment("a", 3)
+    of_segment: dict[str, Any] = {"key": "b", "tokens": 4, "role": "tool", "text": "a b c", "picture": Picture(28, 56)}
+    assert set(of_segment) == {field.name for field in fields(Segment)}
+    segments = [segment, *(replace(segment, **{name: value}) for name, value in of_segment.items())]
+    sessions = [Session("s", (Turn(0, (one,), 5),)) for one in segments]
+    of_session: dict[str, Any] = {"id": "t", "turns": (Turn(0, (segment,), 6),), "arrival_s": 2.5}
+    assert set(of_session) == {field.name for field in fields(Session)}
+    sessions += [replace(sessions[0], **{name: value}) for name, value in of_session.items()]
+    assert len({digest_of_sessions(spec, (session,)) for session in sessions}) == len(sessions)
+
+
+def test_a_field_at_its_default_does_not_change_the_digest() -> None:
+    sessions = (Session("s", (Turn(0, (Segment("a", 3),), 5),)),)
+    plain = digest_of_sessions(TraceSpec(kind="trace", path="any"), sessions)
+    assert plain == digest_of_sessions(TraceSpec(kind="trace", path="any", effort={}, from_s=0.0), sessions)
+    assert plain != digest_of_sessions(TraceSpec(kind="trace", path="any", effort={"low": 1}), sessions)
