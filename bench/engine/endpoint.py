@@ -1,0 +1,216 @@
+"""Any server of OpenAI's API as the driver sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from bench.core.clock import Clock
+from bench.core.errors import BenchError, EngineError, InputError
+from bench.core.protocols import Capabilities, Handle, PromptForm, Sink, StepLog
+from bench.core.records import Counters, Finish, Startup, TurnRequest
+from bench.core.spec import EndpointEngineSpec
+from bench.core.units import ns_from_seconds, seconds_from_ns
+from bench.engine.http.address import Address
+from bench.engine.http.backlog import Backlog
+from bench.engine.http.failures import ExchangeError
+from bench.engine.http.models import Server, ask_server
+from bench.engine.http.pool import Pool
+from bench.engine.http.request import RequestRenderer
+from bench.engine.http.tls import tls_context
+from bench.engine.http.turn import HttpTurn
+
+_FIRST_WAIT_S = 0.25
+_LONGEST_WAIT_S = 30.0
+"""Of waits between tries that no Retry-After sets; each is twice the one before."""
+
+
+class EndpointEngine:
+    """Speaks the Engine protocol for a server that is there already.
+
+    Counts are the server's where it tells a usage; otherwise each event with text counts one token.
+    """
+
+    step_log: StepLog | None = None
+
+    def __init__(self, spec: EndpointEngineSpec, *, clock: Clock) -> None:
+        """Raises InputError for a URL that is none, or a file of certificates that holds none."""
+        self._spec = spec
+        self._address = Address.parse(spec.base_url)
+        self._tls = tls_context(verify=spec.verify_tls, ca_file=spec.ca_file) if self._address.tls else None
+        self.now_ns = clock.now_ns
+        self.secret: str | None = None
+        self._timeout_ns = ns_from_seconds(spec.timeout_s)
+        self._pool: Pool | None = None
+        self._renderer: RequestRenderer | None = None
+        self._backlog = Backlog(clock.now_ns)
+        self._turns: set[HttpTurn] = set()
+        self._prompt_tokens = 0
+        self._output_tokens = 0
+        self._retries: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
+        self._server: Server | None = None
+        self._model = spec.served_model
+        prompt: PromptForm = "chat" if spec.api == "chat" else spec.prompt
+        self.capabilities = Capabilities(
+            force_length=spec.force_length,
+            token_ids=False,
+            cache_stats=True,
+            step_log=False,
+            max_context_tokens=spec.max_context_tokens,
+            images=spec.api == "chat",
+            prompt=prompt,
+        )
+
+    async def start(self) -> Startup:
+        """Reach the server and learn what it calls the model.
+
+        Raises EngineError for one that does not answer, InputError for a key that is missing or refused.
+        """
+        began_ns = self.now_ns()
+        self.secret = _key(self._spec.api_key_env)
+        _raise_open_files()
+        self._pool = Pool(
+            self._address,
+            self._tls,
+            self.now_ns,
+            connect_timeout_s=self._spec.connect_timeout_s,
+            stall_timeout_s=self._spec.stall_timeout_s,
+        )
+        try:
+            await self._pool.resolve()
+            self._server = await ask_server(self._pool, self._address, self.secret, began_ns + self._timeout_ns)
+            self._model = self._server.served_model(self._spec.served_model)
+        except ExchangeError as failure:
+            await self.stop()
+            raise EngineError(f"{self._address} does not answer: {failure}") from None
+        except BenchError:
+            await self.stop()
+            raise
+        self._renderer = RequestRenderer(self._spec, self._address, self._model, self.secret)
+        return Startup(total_s=seconds_from_ns(self.now_ns() - began_ns))
+
+    def prepare(self, request: TurnRequest) -> TurnRequest:
+        if self._renderer is None:
+            raise EngineError("the engine has not been started")
+        return replace(request, body=self._renderer.render(request))
+
+    async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
+        """Raises EngineError when the engine has not been started."""
+        if self._pool is None:
+            raise EngineError("the engine has not been started")
+        turn = HttpTurn(request, sink, self, self.now_ns() + self._timeout_ns)
+        self._turns.add(turn)
+        self._pool.send(turn)
+        return turn
+
+    async def cancel(self, handle: Handle) -> None:
+        if isinstance(handle, HttpTurn) and handle in self._turns:
+            self._cancel(handle)
+
+    async def end_session(self, session_id: str) -> None:
+        """Nothing is kept between turns."""
+
+    def counters(self) -> Counters:
+        return Counters(running=len(self._turns), prompt_tokens=self._prompt_tokens, output_tokens=self._output_tokens)
+
+    async def stop(self) -> None:
+        """Close every connection; turns still open finish as cancelled."""
+        for turn in list(self._turns):
+            self._cancel(turn)
+        if self._pool is not None:
+            await self._pool.close()
+
+    def later(self, turn: HttpTurn, *, urgent: bool) -> None:
+        self._backlog.add(turn, urgent=urgent)
+
+    def broke(self, turn: HttpTurn) -> None:
+        assert self._pool is not None
+        self._pool.cancel(turn)
+
+    def again(self, turn: HttpTurn, failure: ExchangeError) -> bool:
+        """As the spec says, where no token of an answer had arrived and the wait leaves time for one."""
+        kind = failure.kind.removeprefix("http_")
+        if turn.retries >= self._spec.retries or kind not in self._spec.retry_on or turn.any_token:
+            return False
+        wait_s = failure.retry_after_s
+        if wait_s is None:
+            wait_s = min(_FIRST_WAIT_S * 2**turn.retries, _LONGEST_WAIT_S)
+        if self.now_ns() + ns_from_seconds(wait_s) >= turn.deadline_ns:
+            return False
+        self._retries[failure.kind] += 1
+        turn.retries += 1
+        turn.restart()
+        turn.retry = asyncio.get_running_loop().call_later(wait_s, self._resend, turn)
+        return True
+
+    def done(self, turn: HttpTurn, finish: Finish) -> None:
+        self._turns.discard(turn)
+        self._prompt_tokens += finish.prompt_tokens or 0
+        self._output_tokens += turn.told_tokens
+        self._notes.update(finish.notes)
+
+    def describe(self) -> dict[str, Any]:
+        """Where it asked and how that went. The key is nowhere in it."""
+        described: dict[str, Any] = {
+            "kind": "endpoint",
+            "base_url": str(self._address),
+            "api": self._spec.api,
+            "prompt": self.capabilities.prompt,
+            "model": self._model,
+            "token_counts": "the server's usage; without one, events with text",
+            "retries": dict(self._retries),
+            "notes": dict(self._notes),
+        }
+        if self._address.tls:
+            described["tls"] = {"verified": self._spec.verify_tls, "ca_file": self._spec.ca_file}
+        if self._server is not None and self._model is not None:
+            described["server"] = self._server.software
+            described["max_model_len"] = self._server.max_model_len(self._model)
+        if self._pool is not None:
+            described["connections"] = {
+                "opened": self._pool.opened,
+                "reused": self._pool.reused,
+                "reconnected": self._pool.reconnected,
+            }
+        if not self._address.loopback:
+            # Its accelerators are not this machine's, whose sensors would tell of someone else's work.
+            described["accelerator_ids"] = []
+        return described
+
+    def _resend(self, turn: HttpTurn) -> None:
+        turn.retry = None
+        assert self._pool is not None
+        self._pool.send(turn)
+
+    def _cancel(self, turn: HttpTurn) -> None:
+        if turn.retry is not None:
+            turn.retry.cancel()
+        elif self._pool is not None:
+            self._pool.cancel(turn)
+        turn.cancelled()
+
+
+def _key(variable: str | None) -> str | None:
+    """The key in the environment variable of that name. Raises InputError where it holds none."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise InputError(f"the environment variable {variable!r} is not set", where="engine.api_key_env")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise InputError(
+            f"the environment variable {variable!r} holds what is no key", where="engine.api_key_env", allowed="ASCII"
+        )
+    return key
+
+
+def _raise_open_files() -> None:
+    """Each connection is an open file, and the usual limit is far below what the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

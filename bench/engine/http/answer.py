@@ -1,0 +1,129 @@
+"""Reads an answer's body: streamed events, or one JSON document from a server that does not stream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bench.core.records import Chunk, TurnRequest
+from bench.engine.http.completion import Completion, read_completion, told_error
+from bench.engine.http.events import EventSplitter
+from bench.engine.http.failures import ExchangeError
+from bench.engine.http.message import Answer, Message
+
+_DONE = b"[DONE]"
+_LONGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
+_EVENTS_PER_TOKEN = 4
+_MORE_EVENTS = 64
+_BYTES_PER_TOKEN = 8_192
+_MORE_BYTES = 1024 * 1024
+
+
+class AnswerReader(Protocol):
+    def read(self, t_ns: int, body: bytes) -> None:
+        """The next piece of the body, which arrived at `t_ns`. Raises ExchangeError for what cannot be an answer."""
+
+    def answer(self) -> Answer:
+        """All of it, after the last piece. Raises ExchangeError where it is no whole answer."""
+
+    def partial(self) -> list[Chunk]:
+        """What arrived of an answer that will not be whole."""
+
+
+class StreamReader:
+    """Reads server-sent events; ended by `[DONE]`, or at least by a reason to finish."""
+
+    def __init__(self, request: TurnRequest, secret: str | None) -> None:
+        """`secret` is what no error may show."""
+        self._request = request
+        self._secret = secret
+        self._splitter = EventSplitter()
+        self._message = Message(request)
+        self._done = False
+        self._bytes = 0
+        self._last_ns = 0
+
+    def read(self, t_ns: int, body: bytes) -> None:
+        self._bytes += len(body)
+        self._last_ns = t_ns
+        for data in self._splitter.feed(body):
+            self._event(t_ns, data)
+        self._refuse_endless()
+
+    def answer(self) -> Answer:
+        for data in self._splitter.flush():
+            self._event(self._last_ns, data)
+        notes = []
+        if not self._done:
+            if self._message.finish_reason is None:
+                raise self._without_end()
+            notes.append("no_done")
+        self._message.close(self._last_ns)
+        return self._message.finished(notes)
+
+    def partial(self) -> list[Chunk]:
+        return self._message.tally.chunks(None)
+
+    def _event(self, t_ns: int, data: bytes) -> None:
+        if self._done:
+            return
+        if data == _DONE:
+            self._done = True
+            return
+        completion = read_completion(data)
+        if completion.usage is not None:
+            self._message.usage = completion.usage
+        _refuse_error(completion, self._secret)
+        if completion.choices:
+            self._message.add(t_ns, completion.choices[0])
+        elif completion.usage is None and b'"error"' in data:
+            raise ExchangeError("api_error", told_error(data, self._secret))
+
+    def _without_end(self) -> ExchangeError:
+        if self._message.tally.events == 0:
+            return ExchangeError("garbage", f"{self._bytes} bytes without an event of the API")
+        return ExchangeError("truncated", f"no end after {self._message.tally.events} events")
+
+    def _refuse_endless(self) -> None:
+        asked, events = self._request.max_tokens, self._message.tally.events
+        if events > asked * _EVENTS_PER_TOKEN + _MORE_EVENTS or self._bytes > asked * _BYTES_PER_TOKEN + _MORE_BYTES:
+            raise ExchangeError("too_long", f"{events} events in {self._bytes} bytes for {asked} tokens")
+
+
+class DocumentReader:
+    """Reads one JSON document: all tokens arrived with its last piece."""
+
+    def __init__(self, request: TurnRequest, secret: str | None) -> None:
+        """`secret` is what no error may show."""
+        self._request = request
+        self._secret = secret
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self._last_ns = 0
+
+    def read(self, t_ns: int, body: bytes) -> None:
+        self._pieces.append(body)
+        self._bytes += len(body)
+        self._last_ns = t_ns
+        if self._bytes > _LONGEST_DOCUMENT_BYTES:
+            raise ExchangeError("too_long", f"a document of more than {_LONGEST_DOCUMENT_BYTES} bytes")
+
+    def answer(self) -> Answer:
+        completion = read_completion(b"".join(self._pieces))
+        _refuse_error(completion, self._secret)
+        if not completion.choices:
+            raise ExchangeError("garbage", "an answer without choices")
+        message = Message(self._request)
+        message.usage = completion.usage
+        message.add(self._last_ns, completion.choices[0])
+        message.close(self._last_ns)
+        return message.finished(["not_streamed"])
+
+    def partial(self) -> list[Chunk]:
+        return []
+
+
+def _refuse_error(completion: Completion, secret: str | None) -> None:
+    if completion.error:
+        raise ExchangeError("api_error", told_error(completion.error, secret))
+    if completion.choices and completion.choices[0].finish_reason == "error":
+        raise ExchangeError("api_error", "the server ended the answer with finish_reason error")

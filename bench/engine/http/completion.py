@@ -1,0 +1,80 @@
+"""What OpenAI's API answers, as far as it is read: one type for chunks and whole answers, of completions and chats."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from bench.engine.http.failures import ExchangeError, one_line
+
+
+class Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """What a chunk adds to a message, or a whole message."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    text: str | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: str | None = None
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details is not None else None
+
+
+class Completion(msgspec.Struct, gc=False):
+    choices: list[Choice] = []
+    usage: Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(Completion).decode
+
+
+def read_completion(data: bytes) -> Completion:
+    """Raises ExchangeError for what is neither a chunk nor an answer."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ExchangeError("garbage", f"not an answer of the API: {one_line(str(error))}") from None
+
+
+def told_error(body: bytes | Any, secret: str | None) -> str:
+    """The sentence in an error that a server sent, in one of the forms that are about, as one line without `secret`."""
+    told = body
+    if isinstance(body, bytes):
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            return one_line(body.decode(errors="replace"), secret)
+    while isinstance(told, dict):
+        told = next((told[key] for key in ("error", "message", "detail") if told.get(key)), json.dumps(told))
+    return one_line(told if isinstance(told, str) else json.dumps(told), secret)

@@ -1,0 +1,105 @@
+"""The message a server answers with, put together from what each chunk adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.core.records import Chunk, FinishReason, TokenKind, TurnRequest
+from bench.engine.http.completion import Choice, Delta, Usage
+from bench.engine.http.tally import Tally
+from bench.engine.http.tool_calls import ToolCallText
+from bench.engine.thinking import ThinkingReader, is_open
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What there was of an answer."""
+
+    chunks: list[Chunk]
+    reason: FinishReason
+    usage: Usage | None
+    notes: tuple[str, ...]
+
+
+class Message:
+    """The tokens of one choice, told apart by kind."""
+
+    __slots__ = ("_kind", "_reader", "_tool_calls", "_unopened", "finish_reason", "tally", "usage")
+
+    def __init__(self, request: TurnRequest) -> None:
+        self.tally = Tally(keep_text=request.turn.check is not None)
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self._kind: TokenKind = "answer"
+        self._reader: ThinkingReader | None = None
+        # Where lengths are pinned tags mean nothing, and nobody looks at kinds.
+        if not request.ignore_eos:
+            opened = len(request.messages) == 1 and is_open(request.messages[0].text)
+            self._reader = ThinkingReader(opened=opened)
+            self._kind = "thinking" if opened else "answer"
+        self._unopened = False
+        self._tool_calls: ToolCallText | None = None
+
+    def add(self, t_ns: int, choice: Choice) -> None:
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+        text = choice.text
+        if text is None:
+            delta = choice.delta or choice.message
+            if delta is None:
+                return
+            self._add_delta(t_ns, delta)
+        elif text:
+            self._content(t_ns, text)
+        else:
+            self.tally.add_silent(t_ns)
+
+    def _add_delta(self, t_ns: int, delta: Delta) -> None:
+        told = False
+        if thinking := delta.reasoning_content or delta.reasoning:
+            self.tally.add(t_ns, "thinking", thinking)
+            told = True
+        if delta.content:
+            self._content(t_ns, delta.content, tokens=0 if told else 1)
+            told = True
+        if delta.tool_calls:
+            if self._tool_calls is None:
+                self._tool_calls = ToolCallText()
+            self.tally.add(t_ns, "answer", self._tool_calls.add(delta.tool_calls), tokens=0 if told else 1)
+            told = True
+        # A chunk that only says whose message it is comes before any token.
+        if not told and delta.role is None:
+            self.tally.add_silent(t_ns)
+
+    def _content(self, t_ns: int, text: str, tokens: int = 1) -> None:
+        if self._reader is None:
+            self.tally.add(t_ns, "answer", text, tokens)
+            return
+        runs = self._reader.read(text)
+        if self._reader.unopened and not self._unopened:
+            self._unopened = True
+            self.tally.all_thinking()
+            closing = next(index for index, (kind, _) in enumerate(runs) if kind == "thinking")
+            runs = [("thinking", run) for _, run in runs[:closing]] + runs[closing:]
+        if not runs:
+            self.tally.add(t_ns, self._kind, "", tokens)  # held back until it is known what it is
+            return
+        for index, (self._kind, run) in enumerate(runs, start=1):
+            self.tally.add(t_ns, self._kind, run, tokens if index == len(runs) else 0)
+
+    def close(self, t_ns: int) -> None:
+        """Nothing follows the piece of `t_ns`."""
+        for kind, run in self._reader.flush() if self._reader is not None else ():
+            self.tally.add(t_ns, kind, run, tokens=0)
+        if self._tool_calls is not None and (rest := self._tool_calls.close()):
+            self.tally.add(t_ns, "answer", rest, tokens=0)
+
+    def finished(self, notes: list[str]) -> Answer:
+        # Some servers tell 0 where they do not count.
+        told = (self.usage.completion_tokens or None) if self.usage is not None else None
+        if told is None:
+            notes.append("no_usage")
+        elif told != self.tally.events:
+            notes.append("counted_by_usage")
+        reason: FinishReason = "length" if self.finish_reason == "length" else "stop"
+        return Answer(self.tally.chunks(told), reason, self.usage, tuple(notes))

@@ -1,0 +1,93 @@
+"""What a server says of itself before anything is measured."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.core.errors import EngineError, InputError
+from bench.engine.http.address import Address
+from bench.engine.http.completion import told_error
+from bench.engine.http.exchange import Exchange
+from bench.engine.http.failures import ExchangeError, one_line
+from bench.engine.http.pool import Pool
+from bench.engine.http.request import get_message
+
+
+class Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+    """Longest context, where the server tells it."""
+
+
+class _Models(msgspec.Struct):
+    data: list[Model]
+
+
+@dataclass(frozen=True)
+class Server:
+    software: str | None
+    """Its own name for itself."""
+    models: tuple[Model, ...]
+    """Empty where it lists none."""
+
+    def served_model(self, asked: str | None) -> str:
+        """The model to ask for: `asked`, or else the first that is listed. Raises InputError where there is none."""
+        if asked is not None:
+            return asked
+        if not self.models:
+            raise InputError("the server lists no model", where="engine.served_model", allowed="the name it serves")
+        return self.models[0].id
+
+    def max_model_len(self, name: str) -> int | None:
+        return next((model.max_model_len for model in self.models if model.id == name), None)
+
+
+class _Lookup(Exchange):
+    """A small answer that someone waits for."""
+
+    __slots__ = ("whole",)
+
+    def __init__(self, message: bytes, deadline_ns: int) -> None:
+        self.whole: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(message, deadline_ns)
+
+    def grew(self) -> None:
+        """It is read when it is whole."""
+
+    def ended(self) -> None:
+        if not self.whole.done():
+            self.whole.set_result(None)
+
+
+async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns: int) -> Server:
+    """Raises InputError for a key that is refused, EngineError for a server that fails, ExchangeError for no answer."""
+    lookup = _Lookup(get_message(address, "/models", key), deadline_ns)
+    pool.send(lookup)
+    try:
+        await lookup.whole
+    except asyncio.CancelledError:
+        pool.cancel(lookup)
+        raise
+    if lookup.failure is not None:
+        raise lookup.failure
+    software = lookup.header(b"server")
+    body = b"".join(lookup.bodies)
+    if lookup.status in (401, 403):
+        raise InputError(
+            f"{address} answers {lookup.status}: {told_error(body, key) or 'no reason'}",
+            where="engine.api_key_env",
+            allowed="the name of a variable that holds a key the server takes",
+        )
+    if lookup.status >= 500:
+        raise EngineError(f"{address} answers {lookup.status}: {told_error(body, key) or 'no reason'}")
+    return Server(one_line(software, key) if software else None, _listed(body) if lookup.status == 200 else ())
+
+
+def _listed(body: bytes) -> tuple[Model, ...]:
+    try:
+        return tuple(msgspec.json.decode(body, type=_Models).data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ExchangeError("garbage", f"no list of models: {one_line(str(error))}") from None

@@ -1,0 +1,207 @@
+"""A turn in flight: its request's exchange, read in slices and told to its sink at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from bench.core.protocols import Sink
+from bench.core.records import Chunk, Finish, FinishReason, TurnRequest
+from bench.engine.http.answer import AnswerReader, DocumentReader, StreamReader
+from bench.engine.http.completion import Usage, told_error
+from bench.engine.http.exchange import Exchange
+from bench.engine.http.failures import ExchangeError, one_line
+
+_PIECES_A_STEP = 64
+_CHUNKS_A_STEP = 256
+_KEPT_ERROR_BYTES = 65_536
+
+
+class TurnOwner(Protocol):
+    """Who runs turns."""
+
+    secret: str | None
+    """What no record may show."""
+
+    def later(self, turn: HttpTurn, *, urgent: bool) -> None:
+        """Call `turn.step` when there is time."""
+
+    def broke(self, turn: HttpTurn) -> None:
+        """What arrives is no answer, and the rest of it is not wanted."""
+
+    def again(self, turn: HttpTurn, failure: ExchangeError) -> bool:
+        """Send `turn` again, if that is asked for after `failure`. Returns whether it is."""
+
+    def done(self, turn: HttpTurn, finish: Finish) -> None:
+        """`turn` told its sink all but its end."""
+
+    def now_ns(self) -> int: ...
+
+
+class HttpTurn(Exchange):
+    """Its sink hears nothing before the end: only then is it known how many tokens the server says there were."""
+
+    __slots__ = (
+        "_chunks",
+        "_error_body",
+        "_finish",
+        "_over",
+        "_owner",
+        "_queued",
+        "_reader",
+        "_told",
+        "request",
+        "retries",
+        "retry",
+        "sink",
+    )
+
+    def __init__(self, request: TurnRequest, sink: Sink, owner: TurnOwner, deadline_ns: int) -> None:
+        self.request = request
+        self.sink = sink
+        self.retries = 0
+        self.retry: asyncio.TimerHandle | None = None
+        """Its next sending, while it waits for that."""
+        self._owner = owner
+        super().__init__(request.body, deadline_ns)
+
+    def restart(self) -> None:
+        super().restart()
+        self._reader: AnswerReader | None = None
+        self._error_body = b""
+        self._over = False
+        self._queued = False
+        self._finish: Finish | None = None
+        self._chunks: Sequence[Chunk] = ()
+        self._told = 0
+
+    @property
+    def told_tokens(self) -> int:
+        """Tokens of its answer, once that is concluded."""
+        return sum(chunk.n_tokens for chunk in self._chunks)
+
+    @property
+    def any_token(self) -> bool:
+        """Whether some of an answer was read."""
+        return bool(self._partial())
+
+    def grew(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._owner.later(self, urgent=False)
+
+    def ended(self) -> None:
+        self._over = True
+        self._owner.later(self, urgent=True)
+
+    def step(self) -> bool:
+        """Read some of what arrived, or tell some of what was read."""
+        if self._finish is None:
+            try:
+                self._read(_PIECES_A_STEP)
+                if self.bodies:
+                    return False
+                if not self._over:
+                    self._queued = False
+                    return True
+                self._conclude_whole()
+            except ExchangeError as failure:
+                if not self._over:
+                    self._owner.broke(self)
+                if self._owner.again(self, failure):
+                    return True
+                self._conclude("failed", self._partial(), self._owner.now_ns(), error=str(failure))
+        return self._tell(_CHUNKS_A_STEP)
+
+    def cancelled(self) -> None:
+        """Tell what arrived, and that no more of it is wanted. The exchange has been stopped."""
+        if self._finish is None:
+            with contextlib.suppress(ExchangeError):
+                self._read(len(self.bodies))
+            self._conclude("cancelled", self._partial(), self._owner.now_ns())
+        self._tell(len(self._chunks))
+
+    def _read(self, pieces: int) -> None:
+        if not self.bodies:
+            return
+        stamps, bodies = self.stamps, self.bodies
+        if len(bodies) > pieces:
+            self.stamps, self.bodies = stamps[pieces:], bodies[pieces:]
+            del stamps[pieces:], bodies[pieces:]
+        else:
+            self.stamps, self.bodies = [], []
+        self.body_bytes = 0
+        if self.status != 200:
+            self._error_body += b"".join(bodies)[: _KEPT_ERROR_BYTES - len(self._error_body)]
+            return
+        reader = self._reader or self._opened_reader()
+        for t_ns, body in zip(stamps, bodies, strict=True):
+            reader.read(t_ns, body)
+
+    def _opened_reader(self) -> AnswerReader:
+        kind = (self.header(b"content-type") or "text/event-stream").lower()
+        if "html" in kind:
+            raise ExchangeError("garbage", f"content of type {one_line(kind, self._owner.secret)}")
+        self._reader = (DocumentReader if "json" in kind else StreamReader)(self.request, self._owner.secret)
+        return self._reader
+
+    def _conclude_whole(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.status != 200:
+            raise self._refusal()
+        answer = (self._reader or self._opened_reader()).answer()
+        self._conclude(answer.reason, answer.chunks, self.heard_ns, usage=answer.usage, notes=answer.notes)
+
+    def _refusal(self) -> ExchangeError:
+        """An answer that says no."""
+        seconds = self.header(b"retry-after")
+        retry_after_s = float(seconds) if seconds is not None and seconds.isdecimal() else None
+        told = [] if retry_after_s is None else [f"Retry-After {retry_after_s:g} s"]
+        told += [line] if (line := told_error(self._error_body, self._owner.secret)) else []
+        return ExchangeError(f"http_{self.status}", "; ".join(told), retry_after_s=retry_after_s)
+
+    def _partial(self) -> Sequence[Chunk]:
+        return self._reader.partial() if self._reader is not None else ()
+
+    def _conclude(
+        self,
+        reason: FinishReason,
+        chunks: Sequence[Chunk],
+        t_ns: int,
+        *,
+        error: str | None = None,
+        usage: Usage | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if self.reconnected:
+            notes = (*notes, "reconnect")
+        self._chunks = chunks
+        if self.request.ignore_eos and reason in ("stop", "length") and self.told_tokens != self.request.max_tokens:
+            notes = (*notes, "fewer_tokens" if self.told_tokens < self.request.max_tokens else "more_tokens")
+        self._finish = Finish(
+            t_ns,
+            reason,
+            cached_tokens=usage.cached_tokens if usage is not None else None,
+            error=error,
+            prompt_tokens=usage.prompt_tokens if usage is not None else None,
+            retries=self.retries,
+            notes=notes,
+        )
+
+    def _tell(self, chunks: int) -> bool:
+        """Give the sink the next `chunks`, and its end after the last. Returns whether it has all."""
+        assert self._finish is not None
+        told, self._told = self._told, self._told + chunks
+        if told > len(self._chunks):
+            return True  # it was queued twice, or cancelled meanwhile
+        for chunk in self._chunks[told : self._told]:
+            self.sink.chunk(chunk)
+        if self._told < len(self._chunks):
+            return False
+        self._told = len(self._chunks) + 1
+        self._owner.done(self, self._finish)
+        self.sink.finish(self._finish)
+        return True
