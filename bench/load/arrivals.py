@@ -82,4 +82,5 @@ def _as_recorded(sessions: Sequence[Session], time_scale: float) -> Floats:
             allowed="a trace that tells when each session began, or another kind",
         )
     times_s = np.array(recorded_s, dtype=np.float64)
-    return (times_s - times_s.min()) * time_scale
+    since_first_s: Floats = times_s - times_s.min()
+    return since_first_s * time_scale

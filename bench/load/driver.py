@@ -1,37 +1,49 @@
-"""The client: sends each turn when it is due and logs what comes back.
+"""The client: begins each session and sends each turn when it is due.
 
 A session is a closed loop inside: a turn is due when the turns it waits for have completed and its tool or human delay
 has passed. Outside, sessions either replace one another at a fixed concurrency or arrive when their load says.
+Requests are made before they are due, and rows are written when nothing is waiting to be sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from functools import partial
 
-from bench.core.clock import Clock, sleep_until
+from bench.core.clock import Clock
 from bench.core.errors import first_told
 from bench.core.protocols import Engine
-from bench.core.records import Progress, Prompt, Sampling, Session, Turn, TurnRequest, TurnRow
-from bench.core.spec import ClosedLoadSpec, Spec
-from bench.core.units import ns_from_seconds
-from bench.load.arrivals import arrival_times_s
-from bench.load.turn_sink import TurnSink
+from bench.core.records import Progress, Session, Turn, TurnRequest, TurnRow
+from bench.core.spec import Spec
+from bench.core.units import NS_PER_MS, ns_from_seconds
+from bench.load.ahead import Ahead, Made
+from bench.load.alarm import Alarm, set_alarm
+from bench.load.judge import Judge
+from bench.load.order import SessionOrder
+from bench.load.requests import Prompts, RequestMaker
+from bench.load.row_log import RowLog
+from bench.load.sender import Sender
+from bench.load.session_run import SessionRun
+from bench.load.share import Share, all_at_once, whole_load
 
+OVER = "the time to send was over"
+BROKEN_OFF = "an earlier turn of the session did not complete"
+_LEAD_NS = 20 * NS_PER_MS
+"""How long before it is due a turn's request is made: what a prompt of 128k tokens takes, twice over."""
+_MADE_AT_START = 64
+"""Sessions of an open loop that are ready before the first is due."""
 
-class Prompts(Protocol):
-    """Turns segments into what an engine is asked."""
-
-    def realise(self, turn: Turn) -> Prompt: ...
-
-    def shared_tokens(self, turn: Turn) -> int:
-        """Leading prompt tokens that earlier calls already covered; called once a turn, in the order of sending."""
+SentTurn = Callable[[TurnRow, Turn, int], None]
+"""Hears of each turn that was sent, in that order: its row, the turn, and which play of its session it is of."""
 
 
 class Driver:
-    """Drives sessions through one engine as `spec` says; `log` receives every turn that was sent when it has ended."""
+    """Drives sessions through one engine as `spec` says; `log` receives every turn that was sent when it has ended.
+
+    A warm-up ignores when sessions are due and how long the run may take. `sent` replaces how a row learns how many of
+    its prompt tokens an earlier turn had.
+    """
 
     def __init__(
         self,
@@ -42,162 +54,205 @@ class Driver:
         spec: Spec,
         *,
         warmup: bool = False,
+        sent: SentTurn | None = None,
     ) -> None:
+        self.progress = Progress()
         self._engine = engine
         self._clock = clock
-        self._prompts = prompts
-        self._log = log
-        self._load = spec.load
-        self._workload = spec.workload
-        self._pinned = spec.workload.length_mode == "pinned"
-        self._max_seconds = None if warmup else spec.measure.max_seconds
-        self._stop_sending_ns: int | None = None
+        self._spec = spec
+        self._closed = warmup or not spec.load.open_loop
+        self._time_scale = spec.load.time_scale
         self._warmup = warmup
-        self.progress = Progress()
+        self._sent: SentTurn = sent or partial(_note_shared, prompts)
+        self._rows = RowLog(log, clock)
+        self._judge = Judge(self._rows, prompts.text_of)
+        self._requests = RequestMaker(engine, prompts, spec.workload)
+        self._sender = Sender(
+            engine, clock, self._rows, self._judge, self.progress, pinned=spec.workload.length_mode == "pinned"
+        )
+        self._stop_sending_ns: int | None = None
+        # These live while sessions are driven.
+        self._ahead: Ahead
+        self._alarm: Alarm
+        self._tasks: asyncio.TaskGroup
 
     async def drive(self, sessions: Sequence[Session]) -> None:
         """Send every turn of `sessions`. Cancelling this cancels what is in flight and logs it as cancelled.
 
-        Raises EngineError when the engine itself is lost.
+        Raises EngineError when the engine itself is lost, and InputError where a session would never begin.
         """
-        self.progress.turns_planned += sum(len(session.turns) for session in sessions)
-        if self._max_seconds is not None:
-            self._stop_sending_ns = self._clock.now_ns() + ns_from_seconds(self._max_seconds)
+        await self.drive_share(all_at_once(sessions) if self._warmup else whole_load(self._spec.load, sessions))
+
+    async def drive_share(
+        self, share: Share, *, start_ns: int | None = None, positions: Iterator[int] | None = None
+    ) -> None:
+        """`drive` for one client of several: `share` of the load, its times counted from `start_ns` on the clock.
+
+        `positions` is the count of begun sessions that all clients share, where there are no arrivals.
+        """
+        order = SessionOrder(share.sessions, None if self._warmup else self._spec.load, positions)
+        self.progress.turns_planned += order.known_turns
+        self._ahead = Ahead(order, self._requests, self._clock)
+        self._alarm = set_alarm(self._clock)
         try:
-            match self._load:
-                case ClosedLoadSpec(concurrency=concurrency):
-                    await self._closed(sessions, concurrency)
-                case _:
-                    await self._open(sessions, self._load.max_sessions)
+            async with asyncio.TaskGroup() as background:
+                working = [
+                    background.create_task(work) for work in (self._rows.keep_writing(), self._judge.keep_judging())
+                ]
+                await self._sessions(share, start_ns)
+                await self._judge.finished()
+                for task in working:
+                    task.cancel()
         except BaseExceptionGroup as group:
             raise first_told(group) from None
+        finally:
+            self._alarm.close()
+            self._judge.give_up()
+            self._rows.write_all()
 
-    async def _closed(self, sessions: Sequence[Session], concurrency: int) -> None:
-        queue = iter(sessions)
+    async def _sessions(self, share: Share, start_ns: int | None) -> None:
+        for _ in range(min(share.places, _MADE_AT_START)):
+            self._ahead.make()
+        start_ns = self._clock.now_ns() if start_ns is None else start_ns
+        if self._spec.measure.max_seconds is not None and not self._warmup:
+            self._stop_sending_ns = start_ns + ns_from_seconds(self._spec.measure.max_seconds)
+        async with asyncio.TaskGroup() as self._tasks:
+            if share.arrivals_s is not None:
+                await self._arrivals(share.arrivals_s, share.places, start_ns)
+            else:
+                await self._alarm.until(start_ns)
+                for _ in range(share.places):
+                    self._tasks.create_task(self._lane())
 
-        async def lane(queue: Iterator[Session]) -> None:
-            for session in queue:
-                await self._session(session, due_ns=self._clock.now_ns())
+    async def _lane(self) -> None:
+        """Begin one session after another."""
+        while not self._time_is_over():
+            due_ns = self._clock.now_ns()
+            made = self._ahead.take()
+            if made is None:
+                return
+            await self._session(made, due_ns, 0)
+        self._not_sent(OVER, self._ahead.give_up())
 
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(min(concurrency, len(sessions))):
-                lanes.create_task(lane(queue))
+    async def _arrivals(self, arrivals_s: Sequence[float], places: int, start_ns: int) -> None:
+        """Begin each session when it is due and there is a place for it."""
+        free = asyncio.Semaphore(places)
+        held_until_ns = start_ns
+        for arrival_s in arrivals_s:
+            due_ns = start_ns + ns_from_seconds(arrival_s)
+            await self._until_due(due_ns)
+            if free.locked():
+                await free.acquire()
+                held_until_ns = self._clock.now_ns()
+            else:
+                await free.acquire()
+            if self._time_is_over():
+                break
+            made = self._ahead.take()
+            if made is not None:
+                arrived = self._session(made, due_ns, max(0, held_until_ns - due_ns))
+                self._tasks.create_task(arrived).add_done_callback(lambda _: free.release())
+        self._not_sent(OVER, self._ahead.give_up())
 
-    async def _open(self, sessions: Sequence[Session], max_sessions: int | None) -> None:
-        start_ns = self._clock.now_ns()
-        places = asyncio.Semaphore(max_sessions or len(sessions))
+    async def _until_due(self, due_ns: int) -> None:
+        """Wait for `due_ns`, and meanwhile make requests ready as long as that takes clearly less time than is left."""
+        while not self._ahead.full and due_ns - self._clock.now_ns() > 2 * self._ahead.cost_ns:
+            self._ahead.make()
+            await asyncio.sleep(0)
+        await self._alarm.until(due_ns)
 
-        async def held(session: Session, due_ns: int) -> None:
-            waits_from_ns = self._clock.now_ns()
-            async with places:
-                await self._session(session, due_ns, hold_ns=self._clock.now_ns() - waits_from_ns)
-
-        async with asyncio.TaskGroup() as alive:
-            times_s = arrival_times_s(self._load, sessions).tolist()
-            for arrival_s, session in sorted(zip(times_s, sessions, strict=True), key=lambda pair: pair[0]):
-                due_ns = start_ns + ns_from_seconds(arrival_s)
-                await sleep_until(self._clock, due_ns)
-                alive.create_task(held(session, due_ns))
-
-    async def _session(self, session: Session, due_ns: int, hold_ns: int = 0) -> None:
+    async def _session(self, made: Made, due_ns: int, hold_ns: int) -> None:
+        run = SessionRun(made.opening, made.requests, due_ns, hold_ns)
+        self.progress.turns_planned += made.opening.adds_turns
         self.progress.sessions_alive += 1
-        completed = {turn.index: asyncio.get_running_loop().create_future() for turn in session.turns}
         try:
-            async with asyncio.TaskGroup() as turns:
-                for turn in session.turns:
-                    turns.create_task(self._turn(session, turn, completed, due_ns, hold_ns))
-            await self._engine.end_session(session.id)
+            if run.opening.warm_up is not None and not await self._warm_up(run, run.opening.warm_up):
+                self._not_sent(BROKEN_OFF, len(run.opening.turns))
+                return
+            first, *others = run.roots
+            for turn in others:
+                self._tasks.create_task(self._branch(run, turn))
+            await self._branch(run, first)
+            await run.ended()
+            await self._engine.end_session(run.opening.id)
         finally:
             self.progress.sessions_alive -= 1
         self.progress.sessions_done += 1
 
-    async def _turn(
-        self,
-        session: Session,
-        turn: Turn,
-        completed: dict[int, asyncio.Future[int | None]],
-        session_due_ns: int,
-        hold_ns: int,
-    ) -> None:
-        """Send `turn` when it is due, and tell the turns behind it when it completed, or None if it did not."""
-        before = [await completed[index] for index in turn.after]
-        ends_ns = [end_ns for end_ns in before if end_ns is not None]
-        if len(ends_ns) < len(before):
-            return self._give_up(turn, completed, "an earlier turn of the session did not complete")
-        due_ns = max(ends_ns, default=session_due_ns) + ns_from_seconds(turn.delay_s * self._load.time_scale)
-        request = self._engine.prepare(self._request(session, turn, self._prompts.realise(turn)))
-        await sleep_until(self._clock, due_ns)
-        if self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns:
-            return self._give_up(turn, completed, "the time to send was over")
-        row = self._row(session, turn, len(request.prompt_ids), due_ns, 0 if turn.after else hold_ns)
-        await self._ask(request, row)
-        completed[turn.index].set_result(row.t_done_ns if row.status == "ok" else None)
-        return None
+    async def _warm_up(self, run: SessionRun, turn: Turn) -> bool:
+        """Let the engine compute what `run` goes on from; its turns are due when that is done."""
+        row = self._row(run, turn, run.requests[turn.index], due_ns=run.due_ns, warmup=True)
+        answered = await self._sender.send(
+            run.requests.pop(turn.index), row, partial(self._after_sending, run, turn, row)
+        )
+        run.due_ns = self._clock.now_ns()
+        return answered
 
-    def _give_up(self, turn: Turn, completed: dict[int, asyncio.Future[int | None]], reason: str) -> None:
-        self.progress.not_sent[reason] += 1
-        completed[turn.index].set_result(None)
+    async def _branch(self, run: SessionRun, turn: Turn) -> None:
+        """Send `turn` and, one after another, what then waits for nothing; where several do they are branches too."""
+        free = [turn]
+        while free:
+            turn, *others = free
+            for other in others:
+                self._tasks.create_task(self._branch(run, other))
+            end_ns = await self._turn(run, turn)
+            free = [] if end_ns is None else run.complete(turn, end_ns)
 
-    def _row(self, session: Session, turn: Turn, prompt_tokens: int, due_ns: int, hold_ns: int) -> TurnRow:
+    async def _turn(self, run: SessionRun, turn: Turn) -> int | None:
+        """Send `turn` when it is due; returns when it completed, or None if it did not."""
+        due_ns = run.base_ns(turn) + self._delay_ns(turn)
+        request = run.requests.pop(turn.index, None)
+        if request is None:
+            await self._alarm.until(due_ns - _LEAD_NS)
+            request = self._requests.make(run.opening.id, turn, run.opening.play)
+        await self._alarm.until(due_ns)
+        if self._time_is_over():
+            self._not_sent(OVER, 1 + run.give_up(turn))
+            self.progress.cut_sessions.add(run.opening.id)
+            return None
+        row = self._row(run, turn, request, due_ns, warmup=self._warmup)
+        if not await self._sender.send(request, row, partial(self._after_sending, run, turn, row)):
+            self._not_sent(BROKEN_OFF, run.give_up(turn))
+            return None
+        return row.t_done_ns
+
+    def _after_sending(self, run: SessionRun, turn: Turn, row: TurnRow) -> None:
+        """While the engine has `turn`, make ready what follows it at once."""
+        play = run.opening.play
+        self._sent(row, turn, play)
+        for behind in run.waiting_for(turn):
+            if self._delay_ns(behind) < _LEAD_NS:
+                run.requests[behind.index] = self._requests.make(run.opening.id, behind, play)
+        if self._closed and not turn.after:
+            self._ahead.make()
+
+    def _row(self, run: SessionRun, turn: Turn, request: TurnRequest, due_ns: int, *, warmup: bool) -> TurnRow:
         return TurnRow(
-            session_id=session.id,
+            session_id=run.opening.id,
             turn_index=turn.index,
-            warmup=self._warmup,
+            warmup=warmup,
             foreground=turn.foreground,
-            prompt_tokens=prompt_tokens,
-            shared_tokens=self._prompts.shared_tokens(turn),
+            prompt_tokens=len(request.prompt_ids),
+            shared_tokens=0,  # told once it is sent
             asked_output_tokens=turn.output_tokens,
             asked_thinking_tokens=turn.thinking_tokens,
             t_due_ns=due_ns,
-            hold_ns=hold_ns,
+            hold_ns=0 if turn.after else run.hold_ns,
             delay_class=turn.delay_class,
-            delay_ns=ns_from_seconds(turn.delay_s * self._load.time_scale),
+            delay_ns=self._delay_ns(turn),
             effort=turn.effort,
         )
 
-    def _request(self, session: Session, turn: Turn, prompt: Prompt) -> TurnRequest:
-        return TurnRequest(
-            session_id=session.id,
-            turn=turn,
-            prompt_ids=prompt.ids,
-            max_tokens=turn.output_tokens,
-            ignore_eos=self._pinned,
-            sampling=self._sampling(session, turn),
-            messages=prompt.messages,
-        )
+    def _not_sent(self, reason: str, turns: int) -> None:
+        if turns:
+            self.progress.not_sent[reason] += turns
 
-    async def _ask(self, request: TurnRequest, row: TurnRow) -> None:
-        sink = TurnSink(row, pinned=self._pinned)
-        row.t_send_ns = self._clock.now_ns()
-        try:
-            handle = await self._engine.submit(request, sink)
-            try:
-                await sink.done.wait()
-            except asyncio.CancelledError:
-                await self._engine.cancel(handle)
-                raise
-        finally:
-            self._account(row)
-            self._log(row)
+    def _delay_ns(self, turn: Turn) -> int:
+        return ns_from_seconds(turn.delay_s * self._time_scale)
 
-    def _sampling(self, session: Session, turn: Turn) -> Sampling:
-        asked = self._workload
-        return Sampling(
-            temperature=asked.temperature,
-            seed=self._request_seed(session, turn),
-            top_k=asked.top_k,
-            top_p=asked.top_p,
-            min_p=asked.min_p,
-            repetition_penalty=asked.repetition_penalty,
-            logit_bias=tuple(asked.logit_bias.items()),
-        )
+    def _time_is_over(self) -> bool:
+        return self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns
 
-    def _request_seed(self, session: Session, turn: Turn) -> int:
-        """A seed of the turn's own, the same in every run of the case and on every interpreter."""
-        name = f"{self._workload.seed}/{session.id}/{turn.index}".encode()
-        return int.from_bytes(hashlib.blake2b(name, digest_size=6).digest())
 
-    def _account(self, row: TurnRow) -> None:
-        self.progress.turns_done += row.status == "ok"
-        self.progress.turns_failed += row.status == "failed"
-        self.progress.output_tokens += row.output_tokens
+def _note_shared(prompts: Prompts, row: TurnRow, turn: Turn, play: int) -> None:
+    row.shared_tokens = prompts.shared_tokens(turn, play)

@@ -27,7 +27,8 @@ def ramp_times_s(load: RampLoadSpec, begun: Floats) -> Floats:
     root = np.sqrt(np.maximum(first * first + 2.0 * slope * while_changing, 0.0))
     sum_of_rates = first + root
     ramp_s = np.divide(2.0 * while_changing, sum_of_rates, out=np.zeros_like(begun), where=sum_of_rates > 0)
-    return ramp_s + (begun - while_changing) / last
+    times_s: Floats = ramp_s + (begun - while_changing) / last
+    return times_s
 
 
 def step_times_s(load: StepLoadSpec, begun: Floats) -> Floats:
@@ -40,7 +41,9 @@ def step_times_s(load: StepLoadSpec, begun: Floats) -> Floats:
     step = np.searchsorted(begun_at_start, begun, side="right") - 1
     rate = rates[step]
     since_start = begun - begun_at_start[step]
-    return starts[step] + np.divide(since_start, rate, out=np.full_like(begun, np.inf), where=rate > 0)
+    in_step_s = np.divide(since_start, rate, out=np.full_like(begun, np.inf), where=rate > 0)
+    times_s: Floats = starts[step] + in_step_s
+    return times_s
 
 
 def diurnal_times_s(load: DiurnalLoadSpec, begun: Floats) -> Floats:

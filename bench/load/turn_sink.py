@@ -11,12 +11,16 @@ class TurnSink:
     """Fills a TurnRow as its turn is answered; `done` is set when nothing more will arrive.
 
     With pinned lengths the answer begins at the declared token index, because EOS and tags mean nothing then;
-    with free lengths it begins where the engine saw it begin.
+    with free lengths it begins where the engine saw it begin. `answer`, where it is given, keeps what was answered
+    after the thinking.
     """
 
-    def __init__(self, row: TurnRow, *, pinned: bool) -> None:
+    __slots__ = ("_engine_last_ns", "_pinned", "answer", "done", "row")
+
+    def __init__(self, row: TurnRow, done: asyncio.Future[None], *, pinned: bool, answer: Answer | None = None) -> None:
         self.row = row
-        self.done = asyncio.Event()
+        self.done = done
+        self.answer = answer
         self._pinned = pinned
         self._engine_last_ns: int | None = None
 
@@ -41,6 +45,8 @@ class TurnSink:
             row.thinking_tokens += 0 if answering else chunk.n_tokens
         if answering and row.t_answer_ns is None:
             row.t_answer_ns = chunk.t_ns
+        if self.answer is not None and chunk.kind == "answer":
+            self.answer.add(chunk)
 
     def finish(self, finish: Finish) -> None:
         row = self.row
@@ -52,4 +58,28 @@ class TurnSink:
         row.retries = finish.retries
         row.notes = " ".join(finish.notes) or None
         row.status = finish.reason if finish.reason in ("failed", "cancelled") else "ok"
-        self.done.set()
+        if not self.done.done():  # whoever waited for it may have been cancelled
+            self.done.set_result(None)
+
+
+class Answer:
+    """The words of an answer, as text or as tokens, whichever an engine gives."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._token_ids: list[int] = []
+
+    @property
+    def text(self) -> str | None:
+        """What came as text; None where only tokens came."""
+        return "".join(self._texts) if self._texts or not self._token_ids else None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(self._token_ids)
+
+    def add(self, chunk: Chunk) -> None:
+        if chunk.text is not None:
+            self._texts.append(chunk.text)
+        elif chunk.token_ids is not None:
+            self._token_ids += chunk.token_ids

@@ -3,83 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from driving import MOCK, MS, CountedPrompts, chain, drive, spec, turn
 
-from bench.core.clock import VirtualClock, run_virtual
+from bench.core.clock import RealClock, VirtualClock, run_virtual, sleep_until
 from bench.core.errors import EngineError
 from bench.core.protocols import Handle, Sink
-from bench.core.records import Prompt, Segment, Session, Turn, TurnRequest, TurnRow
-from bench.core.spec import (
-    ClosedLoadSpec,
-    LoadSpec,
-    MeasureSpec,
-    MockEngineSpec,
-    ModelSpec,
-    PoissonLoadSpec,
-    ReasoningSpec,
-    Spec,
-)
+from bench.core.records import Session, TurnRequest, TurnRow
+from bench.core.spec import ClosedLoadSpec, ConstantLoadSpec, MockEngineSpec, PoissonLoadSpec
 from bench.engine.mock import MockEngine
 from bench.load.arrivals import arrival_times_s
 from bench.load.driver import Driver
-
-MS = 1_000_000
-
-
-class CountedPrompts:
-    """Zero tokens of the right number, shared with nothing."""
-
-    def realise(self, turn: Turn) -> Prompt:
-        return Prompt((0,) * turn.prompt_tokens)
-
-    def shared_tokens(self, turn: Turn) -> int:
-        return 0
-
-
-def chain(name: str, turns: int, delay_s: float = 0.0, output: int = 4, thinking: int = 1) -> Session:
-    return Session(
-        name,
-        tuple(
-            Turn(
-                index=i,
-                prompt=(Segment(f"{name}/{i}", 8),),
-                output_tokens=output,
-                thinking_tokens=thinking,
-                after=(i - 1,) if i else (),
-                delay_s=delay_s if i else 0.0,
-            )
-            for i in range(turns)
-        ),
-    )
-
-
-def spec(load: LoadSpec, **measure: Any) -> Spec:
-    return Spec(
-        name="driven",
-        model=ModelSpec(path="none"),
-        workload=ReasoningSpec(kind="reasoning", sessions=1),
-        load=load,
-        measure=MeasureSpec(**measure),
-    )
-
-
-def drive(
-    sessions: list[Session], load: LoadSpec, *, engine: Any = None, **measure: Any
-) -> tuple[list[TurnRow], Driver]:
-    rows: list[TurnRow] = []
-
-    async def main() -> Driver:
-        clock = VirtualClock()
-        mock = MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5)
-        answering = engine(clock) if engine else MockEngine(mock, clock=clock)
-        driver = Driver(answering, clock, CountedPrompts(), rows.append, spec(load, **measure))
-        await driver.drive(sessions)
-        return driver
-
-    driver = run_virtual(main())
-    return rows, driver
 
 
 def test_a_turn_is_due_when_the_one_before_completed_plus_its_scaled_delay() -> None:
@@ -139,9 +77,6 @@ def test_nothing_is_sent_after_the_deadline() -> None:
 
 
 def test_a_session_is_a_dag_and_joins_wait_for_every_branch() -> None:
-    def turn(index: int, after: tuple[int, ...], output: int) -> Turn:
-        return Turn(index=index, prompt=(Segment(str(index), 1),), output_tokens=output, after=after)
-
     fan = Session("fan", (turn(0, (), 1), turn(1, (0,), 1), turn(2, (0,), 11), turn(3, (1, 2), 1)))
     rows, _ = drive([fan], ClosedLoadSpec(kind="closed", concurrency=1))
     due = {row.turn_index: row.t_due_ns for row in rows}
@@ -195,3 +130,109 @@ def test_a_request_seed_is_its_own_and_repeats() -> None:
         drive([chain("a", 2), chain("b", 1)], ClosedLoadSpec(kind="closed", concurrency=1), engine=watched)
     assert seeds["a"][:2] == seeds["a"][2:]
     assert len({*seeds["a"], *seeds["b"]}) == 3
+
+
+def test_a_stalled_engine_hides_no_wait() -> None:
+    """Requests keep being due while nothing is answered, and each waits from when it was due."""
+
+    class Stalling(MockEngine):
+        async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
+            if self._clock.now_ns() >= 1000 * MS:
+                await sleep_until(self._clock, 2000 * MS)
+            return await super().submit(request, sink)
+
+    load = ConstantLoadSpec(kind="constant", sessions_per_s=100)
+    rows, _ = drive([chain(f"s{i}", 1) for i in range(300)], load, engine=lambda clock: Stalling(MOCK, clock=clock))
+    waits_ms = {row.t_due_ns // MS: ((row.t_first_ns or 0) - row.t_due_ns) / MS for row in rows}
+    assert sorted(waits_ms) == list(range(0, 3000, 10))
+    assert all(wait == max(2000 - due, 0) + 20 for due, wait in waits_ms.items() if due >= 1000)
+
+
+def test_a_client_that_is_held_up_sends_late_and_says_so() -> None:
+    class HoldingUp(MockEngine):
+        async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
+            if request.session_id == "s5":
+                time.sleep(0.2)
+            return await super().submit(request, sink)
+
+    rows: list[TurnRow] = []
+
+    async def main() -> None:
+        clock = RealClock()
+        load = ConstantLoadSpec(kind="constant", sessions_per_s=200)
+        quick = MockEngineSpec(kind="mock", ttft_ms=0, tpot_ms=0)
+        driver = Driver(HoldingUp(quick, clock=clock), clock, CountedPrompts(), rows.append, spec(load))
+        await driver.drive([chain(f"s{i}", 1) for i in range(60)])
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    rows.sort(key=lambda row: row.t_due_ns)
+    assert {later.t_due_ns - row.t_due_ns for row, later in pairwise(rows)} == {5 * MS}
+    assert all(row.t_send_ns >= row.t_due_ns for row in rows)
+    assert rows[6].t_send_ns - rows[6].t_due_ns > 190 * MS
+    assert rows[26].t_send_ns - rows[26].t_due_ns > 90 * MS
+
+
+def test_requests_are_made_before_they_are_due_and_not_all_at_once() -> None:
+    made: list[tuple[str, float]] = []
+
+    class Noting(MockEngine):
+        def prepare(self, request: TurnRequest) -> TurnRequest:
+            made.append((request.session_id, self._clock.now_ns() / MS))
+            return request
+
+    def noting(clock: Any) -> Noting:
+        return Noting(MOCK, clock=clock)
+
+    drive([chain("a", 2, delay_s=1.0)], ClosedLoadSpec(kind="closed", concurrency=1), engine=noting)
+    assert made == [("a", 0), ("a", 35 + 1000 - 20)]
+    made.clear()
+    drive([chain(f"s{i}", 1) for i in range(3)], ClosedLoadSpec(kind="closed", concurrency=1), engine=noting)
+    assert made == [("s0", 0), ("s1", 0), ("s2", 35)]
+    made.clear()
+    load = ConstantLoadSpec(kind="constant", sessions_per_s=1000)
+    drive([chain(f"s{i}", 1) for i in range(600)], load, engine=noting)
+    assert len(made) == 600
+    assert sum(at_ms == 0 for _, at_ms in made) < 300
+
+
+def test_tokens_are_shared_in_the_order_of_sending() -> None:
+    order: list[int] = []
+
+    class Counting(CountedPrompts):
+        def shared_tokens(self, turn: Any, play: int = 0) -> int:
+            order.append(turn.prompt[0].tokens)
+            return len(order)
+
+    sessions = [chain("a", 2, delay_s=0.02), *(chain(f"s{i}", 1) for i in range(4))]
+    rows, _ = drive(sessions, ClosedLoadSpec(kind="closed", concurrency=2), prompts=Counting())
+    rows.sort(key=lambda row: row.shared_tokens)
+    assert [row.shared_tokens for row in rows] == list(range(1, 7))
+    assert [row.t_send_ns for row in rows] == sorted(row.t_send_ns for row in rows)
+
+
+def test_branches_that_fail_end_their_session_and_no_other() -> None:
+    fan = Session("fan", (turn(0, ()), turn(1, (0,)), turn(2, (0,)), turn(3, (1, 2)), turn(4, (3,))))
+    failing = MockEngineSpec(kind="mock", ttft_ms=20, tpot_ms=5, fail_every=2)
+    rows, driver = drive(
+        [fan, chain("next", 1)],
+        ClosedLoadSpec(kind="closed", concurrency=1),
+        engine=lambda clock: MockEngine(failing, clock=clock),
+    )
+    assert [(row.session_id, row.turn_index, row.status) for row in rows] == [
+        ("fan", 0, "ok"),
+        ("fan", 1, "failed"),
+        ("fan", 2, "ok"),
+        ("next", 0, "failed"),
+    ]
+    assert sum(driver.progress.not_sent.values()) == 2
+
+
+def test_sessions_the_end_cuts_are_named_and_those_not_begun_are_only_counted() -> None:
+    sessions = [chain("long", 10, delay_s=1.0), chain("late", 3)]
+    _, driver = drive(sessions, ClosedLoadSpec(kind="closed", concurrency=1), max_seconds=2.5)
+    assert driver.progress.cut_sessions == {"long"}
+    assert dict(driver.progress.not_sent) == {"the time to send was over": 10}
+    arriving = PoissonLoadSpec(kind="poisson", sessions_per_s=1.0)
+    rows, driver = drive([chain(f"s{i}", 1) for i in range(50)], arriving, max_seconds=20.0)
+    assert len(rows) + driver.progress.not_sent["the time to send was over"] == 50
+    assert driver.progress.cut_sessions == set()

@@ -1,0 +1,63 @@
+"""What of a case's load one client sends: all of it, or a process's part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.core.errors import InputError
+from bench.core.load_spec import ClosedLoadSpec, LoadSpec
+from bench.core.records import Session
+from bench.core.spec import Spec
+from bench.load.arrivals import arrival_times_s
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    sessions: Sequence[Session]
+    """In the order in which they begin."""
+    arrivals_s: Sequence[float] | None
+    """When each of them is due, in seconds from the start, rising; None where one begins when another ends."""
+    places: int
+    """Most sessions alive at once."""
+
+
+def whole_load(load: LoadSpec, sessions: Sequence[Session]) -> Share:
+    """Everything that `load` asks for. Raises InputError where a session would never begin."""
+    if isinstance(load, ClosedLoadSpec):
+        return Share(sessions, None, min(load.concurrency, len(sessions)))
+    times_s = arrival_times_s(load, sessions).tolist()
+    order = sorted(range(len(sessions)), key=times_s.__getitem__)
+    return Share(
+        [sessions[index] for index in order],
+        [times_s[index] for index in order],
+        load.max_sessions or len(sessions),
+    )
+
+
+def all_at_once(sessions: Sequence[Session]) -> Share:
+    """`sessions` without waiting for one another: how an engine is warmed up."""
+    return Share(sessions, None, len(sessions))
+
+
+def deal(share: Share, clients: int) -> list[Share]:
+    """`share` dealt out to as many clients, or fewer where there is not a place for each.
+
+    Arrivals go round, each with its time, so that together the clients keep one schedule. Without arrivals every client
+    has all sessions, and takes the next one by a count that they share. Places are dealt out too: a client does not
+    know of another's that are free.
+    """
+    clients = max(1, min(clients, share.places, len(share.sessions)))
+    places = [share.places // clients + (client < share.places % clients) for client in range(clients)]
+    if share.arrivals_s is None:
+        return [replace(share, places=own) for own in places]
+    return [
+        Share(share.sessions[client::clients], share.arrivals_s[client::clients], own)
+        for client, own in enumerate(places)
+    ]
+
+
+def refuse_what_cannot_end(spec: Spec) -> None:
+    """Raises InputError for sessions that are recycled without a time at which that stops."""
+    if isinstance(spec.load, ClosedLoadSpec) and spec.load.recycle and spec.measure.max_seconds is None:
+        raise InputError("load.recycle = true would never end", where=spec.name, allowed="measure.max_seconds with it")
