@@ -31,7 +31,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of prompt tokens. Segments with one `key` hold the same tokens, so a shared prefix is shared keys."""
+    """A run of prompt tokens. Segments with one `key` hold the same tokens, so a shared prefix is shared keys.
+
+    Of different length, the shorter holds the first tokens of the longer.
+    """
 
     key: str
     tokens: int

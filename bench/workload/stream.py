@@ -23,7 +23,7 @@ class LeftOut:
 class SessionStream:
     """Sessions one by one, in the source's order and with its own token counts and delays.
 
-    A segment key stands for the same tokens at the same place in every prompt that has it.
+    A segment key stands for the same tokens, as far as a segment goes, in every prompt that has it.
     """
 
     format: str
