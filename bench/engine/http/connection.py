@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         return exchange
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)
         # uvloop would keep what is written until the end of the loop's turn, behind everything else that is ready;
         # with no room to buffer it writes at once, as asyncio does.
         transport.set_write_buffer_limits(high=0)
