@@ -52,6 +52,19 @@ def test_a_session_that_waits_for_a_tool_is_alive(make_turn: MakeTurn) -> None:
     assert window_of(rows, closed(2)) == Window(10 * MS, 520 * MS)
 
 
+def test_lanes_that_recycle_their_sessions_are_alive_until_sending_ends(make_turn: MakeTurn) -> None:
+    """Both wait for a tool when sending ends at 800 ms."""
+    rows = [
+        make_turn(0, [10, 300], session="a"),
+        make_turn(0, [10, 250], session="b"),
+        make_turn(250, [260, 400], session="b+1"),
+        make_turn(300, [310, 500], session="a+1"),
+    ]
+    load = ClosedLoadSpec(kind="closed", concurrency=2, recycle=True)
+    turns = TurnColumns.of(table_of("turns", rows), start_ns=0, cut_sessions=("a+1", "b+1"))
+    assert steady_window(turns, load, stop_ns=800 * MS) == Window(10 * MS, 800 * MS)
+
+
 def test_a_long_dip_in_live_sessions_splits_the_run(make_turn: MakeTurn) -> None:
     """One of two lanes stands idle from 100 to 300 ms; the longer stretch at full load is after it."""
     rows = [

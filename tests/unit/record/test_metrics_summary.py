@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from bench.core.records import PowerRow, TurnRow
+from bench.core.records import ClientLoad, PowerRow, TurnRow
 from bench.core.spec import Case
 from bench.metrics.context import RunContext
 from bench.metrics.summary import Summary, summarise
@@ -62,6 +63,7 @@ def test_poisson_run_counts_from_when_turns_were_due(make_case: MakeCase, make_t
     sections = summary_of(make_case(load={"kind": "poisson", "sessions_per_s": 100}), rows).sections()
     assert sections["verdict"]["status"] == "valid"
     assert sections["latency"]["ttft_ms"]["p50"]["value"] == 7
+    assert sections["latency"]["ttft_from_send_ms"]["p50"]["value"] == 5
     assert sections["latency"]["schedule_lag_ms"]["p50"]["value"] == 2
 
 
@@ -121,6 +123,39 @@ def test_client_late(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
     assert codes(summary_of(make_case(), rows)) == []
 
 
+def test_a_busy_client_is_told_with_its_evidence(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    idle = ClientLoad(processes=2, cpu_share=0.4, lag_p50_ms=0.1, lag_p99_ms=4.0, lag_max_ms=90.0)
+    assert codes(summary_of(make_case(), closed_loop(), client=idle)) == []
+    for busy in (replace(idle, cpu_share=0.97), replace(idle, lag_p99_ms=80.0)):
+        found = summary_of(make_case(), closed_loop(), client=busy)
+        assert codes(found) == ["client_saturated"]
+        assert found.verdict.reasons[0].evidence == asdict(busy)
+        assert RunContext.read(asdict(RunContext(0, 1, 0, client=busy, cut_sessions=("a",)))).client == busy
+
+
+def test_retries_notes_and_the_engines_own_count_are_summed(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    for row in rows:
+        row.engine_prompt_tokens, row.retries, row.notes = 10, 1, "no_usage coalesced"
+    rows[0].notes = None
+    found = summary_of(make_case(), rows)
+    assert found.requests["retries"] == 64
+    assert found.requests["notes"] == {"no_usage": 63, "coalesced": 63}
+    assert found.verdict.notes == ()
+    rows[3].engine_prompt_tokens = 20
+    (note,) = summary_of(make_case(), rows).verdict.notes
+    assert (note.code, note.evidence) == ("prompt_tokens_disagree", {"sent": 640, "engine": 650})
+
+
+def test_a_rate_that_changes_is_no_single_load(make_case: MakeCase, make_turn: Callable[..., TurnRow]) -> None:
+    rows = [make_turn(10 * i, [10 * i + 7, 10 * i + 15], session=str(i)) for i in range(40)]
+    ramp = {"kind": "ramp", "from_sessions_per_s": 1, "to_sessions_per_s": 100, "ramp_s": 1}
+    for load, stationary in (({"kind": "constant", "sessions_per_s": 100}, True), (ramp, False)):
+        found = summary_of(make_case(load=load), rows)
+        assert found.window["stationary"] is stationary
+        assert [note.code for note in found.verdict.notes] == ["load_not_stationary"] * (not stationary)
+
+
 def test_no_steady_window_leaves_sections_null(make_case: MakeCase, make_turn: Callable[..., TurnRow]) -> None:
     found = summary_of(make_case(), [make_turn(0, [5, 6], session="a"), make_turn(0, [8, 9], session="b")])
     assert codes(found) == ["no_steady_window", "too_few_requests"]
@@ -148,6 +183,40 @@ def test_turns_not_sent_are_counted_and_noted(make_case: MakeCase, closed_loop: 
     assert found.latency is not None
     assert found.latency["session_ms"]["n"] == 0
     assert found.verdict.status == "valid"
+
+
+def test_sessions_that_the_end_cut_have_no_session_time_and_the_others_do(
+    make_case: MakeCase, closed_loop: ClosedLoop
+) -> None:
+    cut = ("s31", "s30", "s7")
+    found = summary_of(make_case(), closed_loop(), not_sent={"the time to send was over": 3}, cut_sessions=cut)
+    whole = summary_of(make_case(), closed_loop())
+    assert found.sessions is not None
+    assert whole.sessions is not None
+    assert 0 < found.sessions["whole"] < whole.sessions["whole"]
+    assert "favours short ones" in found.verdict.notes[0].message
+
+
+def test_a_session_begun_in_its_middle_has_no_session_time(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows, whole = closed_loop(), summary_of(make_case(), closed_loop())
+    warmed = replace(rows[20], turn_index=9, warmup=True)
+    before_the_run = replace(rows[30], t_send_ns=-1, warmup=True)
+    found = summary_of(make_case(), [*rows, warmed, before_the_run])
+    assert found.sessions is not None
+    assert whole.sessions is not None
+    assert found.sessions["whole"] == whole.sessions["whole"] - 1
+    assert found.requests["left_out"]["warm-up"] == 2
+
+
+def test_joules_per_correct_answer(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
+    rows = closed_loop()
+    for row in rows:
+        row.correct = row.turn_index == 0
+    found = summary_of(make_case(power={"scope": "node", "watts": 50}), rows).sections()
+    rung, success = found["energy"]["rungs"]["node"], found["success"]
+    per_answer = success["output_tokens_per_correct_answer"]["value"] * rung["joules_per_output_token"]["value"]
+    assert rung["joules_per_correct_answer"]["value"] == pytest.approx(per_answer)
+    assert 0.4 < success["share"]["value"] < 0.6
 
 
 @pytest.mark.parametrize(

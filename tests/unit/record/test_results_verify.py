@@ -77,6 +77,20 @@ def test_an_untouched_result_verifies(result: Result) -> None:
     assert report.compared > 200
 
 
+def test_a_record_of_the_schema_before_is_held_to_the_numbers_it_has(result: Result) -> None:
+    def as_before(record: dict[str, Any]) -> None:
+        record["schema"] = "neobench.record/1"
+        del record["sessions"], record["goodput"]["good_share"]
+
+    edit_record(result.path, as_before)
+    report = verify(result.path, recompute)
+    assert report.ok, report.differences
+    edit_record(result.path, lambda record: record["goodput"]["good_token_share"].update(value=0.5))
+    assert what(verify(result.path, recompute)) == {"goodput.good_token_share.value"}
+    edit_record(result.path, lambda record: record.update(schema="neobench.record/2"))
+    assert {"goodput.good_share", "sessions"} <= what(verify(result.path, recompute))
+
+
 def test_a_moved_copy_verifies(result: Result, tmp_path: Path) -> None:
     moved = result.path.rename(tmp_path / "elsewhere")
     assert verify(moved, recompute).ok
