@@ -160,8 +160,6 @@ class TasksSpec(_Workload):
     run_code: bool = False
     """Let checks of kind `unit_test` run code that the model wrote, on this machine, as this user, in a process with
     limits on time, memory and file size. Without it a file with such checks is refused."""
-    check_seconds: PositiveFloat = 10.0
-    """Longest that a check may take; an answer it takes longer for is not correct."""
 
 
 WorkloadSpec = Annotated[
