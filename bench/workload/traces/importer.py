@@ -7,12 +7,16 @@ from pathlib import Path
 from bench.core.errors import InputError
 from bench.workload.stream import SessionStream, askable
 from bench.workload.traces import (
+    aiperf,
     azure,
     bailian,
     burstgpt,
     mooncake,
     servegen,
+    sharegpt,
+    tau_bench,
     tracelab_csv,
+    tracelab_rounds,
     vidur,
     weka,
 )
@@ -30,6 +34,10 @@ FORMATS: tuple[TraceFormat, ...] = (
     mooncake.FORMAT,
     weka.FORMAT,
     servegen.FORMAT,
+    sharegpt.FORMAT,
+    aiperf.FORMAT,
+    tau_bench.FORMAT,
+    tracelab_rounds.FORMAT,
 )
 """The first that recognises a file reads it."""
 
