@@ -52,8 +52,9 @@ def shared_by_keys(a: Turn, b: Turn) -> int:
     for left, right in zip(a.prompt, b.prompt, strict=False):
         if left.key != right.key:
             break
-        assert left.tokens == right.tokens
-        shared += left.tokens
+        shared += min(left.tokens, right.tokens)
+        if left.tokens != right.tokens:
+            break
     return shared
 
 

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from bench.core.errors import InputError
 from bench.core.records import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
-from bench.workload.traces.blocks import GlobalBlocks
+from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions
@@ -50,7 +50,6 @@ class _Held(NamedTuple):
 def sessions(path: Path, reading: Reading) -> Iterator[Session]:
     """The sessions in the order they began. Raises InputError with file and line for a row that is broken."""
     del reading
-    blocks = GlobalBlocks(BLOCK_TOKENS)
     held: OpenSessions[_Held] = OpenSessions()
     for row in _rows(path):
         if row.chat_id in held:
@@ -59,24 +58,25 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
             )
         held.add(row, row.arrival_s, joins=row.parent_chat_id, name=row.chat_id)
         for gathered in held.complete(row.arrival_s):
-            yield _session(gathered, blocks, path)
+            yield _session(gathered)
     for gathered in held.rest():
-        yield _session(gathered, blocks, path)
+        yield _session(gathered)
 
 
 def _rows(path: Path) -> Iterator[_Held]:
     clock = ArrivalClock(path)
     for number, row in documents(path, _Request):
         arrival_s = clock.since_first(row.timestamp, number)
+        check_blocks(row.hash_ids, row.input_length, BLOCK_TOKENS, path, number)
         blocks = array("q", row.hash_ids)
         yield _Held(number, row.chat_id, row.parent_chat_id, arrival_s, row.input_length, row.output_length, blocks)
 
 
-def _session(gathered: Sequence[_Held], blocks: GlobalBlocks, path: Path) -> Session:
+def _session(gathered: Sequence[_Held]) -> Session:
     places = {row.chat_id: index for index, row in enumerate(gathered)}
     turns = []
     for index, row in enumerate(gathered):
-        prompt = blocks.segments(row.blocks, row.input_length, f"{path}:{row.number}")
+        prompt = segments_of_blocks(row.blocks, row.input_length, BLOCK_TOKENS)
         if index == 0:
             turns.append(Turn(0, prompt, row.output_length))
             continue

@@ -36,6 +36,10 @@ class OpenSessions(Generic[Row]):
         self._open: dict[Hashable, Gathered[Row]] = {}
         self._held = 0
 
+    def __len__(self) -> int:
+        """Rows held."""
+        return self._held
+
     def __contains__(self, name: Hashable) -> bool:
         return name in self._open
 

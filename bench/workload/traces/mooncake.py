@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from bench.core.records import Segment, Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
-from bench.workload.traces.blocks import GlobalBlocks
+from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions
@@ -50,6 +50,9 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
         if row.timestamp is not None:
             row.timestamp = builder.clock.since_first(row.timestamp, number)
             now_s = row.timestamp / 1000
+        if row.session_id is None and not held:
+            yield builder.session((row,))
+            continue
         held.add(row, now_s, joins=row.session_id, name=row.session_id)
         for gathered in held.complete(now_s):
             yield builder.session(gathered)
@@ -61,7 +64,6 @@ class _Builder:
     def __init__(self, path: Path) -> None:
         self.clock = ArrivalClock(path)
         self._path = path
-        self._blocks = GlobalBlocks(BLOCK_TOKENS)
 
     def session(self, gathered: Sequence[_Request]) -> Session:
         first = gathered[0]
@@ -81,7 +83,8 @@ class _Builder:
 
     def _new(self, row: _Request) -> tuple[Segment, ...]:
         if row.hash_ids is not None:
-            return self._blocks.segments(row.hash_ids, row.input_length, f"{self._path}:{row.number}")
+            check_blocks(row.hash_ids, row.input_length, BLOCK_TOKENS, self._path, row.number)
+            return segments_of_blocks(row.hash_ids, row.input_length, BLOCK_TOKENS)
         return (Segment(f"line-{row.number}", row.input_length),) if row.input_length else ()
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from bench.core.errors import InputError
 from bench.core.records import DelayClass, Segment, Session, Turn
 from bench.core.suite import parse
-from bench.workload.traces.blocks import BlockRuns
+from bench.workload.traces.blocks import segments_of_blocks
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 
@@ -159,7 +159,6 @@ class _SessionBuilder:
 
     def __init__(self, recorded: RecordedSession) -> None:
         self._recorded = recorded
-        self._runs = BlockRuns(request.hash_ids for request in recorded.all_requests())
         self._turns: list[Turn] = []
         self._agents = 0
 
@@ -194,11 +193,10 @@ class _SessionBuilder:
     def _add(self, request: RecordedRequest, chain: _Chain, delay_s: float, waits_for: DelayClass) -> None:
         chain.previous = request
         delay_s += chain.pending_s
-        index, scope = len(self._turns), self._recorded.id
-        tail = Segment(f"{scope}/tail-{index}", request.input_tokens % self._recorded.block_size)
+        index = len(self._turns)
         turn = Turn(
             index,
-            self._runs.segments(scope, request.hash_ids, self._recorded.block_size, tail),
+            self._prompt(request, index),
             request.output_tokens,
             after=chain.after,
             delay_s=delay_s,
@@ -208,6 +206,12 @@ class _SessionBuilder:
         )
         self._turns.append(turn)
         chain.after, chain.pending_s = (index,), 0.0
+
+    def _prompt(self, request: RecordedRequest, index: int) -> tuple[Segment, ...]:
+        scope, block_tokens = self._recorded.id, self._recorded.block_size
+        rest = request.input_tokens % block_tokens
+        whole = segments_of_blocks(request.hash_ids, request.input_tokens - rest, block_tokens, f"{scope}/")
+        return (*whole, Segment(f"{scope}/rest-{index}", rest)) if rest else whole
 
 
 def _recognises(head: Head) -> bool:
