@@ -102,6 +102,13 @@ def _sessions(path: Path, run_code: bool, count_tokens: Callable[[str], int]) ->
         yield Session(task.id, (Turn(0, prompt, task.max_tokens, check=task.check.check),))
 
 
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _segment(message: GivenMessage, count_tokens: Callable[[str], int]) -> Segment:
     words = f"{message.role}\0{message.content}".encode()
     key = f"tasks/{hashlib.blake2b(words, digest_size=12).hexdigest()}"
