@@ -44,7 +44,7 @@ class GivenCheck(_Given):
             if not isinstance(self.expected, str):
                 raise ValueError("a text as expected, but for kind tool_call")
             return self
-        call = json.loads(self.expected) if isinstance(self.expected, str) else self.expected
+        call = _parsed(self.expected) if isinstance(self.expected, str) else self.expected
         if not (
             isinstance(call, dict) and isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict)
         ):
