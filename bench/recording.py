@@ -143,7 +143,7 @@ class Recording:
             power_missing=self._sensors.unread,
             not_sent=dict(self._progress.not_sent),
             client=self.client,
-            cut_sessions=tuple(sorted(self._progress.cut_sessions)) or None,
+            cut_sessions=tuple(sorted(self._progress.cut_sessions)),
             work=described.get("work") and ModelWork(**described["work"]),
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,

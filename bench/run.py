@@ -50,8 +50,13 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
     results = []
     for index, one in enumerate(runs, start=1):
         watch.case(one.case.spec.name, index, len(runs))
-        results.append(asyncio.run(run_case(one, out, watch=watch, command=command)))
+        results.append(run_one(one, out, watch=watch, command=command))
     return results
+
+
+def run_one(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
+    """Measure one case on an event loop of its own. Raises what `run_suite` does."""
+    return asyncio.run(run_case(prepared, out, watch=watch, command=command))
 
 
 def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepared:

@@ -61,11 +61,11 @@ def _at(spec: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
     for axis, value in point.items():
         placed = merge(placed, nested(axis, value))
     if isinstance(placed.get("name"), str):
-        placed["name"] = ".".join([placed["name"], *(_label(axis, value) for axis, value in point.items())])
+        placed["name"] = ".".join([placed["name"], *(label(axis, value) for axis, value in point.items())])
     return placed
 
 
-def _label(axis: str, value: Any) -> str:
+def label(axis: str, value: Any) -> str:
     """A value as a part of a name: a word as it is, a number behind its key, a switch as its key or `no_` before it."""
     key = axis.rsplit(".", 1)[-1]
     match value:
