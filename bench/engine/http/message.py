@@ -24,20 +24,20 @@ class Answer:
 class Message:
     """The tokens of one choice, told apart by kind."""
 
-    __slots__ = ("_kind", "_reader", "_tool_calls", "_unopened", "finish_reason", "tally", "usage")
+    __slots__ = ("_held", "_reader", "_tool_calls", "_unopened", "finish_reason", "tally", "usage")
 
     def __init__(self, request: TurnRequest) -> None:
         self.tally = Tally(keep_text=request.turn.check is not None)
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        self._kind: TokenKind = "answer"
         self._reader: ThinkingReader | None = None
         # Where lengths are pinned tags mean nothing, and nobody looks at kinds.
         if not request.ignore_eos:
             opened = len(request.messages) == 1 and is_open(request.messages[0].text)
             self._reader = ThinkingReader(opened=opened)
-            self._kind = "thinking" if opened else "answer"
         self._unopened = False
+        self._held: int | None = None
+        """The first event in the tally whose text the reader holds back."""
         self._tool_calls: ToolCallText | None = None
 
     def add(self, t_ns: int, choice: Choice) -> None:
@@ -82,14 +82,23 @@ class Message:
             closing = next(index for index, (kind, _) in enumerate(runs) if kind == "thinking")
             runs = [("thinking", run) for _, run in runs[:closing]] + runs[closing:]
         if not runs:
-            self.tally.add(t_ns, self._kind, "", tokens)  # held back until it is known what it is
+            place = self.tally.add_held(t_ns)
+            self._held = place if self._held is None else self._held
             return
-        for index, (self._kind, run) in enumerate(runs, start=1):
-            self.tally.add(t_ns, self._kind, run, tokens if index == len(runs) else 0)
+        self._settle(runs[0][0])
+        for index, (kind, run) in enumerate(runs, start=1):
+            self.tally.add(t_ns, kind, run, tokens if index == len(runs) else 0)
+
+    def _settle(self, kind: TokenKind) -> None:
+        """It is known what the events were whose text was held back: what the first text after them is."""
+        if self._held is not None:
+            self.tally.settle(self._held, kind)
+            self._held = None
 
     def close(self, t_ns: int) -> None:
         """Nothing follows the piece of `t_ns`."""
         for kind, run in self._reader.flush() if self._reader is not None else ():
+            self._settle(kind)
             self.tally.add(t_ns, kind, run, tokens=0)
         if self._tool_calls is not None and (rest := self._tool_calls.close()):
             self.tally.add(t_ns, "answer", rest, tokens=0)

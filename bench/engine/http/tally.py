@@ -46,6 +46,17 @@ class Tally:
         """An event that may tell of a token without text."""
         self._append(t_ns, bool(self._kinds and self._kinds[-1]), "", 0)
 
+    def add_held(self, t_ns: int) -> int:
+        """An event whose text may turn out to be of either kind. Returns where it is, for `settle`."""
+        self.events += 1
+        self._append(t_ns, False, "", 1)
+        return len(self._stamps) - 1
+
+    def settle(self, place: int, kind: TokenKind) -> None:
+        """The events held from `place` on are of that kind."""
+        for index in range(place, len(self._kinds)):
+            self._kinds[index] = kind == "thinking"
+
     def all_thinking(self) -> None:
         """Everything so far was thinking, as is known only now."""
         self._kinds = array("b", [1]) * len(self._kinds)
