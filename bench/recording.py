@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench.client.client import Client
 from bench.core.clock import Clock
 from bench.core.errors import EngineError, InputError, StorageError
 from bench.core.protocols import Engine, Watch
-from bench.core.records import ClientLoad, Progress, Startup, TurnRow
+from bench.core.records import Progress, Startup, TurnRow
 from bench.core.spec import Case
 from bench.core.work import Ceiling, ModelWork
 from bench.hardware.ceiling import datasheet_ceiling
@@ -65,12 +66,11 @@ class Recording:
             provenance=provenance(command),
             workload=asdict(source),
         )
-        self._progress = Progress()
+        self._client: Client | None = None
         self._start_ns = self._end_ns = clock.now_ns()
         self._stopped: Stop | None = None
         self._stopped_because: str | None = None
         self.startup: Startup | None = None
-        self.client: ClientLoad | None = None
 
     @property
     def id(self) -> str:
@@ -84,15 +84,15 @@ class Recording:
         self._writer.append_turns([row])
 
     @contextlib.asynccontextmanager
-    async def measuring(self, progress: Progress) -> AsyncIterator[None]:
+    async def measuring(self, client: Client) -> AsyncIterator[None]:
         """The part of the case that is measured: sensors are read, the display moves, and the time is the run's."""
-        self._progress = progress
+        self._client = client
         self._sensors = open_sensors(
             self._case.spec.power, accelerator_ids=self._engine.describe().get("accelerator_ids")
         )
         self._writer.append_health(health_rows(self._clock))
         async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):
-            ticking = asyncio.create_task(self._tick())
+            ticking = asyncio.create_task(self._tick(client))
             self._start_ns = self._clock.now_ns()
             try:
                 yield
@@ -102,11 +102,11 @@ class Recording:
                 await asyncio.wait({ticking})
         self._writer.append_health(health_rows(self._clock))
 
-    async def _tick(self) -> None:
+    async def _tick(self, client: Client) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
             self._keep_steps()
-            self._watch.tick(self._progress, self._engine.counters())
+            self._watch.tick(client.progress, client.counters())
 
     def _keep_steps(self) -> None:
         if self._engine.step_log is not None:
@@ -132,7 +132,8 @@ class Recording:
 
     def _finish(self) -> None:
         tables = self._writer.tables()
-        described = self._engine.describe()
+        described = {**self._engine.describe(), **(self._client.describe() if self._client else {})}
+        progress = self._client.progress if self._client else Progress()
         accuracy = judge(described)
         context = RunContext(
             start_ns=self._start_ns,
@@ -141,9 +142,9 @@ class Recording:
             stopped=self._stopped,
             stopped_because=self._stopped_because,
             power_missing=self._sensors.unread,
-            not_sent=dict(self._progress.not_sent),
-            client=self.client,
-            cut_sessions=tuple(sorted(self._progress.cut_sessions)),
+            not_sent=dict(progress.not_sent),
+            client=self._client.load if self._client else None,
+            cut_sessions=tuple(sorted(progress.cut_sessions)),
             work=described.get("work") and ModelWork(**described["work"]),
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,

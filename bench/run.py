@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
+import uvloop
+
+from bench.client.local import LocalClient
 from bench.core.clock import RealClock
 from bench.core.digest import model_digest
+from bench.core.errors import InputError
 from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.records import Session
-from bench.core.spec import Case, DraftModelSpec, NativeEngineSpec, Spec
+from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
 from bench.engine.build import build_engine
 from bench.load.driver import Driver
+from bench.load.share import Share, whole_load
 from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
+from bench.workload.tokenizer import token_counter
 from bench.workload.workload import Workload, build_workload
 
 
@@ -31,6 +36,8 @@ class Prepared:
     case: Case
     model: Path
     workload: Workload
+    share: Share
+    """All of its load."""
 
 
 def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) -> list[Result]:
@@ -56,7 +63,8 @@ def run_suite(suite: Suite, out: Path, *, watch: Watch, command: Sequence[str]) 
 
 def run_one(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
     """Measure one case on an event loop of its own. Raises what `run_suite` does."""
-    return asyncio.run(run_case(prepared, out, watch=watch, command=command))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_case(prepared, out, watch=watch, command=command))
 
 
 def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepared:
@@ -65,17 +73,26 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
     `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched.
     """
     seed = spec.model.random_seed
-    model = model_folder(spec.model.path, weights=seed is None, tell=tell)
+    # An endpoint has weights of its own; the folder here is for its tokenizer.
+    weights = seed is None and not isinstance(spec.engine, EndpointEngineSpec)
+    model = model_folder(spec.model.path, weights=weights, tell=tell)
     draft_model_digest = _draft_model_digest(spec, tell)
-    engine = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed)
-    workload = build_workload(spec.workload, engine.capabilities.max_context_tokens)
+    can = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed).capabilities
+    workload = build_workload(spec.workload, can.max_context_tokens, token_counter(model))
+    if workload.has_pictures and not can.images:
+        raise InputError(
+            "the workload has images, which this engine does not take",
+            where=spec.name,
+            allowed="engine: {kind: endpoint, api: chat, ...}",
+        )
+    share = whole_load(spec, workload.sessions)
     case = Case.of(
         spec,
-        model_digest=model_digest(model, seed),
+        model_digest=model_digest(model, seed, weights=weights),
         workload_digest=workload.digest,
         draft_model_digest=draft_model_digest,
     )
-    return Prepared(case, model, workload)
+    return Prepared(case, model, workload, share)
 
 
 def _draft_model_digest(spec: Spec, tell: Callable[[str], None]) -> str | None:
@@ -94,17 +111,19 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
         one_interrupt(),
         Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording,
     ):
+        can, framing = engine.capabilities, spec.workload.length_mode == "free"
         # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
-        prompts = partial(PromptSynthesizer, prepared.model, framing=spec.workload.length_mode == "free")
-        warm_up = Driver(engine, clock, prompts(salt=f"{recording.id}/warm-up"), recording.turn, spec, warmup=True)
-        client = Driver(engine, clock, prompts(salt=recording.id), recording.turn, spec)
+        prompts = PromptSynthesizer(prepared.model, recording.id, framing, can.prompt, can.images)
+        before = prompts.salted(f"{recording.id}/warm-up")
+        warm_up = Driver(engine, clock, before, recording.turn, spec, warmup=True)
+        client = LocalClient(engine, clock, prompts, recording.turn, spec, prepared.share)
         watch.phase("starting the engine")
         recording.startup = await engine.start()
         watch.phase("warming up")
         await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
         watch.phase("measuring")
-        async with recording.measuring(client.progress):
-            await client.drive(workload.sessions)
+        async with recording.measuring(client):
+            await client.drive()
     return recording.result
 
 

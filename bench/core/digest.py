@@ -21,15 +21,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_digest(folder: Path, random_seed: int | None = None) -> str:
+def model_digest(folder: Path, random_seed: int | None = None, *, weights: bool = True) -> str:
     """Digest of a model: its config, its tokenizer and every weight file, whatever the folder is called.
 
-    With `random_seed` its weights are made from that seed, and the digest names the seed in place of the files.
+    With `random_seed` its weights are made from that seed, and the digest names the seed in place of the files; without
+    `weights` they are somewhere else, and it names neither.
     """
     named = (folder / "config.json", folder / "tokenizer.json")
-    weights = sorted(folder.glob("*.safetensors")) if random_seed is None else []
+    files = sorted(folder.glob("*.safetensors")) if weights and random_seed is None else []
     content: dict[str, Any] = {p.name: file_digest(p) for p in named if p.is_file()}
-    content |= {p.name: _unchanged_digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in weights}
+    content |= {p.name: _unchanged_digest(p, p.stat().st_size, p.stat().st_mtime_ns) for p in files}
     return digest_of(content if random_seed is None else {**content, "random_seed": random_seed})
 
 

@@ -81,7 +81,7 @@ class Driver:
 
         Raises EngineError when the engine itself is lost, and InputError where a session would never begin.
         """
-        await self.drive_share(all_at_once(sessions) if self._warmup else whole_load(self._spec.load, sessions))
+        await self.drive_share(all_at_once(sessions) if self._warmup else whole_load(self._spec, sessions))
 
     async def drive_share(
         self, share: Share, *, start_ns: int | None = None, positions: Iterator[int] | None = None

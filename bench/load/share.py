@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.core.errors import InputError
-from bench.core.load_spec import ClosedLoadSpec, LoadSpec
+from bench.core.load_spec import ClosedLoadSpec
 from bench.core.records import Session
 from bench.core.spec import Spec
 from bench.load.arrivals import arrival_times_s
@@ -22,9 +22,14 @@ class Share:
     """Most sessions alive at once."""
 
 
-def whole_load(load: LoadSpec, sessions: Sequence[Session]) -> Share:
-    """Everything that `load` asks for. Raises InputError where a session would never begin."""
+def whole_load(spec: Spec, sessions: Sequence[Session]) -> Share:
+    """Everything that `spec` asks for. Raises InputError where a session would never begin, or none be the last."""
+    load = spec.load
     if isinstance(load, ClosedLoadSpec):
+        if load.recycle and spec.measure.max_seconds is None:
+            raise InputError(
+                "load.recycle = true would never end", where=spec.name, allowed="measure.max_seconds with it"
+            )
         return Share(sessions, None, min(load.concurrency, len(sessions)))
     times_s = arrival_times_s(load, sessions).tolist()
     order = sorted(range(len(sessions)), key=times_s.__getitem__)
@@ -55,9 +60,3 @@ def deal(share: Share, clients: int) -> list[Share]:
         Share(share.sessions[client::clients], share.arrivals_s[client::clients], own)
         for client, own in enumerate(places)
     ]
-
-
-def refuse_what_cannot_end(spec: Spec) -> None:
-    """Raises InputError for sessions that are recycled without a time at which that stops."""
-    if isinstance(spec.load, ClosedLoadSpec) and spec.load.recycle and spec.measure.max_seconds is None:
-        raise InputError("load.recycle = true would never end", where=spec.name, allowed="measure.max_seconds with it")

@@ -8,7 +8,7 @@ from driving import CountedPrompts, chain, drive, spec
 from bench.core.errors import InputError
 from bench.core.records import Prompt, Turn
 from bench.core.spec import ClosedLoadSpec
-from bench.load.share import refuse_what_cannot_end
+from bench.load.share import whole_load
 
 RECYCLED = ClosedLoadSpec(kind="closed", concurrency=2, recycle=True)
 
@@ -55,5 +55,5 @@ def test_concurrency_is_kept_until_the_end() -> None:
 
 def test_endless_recycling_is_refused() -> None:
     with pytest.raises(InputError, match=r"driven: load.recycle = true would never end \(allowed: measure.max_seconds"):
-        refuse_what_cannot_end(spec(RECYCLED))
-    refuse_what_cannot_end(spec(RECYCLED, max_seconds=1.0))
+        whole_load(spec(RECYCLED), [chain("a", 1)])
+    assert whole_load(spec(RECYCLED, max_seconds=1.0), [chain("a", 1)]).places == 1
