@@ -10,27 +10,10 @@ import re
 from dataclasses import dataclass
 
 from bench.core.records import TokenKind
+from bench.core.thinking import HARMONY_CHANNEL, HARMONY_MESSAGE, HARMONY_START, TAGS, THINKING_CHANNEL
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 """Fields of a delta or message that servers put thinking in which they have told apart themselves."""
-
-TAGS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<reasoning>", "</reasoning>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("[THINK]", "[/THINK]"),
-    ("◁think▷", "◁/think▷"),
-)
-"""What opens thinking, and what closes it."""
-
-HARMONY_START, HARMONY_CHANNEL, HARMONY_MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
-"""A message of harmony is `<|start|>assistant<|channel|>NAME …<|message|>` and then its text; the first of an answer
-usually begins at its channel."""
-THINKING_CHANNEL = "analysis"
 
 Run = tuple[TokenKind, str]
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.engine.thinking import TAGS, Run, ThinkingReader, is_open
+from bench.core.thinking import TAGS
+from bench.engine.thinking import Run, ThinkingReader, is_open
 
 HARMONY = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes."
 TOOL_CALL = '<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
