@@ -37,6 +37,8 @@ def print_trace(trace: Mapping[str, Any], path: str) -> None:
         out.print(line, soft_wrap=True)
     if trace["pictures"]:
         out.print(f"pictures: {trace['pictures']:,}")
+    if trace["composition"] is not None:
+        out.print(_composition(trace["composition"]))
     for line in _plots(trace):
         out.print(line, markup=False, soft_wrap=True)
 
@@ -60,6 +62,25 @@ def _quantiles(trace: Mapping[str, Any]) -> Table:
         if told is not None:
             values = (told["mean"], told["cv"], told["min"], *(told["quantiles"][rank] for rank in _SHOWN), told["max"])
             table.add_row(name, f"{told['n']:,}", *map(_figure, values))
+    return table
+
+
+def _composition(composed: Mapping[str, Any]) -> Table:
+    """What the file says itself, beside what was drawn from it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rate = composed["requests_per_s"]
+    table.add_column(f"as published, {composed['clients']} clients")
+    for heading in ("mean", "min", *_SHOWN, "max"):
+        table.add_column(heading, justify="right")
+    for name, told in composed["fields"].items():
+        table.add_row(name, _figure(told["mean"]), "", *(_figure(told["quantiles"][rank]) for rank in _SHOWN), "")
+    gaps = composed["client_window_gap_cv"]
+    quantiles = (_figure(gaps["quantiles"][rank]) for rank in _SHOWN)
+    table.add_row(
+        "CV of a client's gaps", _figure(gaps["mean"]), _figure(gaps["min"]), *quantiles, _figure(gaps["max"])
+    )
+    lowest, highest = _figure(rate["min"]), _figure(rate["max"])
+    table.add_row("requests a second", _figure(rate["mean"]), lowest, *("" for _ in _SHOWN), highest)
     return table
 
 

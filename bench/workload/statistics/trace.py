@@ -96,7 +96,7 @@ class _Counter:
         self._turns, self._peak = WholeNumbers("a session"), WholeNumbers("a prompt")
         self._thinking = PositiveValues()
         self._arrivals = ArrivalCounter()
-        self._reuse = _ReuseCounter(stream.block_tokens)
+        self._reuse = _ReuseCounter(stream)
         self._delays: dict[DelayClass, PositiveValues] = {}
         self._sub_agents = _SubAgentCounter()
 
@@ -146,16 +146,18 @@ class _Counter:
 class _ReuseCounter:
     """Shared tokens of each turn, through the same tree that a run's turns are held to."""
 
-    def __init__(self, block_tokens: int | None) -> None:
-        self._block_tokens = block_tokens
+    def __init__(self, stream: SessionStream) -> None:
+        self._block_tokens = stream.block_tokens
+        self._drawn = stream.drawn
         self._prompts = SharedPrefix()
         self._uncached = WholeNumbers("a prompt")
         self._tokens = self._shared = self._blocks = self._shared_blocks = self._compacted = 0
         self._can_share = False
 
     def add(self, session: Session) -> None:
-        # A lone prompt that the trace does not take apart shares nothing: millions of them must not be remembered.
-        alone = self._block_tokens is None and len(session.turns) == 1 and len(session.turns[0].prompt) < 2
+        # What is drawn and a lone prompt that is not taken apart share nothing: millions must not be remembered.
+        lone = self._block_tokens is None and len(session.turns) == 1 and len(session.turns[0].prompt) < 2
+        alone = self._drawn or lone
         self._can_share |= not alone
         lengths: list[int] = []
         for turn in session.turns:

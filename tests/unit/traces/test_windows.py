@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bench.core.records import Session
+from bench.workload.statistics.describe import describe_composition
 from bench.workload.statistics.distribution import Distribution
 from bench.workload.statistics.trace import TraceStatistics, count_trace
 from bench.workload.stream import LeftOut, SessionStream
@@ -126,6 +127,21 @@ def test_sub_agents() -> None:
     assert told.sessions == expected["sessions"]
     assert_same(told.fan_out, expected["subagent_fanout_adjacent"])
     assert_same(told.turns, expected["subagent_turns"])
+
+
+@pytest.mark.parametrize("name", ["servegen_reason_deepseek-r1", "servegen_language_m-large"])
+def test_compositions(name: str) -> None:
+    told, expected = describe_composition(TRACES / f"{name}.jsonl.gz"), published()[name]
+    for field in {"input_tokens", "output_tokens", "reason_ratio"} & expected.keys():
+        assert told["fields"][field]["mean"] == pytest.approx(expected[field]["mean"], abs=5.1e-5)
+        for rank, value in told["fields"][field]["quantiles"].items():
+            assert value == pytest.approx(expected[field][rank], abs=5.1e-5), (field, rank)
+    assert told["requests_per_s"] == pytest.approx(expected["total_rate_rps"], abs=5.1e-3)
+    gaps = told["client_window_gap_cv"]
+    assert (gaps["n"], gaps["min"], gaps["max"]) == tuple(
+        expected["client_window_iat_cv"][k] for k in ("n", "min", "max")
+    )
+    assert gaps["mean"] == pytest.approx(expected["client_window_iat_cv"]["mean"], abs=5.1e-5)
 
 
 def test_every_window_imports() -> None:
