@@ -19,18 +19,18 @@ from bench.core.records import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
-from bench.workload.traces.format import Head, Reading, TraceFormat
+from bench.workload.traces.format import MOST, Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions
 
 BLOCK_TOKENS = 16
-_Tokens = Annotated[int, Meta(ge=0, le=10**12)]
+_Tokens = Annotated[int, Meta(ge=0, le=MOST)]
 _Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class _Request(Struct, gc=False):
     chat_id: _Id
     parent_chat_id: _Id
-    timestamp: Annotated[float, Meta(ge=0, le=1e12)]
+    timestamp: Annotated[float, Meta(ge=0, le=MOST)]
     input_length: _Tokens
     output_length: _Tokens
     hash_ids: list[_Id]

@@ -6,12 +6,12 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 import msgspec
 
 from bench.core.errors import InputError
-from bench.workload.traces.lines import LONGEST_LINE, blocks, numbered_lines
+from bench.workload.traces.lines import LONGEST_LINE, blocks, numbered_lines, opening
 
 T = TypeVar("T")
 _ONE_OBJECT = "JSON objects: one a line, one array of them, or one over many lines"
@@ -30,68 +30,66 @@ def documents(path: Path, shape: Any = dict[str, Any]) -> Iterator[tuple[int, An
     The file is never held whole; an object may have `LONGEST_LINE` characters. Raises InputError, naming the line,
     where the file cannot be read or holds something else.
     """
-    lines = numbered_lines(path)
-    number, first = next(lines, (0, ""))
-    if not first:
-        return
-    decoder = msgspec.json.Decoder(shape)
-    if first.lstrip().startswith("[") or (first.lstrip().startswith("{") and _goes_on(first)):
+    if opening(path) == b"[" or _first_goes_on(path):
         for number, value in _values(path):
             yield number, _converted(value, shape, path, number)
-        return
-    yield number, _line(decoder, first, path, number)
-    decode = decoder.decode
-    for number, text in lines:
-        try:
-            value = decode(text)
-        except (ValueError, RecursionError):
-            value = _line(decoder, text, path, number)
-        yield number, value
+    else:
+        yield from _one_a_line(path, msgspec.json.Decoder(shape))
 
 
-def _goes_on(line: str) -> bool:
-    """Whether `line` is the beginning of an object that ends on a later one."""
+def _first_goes_on(path: Path) -> bool:
+    """Whether the first line is only the beginning of an object."""
+    _, first = next(numbered_lines(path), (0, ""))
     try:
-        msgspec.json.decode(line)
+        msgspec.json.decode(first)
     except msgspec.ValidationError:
         return False
     except (ValueError, RecursionError) as error:
-        return "truncated" in str(error)
+        return first.lstrip().startswith("{") and "truncated" in str(error)
     return False
 
 
-def _line(decoder: msgspec.json.Decoder[T], text: str, path: Path, number: int) -> T:
-    where = f"{path}:{number}"
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError as error:
-        raise InputError(str(error), where=where, allowed=_ONE_OBJECT) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {error}", where=where, allowed=_ONE_OBJECT) from error
+def _one_a_line(path: Path, decoder: msgspec.json.Decoder[T]) -> Iterator[tuple[int, T]]:
+    decode = decoder.decode
+    for number, text in numbered_lines(path):
+        try:
+            value = decode(text)
+        except (ValueError, RecursionError) as error:
+            raise _refusal(error, path, number) from error
+        yield number, value
 
 
 def _converted(value: Any, shape: Any, path: Path, number: int) -> Any:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise InputError(str(error), where=f"{path}:{number}", allowed=_ONE_OBJECT) from error
+        raise _refusal(error, path, number) from error
+
+
+def _refusal(error: Exception, path: Path, number: int) -> InputError:
+    what = str(error) if isinstance(error, msgspec.ValidationError) else f"not JSON: {error}"
+    return InputError(what, where=f"{path}:{number}", allowed=_ONE_OBJECT)
 
 
 def _values(path: Path) -> Iterator[tuple[int, Any]]:
     """The values of one array, or those that stand one after another, with the line each begins on."""
     window = _Window(path)
-    in_array = window.take("[")
+    if window.take("["):
+        yield from _elements(window)
     while not window.at_end():
-        if in_array and window.take("]"):
-            break
         yield window.line, window.value()
-        if in_array and not window.take(","):
-            if not window.take("]"):
-                raise window.mistake("neither a comma nor the array's end follows", 0)
-            break
-    else:
-        if in_array:
+
+
+def _elements(window: _Window) -> Iterator[tuple[int, Any]]:
+    """What follows an array's bracket, to its end, which is the file's."""
+    first = True
+    while not window.take("]"):
+        if not first and not window.take(","):
+            raise window.mistake("neither a comma nor the array's end follows", 0)
+        if window.at_end():
             raise window.mistake("the array has no end", 0)
+        yield window.line, window.value()
+        first = False
     if not window.at_end():
         raise window.mistake("something follows the array", 0)
 
@@ -105,7 +103,7 @@ class _Window:
         self._text = ""
         self._place = 0
         self.line = 1
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(parse_constant=_no_number)
 
     def at_end(self) -> bool:
         """Whether nothing but white space follows; goes to what does."""
@@ -130,11 +128,12 @@ class _Window:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
+                offset = error.pos - self._place
                 cut_off = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _END_OF_WINDOW
                 # Twice what was in vain, so that all attempts together read an object no more than twice.
                 if cut_off and self._grow(max(_FIRST_WINDOW, len(self._text) - self._place)):
                     continue
-                raise self.mistake(f"not JSON at column {error.colno}: {error.msg}", error.pos - self._place) from error
+                raise self.mistake(f"not JSON at column {error.colno}: {error.msg}", offset) from error
             except (ValueError, RecursionError) as error:
                 raise self.mistake(f"JSON that cannot be held: {error}", 0) from error
             self._advance(end)
@@ -159,6 +158,10 @@ class _Window:
             missing -= len(piece)
         self._text = "".join(pieces)
         return len(pieces) > 1
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def _pieces(path: Path) -> Iterator[str]:

@@ -10,6 +10,8 @@ from typing import Any
 from bench.core.records import Session
 from bench.workload.stream import LeftOut
 
+MOST = 10**12
+"""Of tokens, and of seconds: what a trace has beyond that is a mistake."""
 _CHARACTERS_PER_TOKEN = 4
 
 

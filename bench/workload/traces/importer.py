@@ -22,7 +22,7 @@ from bench.workload.traces import (
 )
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
-from bench.workload.traces.lines import numbered_lines
+from bench.workload.traces.lines import numbered_lines, opening
 from bench.workload.traces.tables import cells
 
 FORMATS: tuple[TraceFormat, ...] = (
@@ -64,12 +64,13 @@ def recognise(path: Path) -> TraceFormat:
 
 def read_head(path: Path) -> Head:
     """What `path` begins with. Raises InputError where it is missing, empty or neither CSV nor JSON."""
-    number, line = next(numbered_lines(path), (0, ""))
-    if not line:
+    first = opening(path)
+    if not first:
         raise InputError("the trace is empty", where=path, allowed=_known())
-    if line.lstrip().startswith(("{", "[")):
+    if first in b"{[":
         _, document = next(documents(path), (0, None))
         return Head(document=document)
+    number, line = next(numbered_lines(path))
     return Head(columns=cells(line, f"{path}:{number}"))
 
 

@@ -25,21 +25,27 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     gzip and zstd are told by content, not by name. Raises InputError with the line where the file cannot be read, is no
     UTF-8, has a line over `LONGEST_LINE`, or its compressed stream breaks off.
     """
-    before, unfinished = 0, b""
+    before = length = 0
+    unfinished: list[bytes] = []
     for block in blocks(path):
         whole, ended, rest = block.rpartition(b"\n")
         if ended:
-            lines = decoded(unfinished + whole, path, before).split("\n")
+            lines = decoded(b"".join((*unfinished, whole)), path, before).split("\n")
             yield from _not_blank(lines, before)
             before += len(lines)
-            unfinished = rest
-        else:
-            unfinished += rest
-        if len(unfinished) > LONGEST_LINE:
+            unfinished, length = [], 0
+        unfinished.append(rest)
+        length += len(rest)
+        if length > LONGEST_LINE:
             raise InputError(
                 "the line is too long", where=f"{path}:{before + 1}", allowed=f"{LONGEST_LINE} bytes at most"
             )
-    yield from _not_blank(decoded(unfinished, path, before).split("\n"), before)
+    yield from _not_blank(decoded(b"".join(unfinished), path, before).split("\n"), before)
+
+
+def opening(path: Path) -> bytes:
+    """The first byte that is no white space; empty where there is none. Raises InputError as `blocks` does."""
+    return next((text[:1] for block in blocks(path) if (text := block.lstrip())), b"")
 
 
 def blocks(path: Path) -> Iterator[bytes]:

@@ -19,12 +19,12 @@ from bench.core.records import Segment, Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
-from bench.workload.traces.format import Head, Reading, TraceFormat
+from bench.workload.traces.format import MOST, Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions
 
 BLOCK_TOKENS = 512
-_Tokens = Annotated[int, Meta(ge=0, le=10**12)]
-_Milliseconds = Annotated[float, Meta(ge=0, le=1e15)]
+_Tokens = Annotated[int, Meta(ge=0, le=MOST)]
+_Milliseconds = Annotated[float, Meta(ge=0, le=1000 * MOST)]
 
 
 class _Request(Struct, gc=False):

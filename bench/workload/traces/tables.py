@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.core.errors import InputError
+from bench.workload.traces.format import MOST
 from bench.workload.traces.lines import numbered_lines
 
-_MOST_DIGITS = 12
-_MOST = 10.0**_MOST_DIGITS
+_MOST_DIGITS = len(str(MOST)) - 1
 
 
 def rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
@@ -67,15 +67,15 @@ def count(text: str, column: str, path: Path, number: int) -> int:
 
 
 def amount(text: str, column: str, path: Path, number: int) -> float:
-    """`text` as a number from 0 to a million million. Raises InputError where it is none."""
+    """`text` as a number from 0 to `MOST`. Raises InputError where it is none."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if 0 <= value <= _MOST and "_" not in text:
+    if 0 <= value <= MOST and "_" not in text:
         return value
     raise InputError(
-        f"{column} = {shortened(text.strip())}", where=f"{path}:{number}", allowed=f"a number from 0 to {_MOST:g}"
+        f"{column} = {shortened(text.strip())}", where=f"{path}:{number}", allowed=f"a number from 0 to {MOST:g}"
     )
 
 

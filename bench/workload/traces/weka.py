@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from bench.core.errors import InputError
 from bench.core.records import DelayClass, Segment, Session, Turn
 from bench.core.suite import parse
 from bench.workload.traces.blocks import segments_of_blocks
 from bench.workload.traces.documents import documents
-from bench.workload.traces.format import Head, Reading, TraceFormat
+from bench.workload.traces.format import MOST, Head, Reading, TraceFormat
 
+_Seconds = Annotated[float, Field(ge=0, le=MOST)]
+_Tokens = Annotated[int, Field(ge=0, le=MOST)]
 _TYPES = ("n", "s", "subagent")
 _SHAPE = "a Weka session: an object with id, block_size, hash_id_scope and requests"
 
@@ -36,13 +38,13 @@ class _Recorded(BaseModel):
 
 class RecordedRequest(_Recorded):
     type: Literal["n", "s"]
-    t: NonNegativeFloat
-    input_tokens: NonNegativeInt = Field(alias="in")
-    output_tokens: NonNegativeInt = Field(alias="out")
+    t: _Seconds
+    input_tokens: _Tokens = Field(alias="in")
+    output_tokens: _Tokens = Field(alias="out")
     hash_ids: tuple[int, ...]
     input_types: tuple[str, ...] = ()
-    api_time: NonNegativeFloat | None = None
-    think_time: NonNegativeFloat | None = None
+    api_time: _Seconds | None = None
+    think_time: _Seconds | None = None
 
     @property
     def end_s(self) -> float:
@@ -51,9 +53,9 @@ class RecordedRequest(_Recorded):
 
 class RecordedSubAgent(_Recorded):
     type: Literal["subagent"]
-    t: NonNegativeFloat
+    t: _Seconds
     """When it had completed; when it was launched if it ran on in the background."""
-    duration_ms: NonNegativeFloat | None = None
+    duration_ms: Annotated[float, Field(ge=0, le=1000 * MOST)] | None = None
     status: str
     requests: tuple[RecordedRequest, ...]
 
