@@ -82,7 +82,7 @@ class Message:
             closing = next(index for index, (kind, _) in enumerate(runs) if kind == "thinking")
             runs = [("thinking", run) for _, run in runs[:closing]] + runs[closing:]
         if not runs:
-            place = self.tally.add_held(t_ns)
+            place = self.tally.add_held(t_ns, tokens)
             self._held = place if self._held is None else self._held
             return
         self._settle(runs[0][0])

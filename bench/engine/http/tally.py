@@ -46,10 +46,10 @@ class Tally:
         """An event that may tell of a token without text."""
         self._append(t_ns, bool(self._kinds and self._kinds[-1]), "", 0)
 
-    def add_held(self, t_ns: int) -> int:
+    def add_held(self, t_ns: int, tokens: int) -> int:
         """An event whose text may turn out to be of either kind. Returns where it is, for `settle`."""
-        self.events += 1
-        self._append(t_ns, False, "", 1)
+        self.events += tokens
+        self._append(t_ns, False, "", tokens)
         return len(self._stamps) - 1
 
     def settle(self, place: int, kind: TokenKind) -> None:
