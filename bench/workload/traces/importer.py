@@ -12,6 +12,7 @@ from bench.workload.traces import (
     bailian,
     burstgpt,
     mooncake,
+    otel,
     servegen,
     sharegpt,
     tau_bench,
@@ -37,6 +38,7 @@ FORMATS: tuple[TraceFormat, ...] = (
     sharegpt.FORMAT,
     aiperf.FORMAT,
     tau_bench.FORMAT,
+    otel.FORMAT,
     tracelab_rounds.FORMAT,
 )
 """The first that recognises a file reads it."""
