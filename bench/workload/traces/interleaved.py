@@ -49,12 +49,12 @@ class OpenSessions(Generic[Row]):
         With neither it is a session of its own. `now_s` never falls.
         """
         session = self._open.get(joins) if joins is not None else None
-        if session is None:
+        if session is None or session.last_s + IDLE_S <= now_s:
             session = Gathered()
             self._began.append(session)
         session.rows.append(row)
         session.last_s = now_s if name is not None else -IDLE_S  # Nothing can join what has no name.
-        if name is not None and name not in self._open:
+        if name is not None and self._open.get(name) is not session:
             session.names.append(name)
             self._open[name] = session
         self._held += 1
@@ -72,6 +72,7 @@ class OpenSessions(Generic[Row]):
     def _leave(self) -> list[Row]:
         session = self._began.popleft()
         for name in session.names:
-            del self._open[name]
+            if self._open.get(name) is session:
+                del self._open[name]
         self._held -= len(session.rows)
         return session.rows
