@@ -4,7 +4,7 @@
 # TORCH_INDEX  where torch is looked for beside the package index; https://download.pytorch.org/whl/cpu on a machine
 #              without a GPU leaves out gigabytes of CUDA libraries
 # MACHINE      the folder below results whose baseline make bench-kernels compares with, if not the one it works out
-# ROUNDS       how often make bench measures every engine, 3 if not given
+# ROUNDS       how often make bench measures every client and every engine, 3 if not given
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -47,8 +47,9 @@ kernels: $(AOT)/installed .venv/with-test ## interpret the Triton kernels, alone
 	TRITON_INTERPRET=1 $(BIN)/pytest -q -m 'interpreted and not slow' tests/engine
 	$(AOT_PYTEST) tests/triton/compiled
 
-bench: .venv/with-test ## time the parts that must be fast, then the engine beside others (about 10 minutes)
+bench: .venv/with-test ## time the parts that must be fast, the client against the truth, the engine beside others (about 15 minutes)
 	$(BIN)/pytest tests/benchmarks --ignore tests/benchmarks/kernels
+	$(BIN)/python tests/benchmarks/client --rounds $(ROUNDS)
 	$(BIN)/python tests/benchmarks/engines --rounds $(ROUNDS)
 
 bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)

@@ -1,0 +1,155 @@
+"""The two clients that are compared: `bench run`, and the floor that only reads. Each is a process on one core."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+import yaml
+from mock_process import BENCH, MockProcess, Truth, on_core
+
+HERE = Path(__file__).parent
+NS_PER_S = 1_000_000_000
+_SAMPLE_SECONDS = 0.02
+_RUN_SECONDS = 180.0
+_HANDSHAKE_NS = NS_PER_S // 100
+
+
+class ClientError(Exception):
+    """A client did not do what it was asked; the other scenarios go on."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run as its client and its server saw it. Times are on the machine's monotonic clock, in nanoseconds."""
+
+    truth: Truth
+    sent_ns: np.ndarray
+    """In the order of sending, as all that follows."""
+    first_ns: np.ndarray
+    """First token."""
+    chunks_ns: list[np.ndarray]
+    """Each packet with tokens."""
+    end_ns: int
+    cpu_seconds: float
+    """Of the client from its first request to its last answer."""
+    peak_bytes: int | None
+    spawned_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return float(self.end_ns - self.sent_ns[0]) / NS_PER_S
+
+
+def run_bench(core: int, server: MockProcess, workload: dict[str, Any], load: dict[str, Any]) -> Ran:
+    """What `bench run` reports of one case of pinned lengths, asked of `server`. Raises ClientError."""
+    server.reset()
+    with tempfile.TemporaryDirectory(prefix="client-") as folder:
+        suite = Path(folder) / "client.yaml"
+        suite.write_text(yaml.safe_dump({"suite": "client", "specs": [_spec(server.url, workload, load)]}))
+        spawned_ns = time.monotonic_ns()
+        with on_core(core), open(Path(folder) / "output", "wb+") as output:
+            process = subprocess.Popen(
+                [*BENCH, "run", suite, "--out", f"{folder}/runs"],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        samples, peak_bytes = _watch(process)
+        results = list(Path(folder, "runs").glob("*/turns.parquet"))
+        if process.returncode not in (0, 1) or not results:
+            lines = Path(folder, "output").read_text(errors="replace").strip().splitlines()
+            raise ClientError(lines[-1] if lines else f"exit code {process.returncode}")
+        turns = pd.read_parquet(results[0]).sort_values("t_send_ns")
+    failed = turns[turns.status != "ok"]
+    if len(failed):
+        raise ClientError(f"{len(failed)} of {len(turns)} requests failed, the first with {failed.error.iloc[0]!r}")
+    truth = server.truth()
+    end_ns = max(int(turns.t_done_ns.max()), max(request["t_end_ns"] for request in truth.requests))
+    began_ns = min(request["t_received_ns"] for request in truth.requests)
+    return Ran(
+        truth,
+        turns.t_send_ns.to_numpy(),
+        turns.t_first_ns.to_numpy(),
+        [np.cumsum(chunks) for chunks in turns.chunk_t_ns],
+        end_ns,
+        _cpu_between(samples, began_ns, end_ns),
+        peak_bytes,
+        spawned_ns,
+    )
+
+
+def run_floor(core: int, server: MockProcess, *, open_streams: int, requests: int, output_tokens: int) -> Ran:
+    """The same from the loop that parses nothing. Its packets are counted by their order: the head comes first."""
+    server.reset()
+    place = urlsplit(server.url)
+    task = {"host": place.hostname, "port": place.port, "open": open_streams, "requests": requests}
+    task |= {"output_tokens": output_tokens, "prompt_tokens": 16}
+    spawned_ns = time.monotonic_ns()
+    with on_core(core):
+        done = subprocess.run(
+            [sys.executable, HERE / "floor.py", json.dumps(task)], capture_output=True, text=True, timeout=_RUN_SECONDS
+        )
+    if done.returncode:
+        raise ClientError(f"the floor: {done.stderr.strip()}")
+    told = json.loads(done.stdout)
+    order = np.argsort(told["sent_ns"], kind="stable")
+    packets = [np.array(told["packets_ns"][index]) for index in order]
+    after_head = [one[1:] if len(one) > 1 else one for one in packets]
+    return Ran(
+        server.truth(),
+        np.array(told["sent_ns"])[order],
+        np.array([one[0] for one in after_head]),
+        after_head,
+        int(max(one[-1] for one in packets)),
+        told["cpu_seconds"],
+        None,
+        spawned_ns,
+    )
+
+
+def _spec(url: str, workload: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "client",
+        "model": {"path": "tiny"},
+        "engine": {"kind": "endpoint", "base_url": url, "served_model": "mock"},
+        "workload": {"kind": "fixed", "prompt_tokens": 16, "length_mode": "pinned", **workload},
+        "load": load,
+        "measure": {"warmup_sessions": 0, "percentiles": [0.5]},
+    }
+
+
+def _watch(process: subprocess.Popen[bytes]) -> tuple[list[tuple[int, int]], int]:
+    """Time and CPU time of `process` again and again until its end, and the most memory it had."""
+    samples: list[tuple[int, int]] = []
+    peak_bytes = 0
+    give_up = time.monotonic() + _RUN_SECONDS
+    folder = Path("/proc", str(process.pid))
+    while process.poll() is None:
+        if time.monotonic() > give_up:
+            process.kill()
+        try:
+            cpu_ns = sum(int(task.read_text().split()[0]) for task in folder.glob("task/*/schedstat"))
+            samples.append((time.monotonic_ns(), cpu_ns))
+            status = (folder / "status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None)
+        peak_bytes = max(peak_bytes, 1024 * int(kib or 0))
+        time.sleep(_SAMPLE_SECONDS)
+    return samples, peak_bytes
+
+
+def _cpu_between(samples: list[tuple[int, int]], began_ns: int, end_ns: int) -> float:
+    times, cpu = zip(*samples, strict=True)
+    began, end = np.interp([began_ns, end_ns], times, cpu)
+    return float(end - began) / NS_PER_S
