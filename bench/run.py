@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench.client.local import LocalClient
+from bench.client.open import open_client
 from bench.core.clock import RealClock
 from bench.core.digest import model_digest
 from bench.core.errors import InputError
@@ -116,14 +116,17 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
         prompts = PromptSynthesizer(prepared.model, recording.id, framing, can.prompt, can.images)
         before = prompts.salted(f"{recording.id}/warm-up")
         warm_up = Driver(engine, clock, before, recording.turn, spec, warmup=True)
-        client = LocalClient(engine, clock, prompts, recording.turn, spec, prepared.share)
         watch.phase("starting the engine")
         recording.startup = await engine.start()
         watch.phase("warming up")
         await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
-        watch.phase("measuring")
-        async with recording.measuring(client):
-            await client.drive()
+        log = recording.turn
+        async with open_client(
+            spec, prepared.share, engine, prompts, log, clock=clock, model=prepared.model, salt=recording.id
+        ) as client:
+            watch.phase("measuring")
+            async with recording.measuring(client):
+                await client.drive()
     return recording.result
 
 

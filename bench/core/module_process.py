@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
@@ -28,6 +30,13 @@ def start_module(module: str, output: IO[bytes] | None = None) -> tuple[subproce
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         )
     return process, Connection(ours.detach())
+
+
+def call_when_readable(connection: Connection[Any, Any], readable: Callable[[], None]) -> None:
+    """Have the running event loop call `readable` while `connection` has something to read or has been closed."""
+    asyncio.get_running_loop().add_reader(connection.fileno(), readable)
+    # uvloop lets no call on the descriptor wait from then on, but messages are sent and received whole.
+    os.set_blocking(connection.fileno(), True)
 
 
 def how_it_ended(code: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from bench.core.errors import EngineError
-from bench.core.module_process import how_it_ended, start_module
+from bench.core.module_process import call_when_readable, how_it_ended, start_module
 
 Out = TypeVar("Out")
 In = TypeVar("In")
@@ -17,11 +17,18 @@ In = TypeVar("In")
 class WorkerProcess(Generic[Out, In]):
     """Runs `python -m module FD`, FD being the child's end of the connection.
 
-    Each message is handed to `receive` on the running event loop, and the end of the process, expected or not, to
-    `ended` as one line, after the last message.
+    `name` is what a user is told it is. Each message is handed to `receive` on the running event loop, and the end of
+    the process, expected or not, to `ended` as one line, after the last message.
     """
 
-    def __init__(self, module: str, receive: Callable[[In], None], ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        module: str,
+        receive: Callable[[In], None],
+        ended: Callable[[str], None],
+        name: str = "the engine's process",
+    ) -> None:
+        self._name = name
         self._receive = receive
         self._ended = ended
         self._exited = asyncio.Event()
@@ -29,7 +36,7 @@ class WorkerProcess(Generic[Out, In]):
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
         self._process, self._connection = start_module(module, self._output)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._connection.fileno(), self._on_readable)
+        call_when_readable(self._connection, self._on_readable)
 
     @property
     def alive(self) -> bool:
@@ -40,7 +47,7 @@ class WorkerProcess(Generic[Out, In]):
         try:
             self._connection.send(message)
         except OSError as error:
-            raise EngineError("the engine's process is gone") from error
+            raise EngineError(f"{self._name} is gone") from error
 
     def kill(self) -> None:
         if self.alive:
@@ -66,7 +73,7 @@ class WorkerProcess(Generic[Out, In]):
         last_words = self._last_line()
         self._output.close()
         self._exited.set()
-        self._ended(f"the engine's process {how_it_ended(code)}{f': {last_words}' if last_words else ''}")
+        self._ended(f"{self._name} {how_it_ended(code)}{f': {last_words}' if last_words else ''}")
 
     def _last_line(self) -> str:
         self._output.seek(0)

@@ -91,7 +91,8 @@ class Driver:
         `positions` is the count of begun sessions that all clients share, where there are no arrivals.
         """
         order = SessionOrder(share.sessions, None if self._warmup else self._spec.load, positions)
-        self.progress.turns_planned += order.known_turns
+        if positions is None:
+            self.progress.turns_planned += order.known_turns
         self._ahead = Ahead(order, self._requests, self._clock)
         self._alarm = set_alarm(self._clock)
         try:
