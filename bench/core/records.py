@@ -146,8 +146,8 @@ class TurnRequest:
     sampling: Sampling
     messages: tuple[Message, ...] = ()
     """As in `Prompt`."""
-    body: bytes = b""
-    """The request as it goes over a wire, where the engine made it ahead of time."""
+    body: bytes = field(default=b"", repr=False)
+    """The request as it goes over a wire, where the engine made it ahead of time; it may hold a key."""
 
 
 @dataclass(frozen=True, slots=True)
