@@ -42,6 +42,8 @@ class Ran:
     end_ns: int
     cpu_seconds: float
     """Of the client from its first request to its last answer."""
+    waited_seconds: float | None
+    """How long in that time it was ready to run and its core did something else."""
     peak_bytes: int | None
     spawned_ns: int
 
@@ -82,7 +84,7 @@ def run_bench(core: int, server: MockProcess, workload: dict[str, Any], load: di
         turns.t_first_ns.to_numpy(),
         [np.cumsum(chunks) for chunks in turns.chunk_t_ns],
         end_ns,
-        _cpu_between(samples, began_ns, end_ns),
+        *_between(samples, began_ns, end_ns),
         peak_bytes,
         spawned_ns,
     )
@@ -113,6 +115,7 @@ def run_floor(core: int, server: MockProcess, *, open_streams: int, requests: in
         int(max(one[-1] for one in packets)),
         told["cpu_seconds"],
         None,
+        None,
         spawned_ns,
     )
 
@@ -128,9 +131,9 @@ def _spec(url: str, workload: dict[str, Any], load: dict[str, Any]) -> dict[str,
     }
 
 
-def _watch(process: subprocess.Popen[bytes]) -> tuple[list[tuple[int, int]], int]:
-    """Time and CPU time of `process` again and again until its end, and the most memory it had."""
-    samples: list[tuple[int, int]] = []
+def _watch(process: subprocess.Popen[bytes]) -> tuple[list[tuple[int, int, int]], int]:
+    """Time, CPU time and time without a core of `process` again and again until its end, and the most memory it had."""
+    samples: list[tuple[int, int, int]] = []
     peak_bytes = 0
     give_up = time.monotonic() + _RUN_SECONDS
     folder = Path("/proc", str(process.pid))
@@ -138,18 +141,18 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[list[tuple[int, int]], int
         if time.monotonic() > give_up:
             process.kill()
         try:
-            cpu_ns = sum(int(task.read_text().split()[0]) for task in folder.glob("task/*/schedstat"))
-            samples.append((time.monotonic_ns(), cpu_ns))
+            tasks = [task.read_text().split() for task in folder.glob("task/*/schedstat")]
             status = (folder / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended, or all of it
             continue
-        kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None)
-        peak_bytes = max(peak_bytes, 1024 * int(kib or 0))
+        samples.append((time.monotonic_ns(), sum(int(task[0]) for task in tasks), sum(int(task[1]) for task in tasks)))
+        kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), "0")
+        peak_bytes = max(peak_bytes, 1024 * int(kib))
         time.sleep(_SAMPLE_SECONDS)
     return samples, peak_bytes
 
 
-def _cpu_between(samples: list[tuple[int, int]], began_ns: int, end_ns: int) -> float:
-    times, cpu = zip(*samples, strict=True)
-    began, end = np.interp([began_ns, end_ns], times, cpu)
-    return float(end - began) / NS_PER_S
+def _between(samples: list[tuple[int, int, int]], began_ns: int, end_ns: int) -> tuple[float, float]:
+    times, *series = zip(*samples, strict=True)
+    began, end = ([float(np.interp(t_ns, times, one)) / NS_PER_S for one in series] for t_ns in (began_ns, end_ns))
+    return end[0] - began[0], end[1] - began[1]

@@ -72,6 +72,7 @@ def throughput(setting: Setting) -> list[dict[str, Any]]:
                     "events_per_s": 256 * many / long.seconds,
                     "cpu_us_per_event": 1e6 * long.cpu_seconds / (256 * many),
                     "peak_mb": (long.peak_bytes or 0) / 1e6,
+                    "waited_share": (short.waited_seconds or 0) / short.seconds,
                 }
             )
     return [
