@@ -14,6 +14,7 @@ from bench.engine.http.failures import ExchangeError, lost_failure, one_line
 
 _GROWN_PIECES = 32
 _GROWN_BYTES = 16_384
+_LONGEST_HEAD_BYTES = 262_144
 
 
 class Owner(Protocol):
@@ -119,6 +120,9 @@ class Connection(asyncio.Protocol):
             self._finish(exchange)
         elif len(exchange.bodies) >= _GROWN_PIECES or exchange.body_bytes >= _GROWN_BYTES:
             exchange.grew()
+        elif exchange.status == 0 and exchange.heard_bytes > _LONGEST_HEAD_BYTES:
+            exchange.failure = ExchangeError("garbage", f"not HTTP: a head of more than {_LONGEST_HEAD_BYTES} bytes")
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange = self._release()
