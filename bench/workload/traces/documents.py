@@ -67,8 +67,10 @@ def _converted(value: Any, shape: Any, path: Path, number: int) -> Any:
 
 
 def _refusal(error: Exception, path: Path, number: int) -> InputError:
-    what = str(error) if isinstance(error, msgspec.ValidationError) else f"not JSON: {error}"
-    return InputError(what, where=f"{path}:{number}", allowed=_ONE_OBJECT)
+    where = f"{path}:{number}"
+    if isinstance(error, msgspec.ValidationError):
+        return InputError(str(error), where=where)  # which says what was expected
+    return InputError(f"not JSON: {error}", where=where, allowed=_ONE_OBJECT)
 
 
 def _values(path: Path) -> Iterator[tuple[int, Any]]:
