@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from bench.core.errors import EngineError, InputError
 from bench.engine.mock_server.settings import MockServerSettings
 
 KEY = "sk-a-very-secret-key"
+LOCALHOST = Path(__file__).with_name("localhost.pem")
+"""A key made for these tests, and the certificate of `localhost` that it signed itself."""
 WHOLE = chunked(stream("a", "b", "c", "d"))
 
 
@@ -23,20 +24,9 @@ def variable(monkeypatch: pytest.MonkeyPatch) -> str:
     return "ENDPOINT_TEST_KEY"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of a key and the certificate of `localhost` that it signed itself."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    asks = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(path), "-out", f"{path}.crt"]
-    subprocess.run(["openssl", *asks, *names], check=True, capture_output=True, timeout=60)
-    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-    return path
-
-
-def server_side(certificate: Path) -> ssl.SSLContext:
+def server_side() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(LOCALHOST)
     return context
 
 
@@ -94,13 +84,13 @@ def test_requests_do_not_show_what_goes_over_the_wire(variable: str) -> None:
 
 
 @pytest.mark.parametrize("on_uvloop", [True, False])
-def test_tls_with_a_certificate_of_its_own(certificate: Path, on_uvloop: bool) -> None:
+def test_tls_with_a_certificate_of_its_own(on_uvloop: bool) -> None:
     async def main() -> None:
-        async with answering(WHOLE, tls=server_side(certificate)) as server:
-            async with started(server.url, ca_file=str(certificate)) as engine:
+        async with answering(WHOLE, tls=server_side()) as server:
+            async with started(server.url, ca_file=str(LOCALHOST)) as engine:
                 for _ in range(3):
                     assert (await ask(engine, asked())).tokens == 4
-                assert engine.describe()["tls"] == {"verified": True, "ca_file": str(certificate)}
+                assert engine.describe()["tls"] == {"verified": True, "ca_file": str(LOCALHOST)}
                 assert engine.describe()["connections"]["opened"] == 1
             async with started(server.url, verify_tls=False) as engine:
                 assert (await ask(engine, asked())).tokens == 4
