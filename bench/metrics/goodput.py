@@ -31,9 +31,9 @@ def good_turns(turns: TurnColumns, slo: SloSpec, *, open_loop: bool) -> Flags:
     return good
 
 
-def good_share(turns: TurnColumns, good: Flags, window: Window, level: float) -> Headline:
-    """Good requests over all that were sent in the window and not cancelled: one that failed is never good."""
-    judged = (turns.ok | turns.failed) & window.holds(turns.send)
+def good_share(turns: TurnColumns, good: Flags, window: Window, level: float, *, open_loop: bool) -> Headline:
+    """Good requests over all of the window that were not cancelled: one that failed is never good."""
+    judged = (turns.ok | turns.failed) & window.holds(latency.origin(turns, open_loop))
     return share_of(int((good & judged).sum()), int(judged.sum()), level)
 
 

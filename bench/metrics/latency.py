@@ -14,14 +14,19 @@ from bench.core.units import NS_PER_MS
 from bench.metrics.columns import Flags, Floats, Ints, TurnColumns
 
 
+def origin(turns: TurnColumns, open_loop: bool) -> Floats:
+    """When a turn's clock starts, which also decides whether it is of the steady window: t_due, or t_send."""
+    return turns.due if open_loop else turns.send
+
+
 def ttft_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
     """Time to the first token of any kind: t1 − t_due in open loop, t1 − t_send in closed loop."""
-    return (turns.first - _origin(turns, open_loop)) / NS_PER_MS
+    return (turns.first - origin(turns, open_loop)) / NS_PER_MS
 
 
 def ttfa_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
     """Time to the first answer token, ta, from the same origin; NaN for a turn that never began to answer."""
-    return (turns.answer - _origin(turns, open_loop)) / NS_PER_MS
+    return (turns.answer - origin(turns, open_loop)) / NS_PER_MS
 
 
 def tpot_ms(turns: TurnColumns) -> Floats:
@@ -33,7 +38,7 @@ def tpot_ms(turns: TurnColumns) -> Floats:
 
 def e2e_ms(turns: TurnColumns, *, open_loop: bool) -> Floats:
     """Whole request: tn − t_due in open loop, tn − t_send in closed loop."""
-    return (turns.last - _origin(turns, open_loop)) / NS_PER_MS
+    return (turns.last - origin(turns, open_loop)) / NS_PER_MS
 
 
 def e2e_ms_per_token(turns: TurnColumns, *, open_loop: bool) -> Floats:
@@ -101,7 +106,3 @@ def union_length(intervals: Sequence[tuple[float, float]]) -> float:
 def _ended(turns: TurnColumns) -> Floats:
     ended = np.where(turns.ok, turns.last, turns.done)
     return np.where(np.isnan(ended), np.fmax(turns.send, turns.done), ended)
-
-
-def _origin(turns: TurnColumns, open_loop: bool) -> Floats:
-    return turns.due if open_loop else turns.send

@@ -7,20 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.spec import Spec
 from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
+from bench.metrics.latency import origin
 from bench.metrics.steady_state import NoWindow, Window
 
 
 def requests_section(
-    turns: TurnColumns, counted: Flags, window: Window | NoWindow, context: RunContext
+    turns: TurnColumns, counted: Flags, window: Window | NoWindow, spec: Spec, context: RunContext
 ) -> dict[str, Any]:
     """The times of the turns `counted` stand in `latency`; the rest is left out, by reason."""
     left_out = Counter({"warm-up": turns.warmup_turns, **context.not_sent})
     left_out["cancelled"] = int((~turns.ok & ~turns.failed).sum())
     if isinstance(window, Window):
-        left_out["sent in the ramp"] = int((turns.ok & (turns.send < window.start_ns)).sum())
-        left_out["sent in the drain"] = int((turns.ok & (turns.send >= window.end_ns)).sum())
+        open_loop = spec.load.open_loop
+        asked, how = origin(turns, open_loop), "due" if open_loop else "sent"
+        left_out[f"{how} in the ramp"] = int((turns.ok & (asked < window.start_ns)).sum())
+        left_out[f"{how} in the drain"] = int((turns.ok & (asked >= window.end_ns)).sum())
     else:
         left_out["no steady window"] = int(turns.ok.sum())
     return {

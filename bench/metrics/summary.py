@@ -55,8 +55,9 @@ class Summary:
 def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any) -> Summary:
     """Sections of the record of a run of `case`, from its `turns`, `power` and `steps` tables (`pyarrow.Table`).
 
-    Latencies are those of turns *sent* in the steady window that completed, whenever they did; rates count what
-    happened in it. Deterministic: the same tables give the same numbers, intervals included.
+    Latencies are those of turns sent in the steady window (in an open loop: due in it, however late they were sent)
+    that completed, whenever they did; rates count what happened in it. Deterministic: the same tables give the same
+    numbers, intervals included.
     """
     spec = case.spec
     columns = TurnColumns.of(turns, start_ns=context.start_ns, cut_sessions=context.cut_sessions or ())
@@ -65,11 +66,11 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         counted = np.zeros(len(columns), dtype=np.bool_)
         steady = _Steady(Energy(missing=f"no steady window: {window.reason}"))
     else:
-        counted = columns.ok & window.holds(columns.send)
+        counted = columns.ok & window.holds(latency.origin(columns, spec.load.open_loop))
         steady = _steady(columns, counted, window, spec, context, power=power, steps=steps)
     return Summary(
         window=_window_section(window, spec, context),
-        requests=requests_section(columns, counted, window, context),
+        requests=requests_section(columns, counted, window, spec, context),
         latency=steady.latency,
         throughput=steady.throughput,
         goodput=steady.goodput,
@@ -198,7 +199,7 @@ def _goodput_section(
     turns: TurnColumns, tokens: TokenSlices, window: Window, spec: Spec, confidence: Confidence
 ) -> dict[str, Any]:
     good = good_turns(turns, spec.slo, open_loop=spec.load.open_loop)
-    share = good_share(turns, good, window, confidence.level)
+    share = good_share(turns, good, window, confidence.level, open_loop=spec.load.open_loop)
     return {
         "slo": spec.slo.model_dump(),
         "good_share": share,

@@ -58,7 +58,7 @@ def test_a_failed_request_is_never_good_and_a_cancelled_one_is_not_judged(make_t
         make_turn(0, [40], session="cancelled", status="cancelled"),
         make_turn(1500, [1510], session="outside"),
     )
-    share = good_share(turns, good_turns(turns, slo, open_loop=False), WINDOW, 0.95)
+    share = good_share(turns, good_turns(turns, slo, open_loop=False), WINDOW, 0.95, open_loop=False)
     assert (share.value, share.n) == (pytest.approx(1 / 3), 3)
     assert meets(share, slo) is False
     assert meets(share, SloSpec(ttft_ms=50, share=0.3)) is True

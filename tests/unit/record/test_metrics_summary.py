@@ -67,6 +67,21 @@ def test_poisson_run_counts_from_when_turns_were_due(make_case: MakeCase, make_t
     assert sections["latency"]["schedule_lag_ms"]["p50"]["value"] == 2
 
 
+def test_a_turn_held_back_beyond_the_window_still_counts(
+    make_case: MakeCase, make_turn: Callable[..., TurnRow]
+) -> None:
+    """One at a time, each takes 8 ms and is due 5 ms after the one before: what is late must not drop out."""
+    rows = [
+        make_turn(5 * i, [8 * i + 7, 8 * i + 8], session=str(i), send_ms=8 * i, hold_ns=3_000_000 * i)
+        for i in range(40)
+    ]
+    load = {"kind": "constant", "sessions_per_s": 200, "max_sessions": 1}
+    found = summary_of(make_case(load=load, slo={"ttft_ms": 50}), rows).sections()
+    assert found["requests"]["left_out"] == {"due in the ramp": 2, "due in the drain": 1}
+    assert found["latency"]["e2e_ms"]["n"] == 37
+    assert found["goodput"]["good_share"]["value"] == pytest.approx(13 / 37)  # 3 i + 7 <= 50
+
+
 def test_answers_are_declared_when_pinned_and_observed_when_free(make_case: MakeCase, closed_loop: ClosedLoop) -> None:
     for mode, start, basis in (("pinned", "declared", "declared"), ("free", "observed", "measured")):
         case = make_case(workload={"kind": "reasoning", "sessions": 32, "length_mode": mode})
