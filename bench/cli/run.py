@@ -29,7 +29,7 @@ def run(
 
     **Example:** `bench run smoke --trace conversations.csv --set load.concurrency=16`
 
-    Exit code 1 means that a result's verdict is invalid.
+    Exit code 1 means that a result's verdict is invalid, or that a search ended without its answer.
     """
     from bench.cli.output import plain, print_json
     from bench.comparison import compare_results
@@ -39,24 +39,37 @@ def run(
     from bench.report.comparison import print_comparison
     from bench.report.console import print_records
     from bench.report.progress import LiveProgress
+    from bench.report.search import print_searches
     from bench.report.strategies import print_strategies
-    from bench.run import run_suite
+    from bench.search import run_and_search
     from bench.strategies import compare_strategies
 
     resolved = load_suite(suite, sets=tuple(sets or ()), trace=trace)
     priced = load_offers(offers) if offers else None
     with LiveProgress() as progress:
-        results = run_suite(resolved, out, watch=progress, command=sys.argv)
+        results, found = run_and_search(resolved, out, watch=progress, command=sys.argv)
     records = [plain(result.record) for result in results]
     folders = [str(result.path) for result in results]
     comparison = None if priced is None else plain(compare_results(results, priced, Assumptions()))
     strategies = plain(compare_strategies(result.record for result in results))
+    searches = plain(found)
     if as_json:
-        print_json({"records": records, "folders": folders, "strategies": strategies, "comparison": comparison})
+        print_json(
+            {
+                "records": records,
+                "folders": folders,
+                "strategies": strategies,
+                "searches": searches,
+                "comparison": comparison,
+            }
+        )
     else:
         if comparison is None:
             print_records(records, folders)
         else:
             print_comparison(records, comparison)
         print_strategies(strategies)
-    return 0 if all(result.record.verdict.status == "valid" for result in results) else 1
+        print_searches(searches)
+    probes = {record for search in found for probe in search.probes for record in probe.records}
+    valid = all(result.record.verdict.status == "valid" or result.record.id in probes for result in results)
+    return 0 if valid and not any(search.ended for search in found) else 1
