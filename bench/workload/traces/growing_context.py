@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import defaultdict
+from itertools import chain
 
 from bench.core.records import Role, Segment
+
+_Piece = tuple[int, int]
+"""An addition to the context, by its number, and how many of its first tokens are kept."""
 
 
 class GrowingContext:
@@ -20,14 +22,16 @@ class GrowingContext:
         self._scope = scope
         self._roles: list[Role] = []
         """Of each addition."""
-        self._context: list[tuple[int, int]] = []
-        """Additions, each with how many of its first tokens are kept."""
-        self._prompts: list[tuple[tuple[int, int], ...]] = []
+        self._ends: list[set[int]] = []
+        """Where each addition has ever ended: how many of its first tokens were kept."""
+        self._context: list[_Piece] = []
+        self._tokens = 0
+        self._prompts: list[tuple[_Piece, ...]] = []
 
     @property
     def tokens(self) -> int:
         """Length of the context, the last answer included."""
-        return sum(kept for _, kept in self._context)
+        return self._tokens
 
     def ask(self, kept_tokens: int, new_tokens: int, role: Role = "user") -> None:
         """The next prompt: `kept_tokens` of the context, or all of it if it has fewer, and `new_tokens` more."""
@@ -40,39 +44,30 @@ class GrowingContext:
 
     def prompts(self) -> list[tuple[Segment, ...]]:
         """What was asked, in order; keys begin with the scope."""
-        ends: defaultdict[int, set[int]] = defaultdict(set)
-        for prompt in self._prompts:
-            for addition, kept in prompt:
-                ends[addition].add(kept)
-        parts = {addition: self._parts(addition, sorted(cuts)) for addition, cuts in ends.items()}
-        return [
-            tuple(part for addition, kept in prompt for part in _within(parts[addition], kept))
-            for prompt in self._prompts
-        ]
-
-    def _parts(self, addition: int, ends: list[int]) -> list[tuple[int, Segment]]:
-        """The addition cut wherever some prompt ends it: each part with its end."""
-        starts = [0, *ends]
-        return [
-            (end, Segment(f"{self._scope}/{addition}:{start}", end - start, self._roles[addition]))
-            for start, end in zip(starts, ends, strict=False)
-        ]
+        parts: dict[_Piece, tuple[Segment, ...]] = {}
+        for addition, ends in enumerate(self._ends):
+            segments: tuple[Segment, ...] = ()
+            start = 0
+            for end in sorted(ends):
+                part = Segment(f"{self._scope}/{addition}:{start}", end - start, self._roles[addition])
+                segments = parts[addition, end] = (*segments, part)
+                start = end
+        return [tuple(chain.from_iterable(map(parts.__getitem__, prompt))) for prompt in self._prompts]
 
     def _cut(self, tokens: int) -> None:
-        left = tokens
-        kept_context = []
-        for addition, kept in self._context:
-            if left <= 0:
-                break
-            kept_context.append((addition, min(kept, left)))
-            left -= kept
-        self._context = kept_context
+        while self._tokens > tokens:
+            addition, kept = self._context.pop()
+            self._tokens -= kept
+            if self._tokens < tokens:
+                self._keep(addition, tokens - self._tokens)
 
     def _add(self, tokens: int, role: Role) -> None:
         if tokens:
-            self._context.append((len(self._roles), tokens))
             self._roles.append(role)
+            self._ends.append(set())
+            self._keep(len(self._ends) - 1, tokens)
 
-
-def _within(parts: list[tuple[int, Segment]], kept: int) -> list[Segment]:
-    return [segment for _, segment in parts[: bisect_right(parts, kept, key=lambda part: part[0])]]
+    def _keep(self, addition: int, tokens: int) -> None:
+        self._context.append((addition, tokens))
+        self._ends[addition].add(tokens)
+        self._tokens += tokens

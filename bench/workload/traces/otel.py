@@ -1,13 +1,13 @@
 """OpenTelemetry `gen_ai` spans: what an instrumented agent or service asked, with times, and with words where recorded.
 
 A session is the requests of one `gen_ai.conversation.id`, or of one trace where there is none; a span without an id of
-its own has its trace's. A file is held whole, for its spans stand in the order in which they ended, or in none.
+its own has its trace's. A file's requests are all held, for spans stand in the order in which they ended, or in none.
 
 What waits for what, in order of start:
 
 * A request whose prompt continues another's, that is, begins with all of the other's messages and has more, waits for
   the longest it continues. It also waits for everything that began after that one had ended and that ended last before
-  it: what was fanned out in between is joined.
+  it: what was fanned out in between is joined, and was, with all that it continues, a sub-agent's.
 * Any other request waits for those that ended last before it: all that had ended by then, but for what one of these
   began after. Requests that overlap are thus parallel, after what both follow.
 
@@ -30,14 +30,14 @@ from itertools import accumulate
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import DelayClass, Segment, Session, Turn
+from bench.core.records import DelayClass, Message, Segment, Session, Turn
 from bench.workload.traces.conversation import History
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext
+from bench.workload.traces.otel_order import Order
 from bench.workload.traces.otel_requests import Request, is_request, is_tool, request_of
 from bench.workload.traces.otel_spans import Span, spans
 
-_CONVERSATION = "gen_ai.conversation.id"
 _NS_PER_S = 1e9
 
 
@@ -47,13 +47,14 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
     requests: list[Request] = []
     tools: list[Span] = []
     of_trace: dict[str, str] = {}
+    known: dict[Message, Message] = {}
     for span in spans(path):
-        if _CONVERSATION in span.attributes:
-            of_trace.setdefault(span.trace, str(span.attributes[_CONVERSATION]))
+        if span.conversation is not None:
+            of_trace.setdefault(span.trace, span.conversation)
         if is_request(span):
-            requests.append(request_of(span))
+            requests.append(_with_known(request_of(span), known))
         elif is_tool(span):
-            tools.append(span)
+            tools.append(replace(span, attributes={}))
     if not requests:
         raise InputError("no span is a request to a model", where=path, allowed="spans with gen_ai.usage.output_tokens")
     requests.sort(key=lambda request: (request.span.start_ns, request.span.end_ns))
@@ -69,8 +70,15 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
         yield Session(name, turns, (asked[0].span.start_ns - first_ns) / _NS_PER_S)
 
 
+def _with_known(request: Request, known: dict[Message, Message]) -> Request:
+    """`request` with each message held once, however many prompts repeat it."""
+    if request.messages is None:
+        return request
+    return replace(request, messages=tuple(known.setdefault(message, message) for message in request.messages))
+
+
 def _name(span: Span, of_trace: dict[str, str]) -> str:
-    conversation = span.attributes.get(_CONVERSATION, of_trace.get(span.trace))
+    conversation = of_trace.get(span.trace) if span.conversation is None else span.conversation
     return f"trace-{span.trace}" if conversation is None else f"conversation-{conversation}"
 
 
@@ -79,13 +87,15 @@ def _turns(
 ) -> tuple[Turn, ...]:
     counted = cache(count_tokens)  # The same words stand in every prompt that continues them.
     order = Order()
+    prompts = _prompts(name, requests, counted)
+    waits = [order.add(request.span, prompt) for request, prompt in zip(requests, prompts, strict=True)]
     turns: list[Turn] = []
-    for request, prompt in zip(requests, _prompts(name, requests, counted), strict=True):
-        after = order.add(request.span, prompt)
+    for request, prompt, after, agent in zip(requests, prompts, waits, order.agents(), strict=True):
         output_tokens = request.output_tokens
         if output_tokens is None:
             output_tokens = sum(counted(message.text) for message in request.answer or () if message.text)
-        turn = Turn(len(turns), prompt, output_tokens, min(request.thinking_tokens, max(output_tokens - 1, 0)), after)
+        thinking_tokens = min(request.thinking_tokens, max(output_tokens - 1, 0))
+        turn = Turn(len(turns), prompt, output_tokens, thinking_tokens, after, agent=agent)
         if after:
             last = max((requests[index] for index in after), key=lambda one: one.span.end_ns)
             delay_s = (request.span.start_ns - last.span.end_ns) / _NS_PER_S
@@ -117,54 +127,6 @@ def _prompts(name: str, requests: Sequence[Request], count_tokens: Callable[[str
             history.say(message)
         prompts.append(next(by_length) if request.messages is None else history.prompt)
     return prompts
-
-
-class Order:
-    """What each request of a session waits for, told request by request in order of start."""
-
-    def __init__(self) -> None:
-        self._spans: list[Span] = []
-        self._open: list[int] = []
-        """Requests that had not ended when the last one began."""
-        self._ended_last: list[int] = []
-        """Of those that had, all but what another of them began after."""
-        self._asked: defaultdict[str, list[int]] = defaultdict(list)
-        """Requests by the key that their prompt ends with."""
-
-    def add(self, span: Span, prompt: tuple[Segment, ...]) -> tuple[int, ...]:
-        self._end(span.start_ns)
-        after = set(self._ended_last)
-        continued = self._continued(span, prompt)
-        if continued is not None:
-            since_ns = self._spans[continued].end_ns
-            after = {continued, *(index for index in after if self._spans[index].start_ns >= since_ns)}
-        index = len(self._spans)
-        self._spans.append(span)
-        self._open.append(index)
-        if prompt and prompt[-1].text is not None:
-            self._asked[prompt[-1].key].append(index)
-        return tuple(sorted(after))
-
-    def _end(self, now_ns: int) -> None:
-        """Take note of the requests that had ended by `now_ns`."""
-        ended = [index for index in self._open if self._spans[index].end_ns <= now_ns]
-        if ended:
-            self._open = [index for index in self._open if self._spans[index].end_ns > now_ns]
-            among = [*self._ended_last, *ended]
-            latest_ns = max(self._spans[index].start_ns for index in among)
-            self._ended_last = [
-                index
-                for index in among
-                if self._spans[index].end_ns > latest_ns or self._spans[index].start_ns == latest_ns
-            ]
-
-    def _continued(self, span: Span, prompt: tuple[Segment, ...]) -> int | None:
-        """The request with the longest prompt that `prompt` begins with, of several the last; it had ended."""
-        for segment in reversed(prompt[:-1]):
-            for index in reversed(self._asked.get(segment.key, ())):
-                if self._spans[index].end_ns <= span.start_ns:
-                    return index
-        return None
 
 
 class _Busy:

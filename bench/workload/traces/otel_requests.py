@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -41,6 +41,7 @@ class _NoWordsError(Exception):
 @dataclass(frozen=True, slots=True)
 class Request:
     span: Span
+    """Without its attributes, which repeat the words of every request before."""
     messages: tuple[Message, ...] | None
     """What was asked; None where the span does not tell, or not in words alone."""
     answer: tuple[Message, ...] | None
@@ -65,7 +66,7 @@ def is_tool(span: Span) -> bool:
 def request_of(span: Span) -> Request:
     """Raises InputError where it counts tokens in anything but whole numbers."""
     return Request(
-        span,
+        replace(span, attributes={}),
         _asked(span.attributes),
         _answered(span.attributes),
         _tokens(span, _INPUT_TOKENS),

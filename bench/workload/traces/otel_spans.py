@@ -23,6 +23,7 @@ _Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
 @dataclass(frozen=True, slots=True)
 class Span:
     trace: str
+    conversation: str | None
     start_ns: int
     end_ns: int
     attributes: dict[str, Any]
@@ -101,7 +102,9 @@ def _span(trace: str, start_ns: int, end_ns: int, attributes: dict[str, Any], wh
     if end_ns < start_ns:
         raise InputError("a span ends before it begins", where=where, allowed="times in order")
     kept = {key: value for key, value in attributes.items() if key.startswith("gen_ai.")}
-    return Span(trace.removeprefix("0x"), start_ns, end_ns, kept, where)
+    conversation = kept.get("gen_ai.conversation.id")
+    told = None if conversation is None else str(conversation)
+    return Span(trace.removeprefix("0x"), told, start_ns, end_ns, kept, where)
 
 
 def _plain(value: Any) -> Any:

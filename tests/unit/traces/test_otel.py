@@ -15,7 +15,8 @@ from bench.core.errors import InputError
 from bench.core.records import Session
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import recognise
-from bench.workload.traces.otel import Order, sessions
+from bench.workload.traces.otel import sessions
+from bench.workload.traces.otel_order import Order
 from bench.workload.traces.otel_spans import Span
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "traces"
@@ -46,6 +47,7 @@ def test_requests_wait_for_what_they_continue_and_what_they_join() -> None:
     turns = read(WORDS)[0].turns
     # In order of start: the planner, trains, rooms, trains again, the planner with both results, the planner next day
     assert [turn.after for turn in turns] == [(), (0,), (0,), (1,), (0, 2, 3), (4,)]
+    assert [turn.agent for turn in turns] == [0, 1, 2, 1, 0, 0]
     assert [(turn.delay_s, turn.delay_class) for turn in turns] == [
         (0, "none"),
         (0.5, "tool"),
@@ -159,7 +161,7 @@ def test_spans_that_ask_no_model_are_no_trace_of_requests(tmp_path: Path) -> Non
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8)), max_size=12))
 def test_without_words_each_waits_for_all_that_was_over(times: list[tuple[int, int]]) -> None:
-    ordered = [Span("t", start, start + length, {}, "") for start, length in sorted(times)]
+    ordered = [Span("t", None, start, start + length, {}, "") for start, length in sorted(times)]
     order = Order()
     waits_for: list[set[int]] = []
     for index, span in enumerate(ordered):

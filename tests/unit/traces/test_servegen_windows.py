@@ -17,39 +17,53 @@ from bench.workload.traces.servegen_composition import composition
 TRACES = Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"
 REASONING = TRACES / "servegen_reason_deepseek-r1.jsonl.gz"
 LARGE = TRACES / "servegen_language_m-large.jsonl.gz"
+BUSIEST = "client-35/"
 pytestmark = pytest.mark.data
 
 
-def test_half_a_day_of_reasoning_requests() -> None:
-    found = [item for item in sessions(REASONING, Reading()) if isinstance(item, Session)]
-    composed = composition(REASONING)
-    assert len(found) == pytest.approx(composed.rates().sum() * 600, rel=0.005)
-    times = np.array([session.arrival_s for session in found])
-    assert np.all(np.diff(times) >= 0)
-    by_window = np.histogram(times, bins=72, range=(0, 43_200))[0]
-    assert np.corrcoef(by_window, composed.rates())[0, 1] > 0.99
-    turns = [session.turns[0] for session in found[::7]]
-    lengths = np.array([(turn.prompt_tokens, turn.output_tokens, turn.thinking_tokens) for turn in turns])
-    ranks = np.linspace(0.05, 0.95, 19)
-    for column, name in ((0, "input_tokens"), (1, "output_tokens")):
-        at_or_below = [np.mean(lengths[:, column] <= q) for q in composed.field_quantiles(name, list(ranks))]
-        above_below = [np.mean(lengths[:, column] < q) for q in composed.field_quantiles(name, list(ranks))]
-        assert np.all(np.array(at_or_below) > ranks - 0.01)
-        assert np.all(np.array(above_below) < ranks + 0.01)
-    assert np.mean(lengths[:, 2] / lengths[:, 1]) == pytest.approx(composed.field_mean("reason_ratio"), abs=0.005)
-
-
-def test_fields_of_one_client_are_independent() -> None:
-    busiest = max(composition(REASONING).clients, key=lambda client: sum(window.rate for window in client.windows))
-    name = f"client-{busiest.id}/"
-    of_it = [
-        session.turns[0]
-        for session in sessions(REASONING, Reading())
-        if isinstance(session, Session) and session.id.startswith(name) and (session.arrival_s or 0) < 21_600
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, np.ndarray]:
+    """Half a day of reasoning requests, a row each: arrival, prompt, output and thinking tokens, whether of the busiest client."""
+    rows = [
+        (
+            s.arrival_s,
+            s.turns[0].prompt_tokens,
+            s.turns[0].output_tokens,
+            s.turns[0].thinking_tokens,
+            s.id.startswith(BUSIEST),
+        )
+        for s in sessions(REASONING, Reading())
+        if isinstance(s, Session)
     ]
-    assert len(of_it) > 10_000
-    correlation = stats.spearmanr([t.prompt_tokens for t in of_it], [t.output_tokens for t in of_it])
-    assert abs(correlation.statistic) < 0.03
+    return dict(zip(("time", "prompt", "output", "thinking", "of_busiest"), np.array(rows, dtype=float).T, strict=True))
+
+
+def test_as_many_requests_come_as_the_rates_say_when_they_say(drawn: dict[str, np.ndarray]) -> None:
+    rates = composition(REASONING).rates()
+    assert np.all(np.diff(drawn["time"]) >= 0)
+    by_window = np.histogram(drawn["time"], bins=72, range=(0, 43_200))[0]
+    assert by_window.sum() == pytest.approx(rates.sum() * 600, rel=0.005)
+    assert np.corrcoef(by_window, rates)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(("column", "field"), [("prompt", "input_tokens"), ("output", "output_tokens")])
+def test_lengths_have_the_quantiles_of_the_composition(drawn: dict[str, np.ndarray], column: str, field: str) -> None:
+    ranks = np.linspace(0.05, 0.95, 19)
+    quantiles = composition(REASONING).field_quantiles(field, list(ranks))
+    # Of whole numbers, a quantile's own share lies on both sides of its rank.
+    assert all(np.mean(drawn[column] <= q) > rank - 0.01 for q, rank in zip(quantiles, ranks, strict=True))
+    assert all(np.mean(drawn[column] < q) < rank + 0.01 for q, rank in zip(quantiles, ranks, strict=True))
+
+
+def test_thinking_is_the_published_share(drawn: dict[str, np.ndarray]) -> None:
+    share = composition(REASONING).field_mean("reason_ratio")
+    assert np.mean(drawn["thinking"] / drawn["output"]) == pytest.approx(share, abs=0.005)
+
+
+def test_fields_of_one_client_are_independent(drawn: dict[str, np.ndarray]) -> None:
+    chosen = (drawn["of_busiest"] > 0) & (drawn["time"] < 21_600)
+    assert chosen.sum() > 10_000
+    assert abs(stats.spearmanr(drawn["prompt"][chosen], drawn["output"][chosen]).statistic) < 0.03
 
 
 def test_clients_without_histograms_are_a_third_of_the_rate() -> None:
