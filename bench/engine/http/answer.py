@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bench.core.records import Chunk, TurnRequest
-from bench.engine.http.completion import Completion, read_completion, told_error
+from bench.engine.http.completion import api_error, read_completion
 from bench.engine.http.events import EventSplitter
 from bench.engine.http.failures import ExchangeError
 from bench.engine.http.message import Answer, Message
@@ -45,13 +46,13 @@ class StreamReader:
     def read(self, t_ns: int, body: bytes) -> None:
         self._bytes += len(body)
         self._last_ns = t_ns
-        for data in self._splitter.feed(body):
-            self._event(t_ns, data)
-        self._refuse_endless()
+        self._events(t_ns, self._splitter.feed(body))
+        asked, events = self._request.max_tokens, self._message.tally.events
+        if events > asked * _EVENTS_PER_TOKEN + _MORE_EVENTS or self._bytes > asked * _BYTES_PER_TOKEN + _MORE_BYTES:
+            raise ExchangeError("too_long", f"{events} events in {self._bytes} bytes for {asked} tokens")
 
     def answer(self) -> Answer:
-        for data in self._splitter.flush():
-            self._event(self._last_ns, data)
+        self._events(self._last_ns, self._splitter.flush())
         notes = []
         if not self._done:
             if self._message.finish_reason is None:
@@ -63,30 +64,26 @@ class StreamReader:
     def partial(self) -> list[Chunk]:
         return self._message.tally.chunks(None)
 
-    def _event(self, t_ns: int, data: bytes) -> None:
-        if self._done:
-            return
-        if data == _DONE:
-            self._done = True
-            return
-        completion = read_completion(data)
-        if completion.usage is not None:
-            self._message.usage = completion.usage
-        _refuse_error(completion, self._secret)
-        if completion.choices:
-            self._message.add(t_ns, completion.choices[0])
-        elif completion.usage is None and b'"error"' in data:
-            raise ExchangeError("api_error", told_error(data, self._secret))
+    def _events(self, t_ns: int, events: Sequence[bytes]) -> None:
+        message = self._message
+        for data in events:
+            if self._done:
+                return
+            if data == _DONE:
+                self._done = True
+                return
+            completion = read_completion(data)
+            if completion.error is not None:
+                raise api_error(completion.error, self._secret)
+            if completion.usage is not None:
+                message.usage = completion.usage
+            if completion.choices:
+                message.add(t_ns, completion.choices[0])
 
     def _without_end(self) -> ExchangeError:
         if self._message.tally.events == 0:
             return ExchangeError("garbage", f"{self._bytes} bytes without an event of the API")
         return ExchangeError("truncated", f"no end after {self._message.tally.events} events")
-
-    def _refuse_endless(self) -> None:
-        asked, events = self._request.max_tokens, self._message.tally.events
-        if events > asked * _EVENTS_PER_TOKEN + _MORE_EVENTS or self._bytes > asked * _BYTES_PER_TOKEN + _MORE_BYTES:
-            raise ExchangeError("too_long", f"{events} events in {self._bytes} bytes for {asked} tokens")
 
 
 class DocumentReader:
@@ -109,7 +106,8 @@ class DocumentReader:
 
     def answer(self) -> Answer:
         completion = read_completion(b"".join(self._pieces))
-        _refuse_error(completion, self._secret)
+        if completion.error is not None:
+            raise api_error(completion.error, self._secret)
         if not completion.choices:
             raise ExchangeError("garbage", "an answer without choices")
         message = Message(self._request)
@@ -120,10 +118,3 @@ class DocumentReader:
 
     def partial(self) -> list[Chunk]:
         return []
-
-
-def _refuse_error(completion: Completion, secret: str | None) -> None:
-    if completion.error:
-        raise ExchangeError("api_error", told_error(completion.error, secret))
-    if completion.choices and completion.choices[0].finish_reason == "error":
-        raise ExchangeError("api_error", "the server ended the answer with finish_reason error")

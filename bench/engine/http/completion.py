@@ -67,6 +67,11 @@ def read_completion(data: bytes) -> Completion:
         raise ExchangeError("garbage", f"not an answer of the API: {one_line(str(error))}") from None
 
 
+def api_error(error: Any, secret: str | None) -> ExchangeError:
+    """The failure that an error within an answer is."""
+    return ExchangeError("api_error", told_error(error, secret))
+
+
 def told_error(body: bytes | Any, secret: str | None) -> str:
     """The sentence in an error that a server sent, in one of the forms that are about, as one line without `secret`."""
     told = body

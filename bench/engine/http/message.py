@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.core.records import Chunk, FinishReason, TokenKind, TurnRequest
 from bench.engine.http.completion import Choice, Delta, Usage
+from bench.engine.http.failures import ExchangeError
 from bench.engine.http.tally import Tally
 from bench.engine.http.tool_calls import ToolCallText
 from bench.engine.thinking import ThinkingReader, is_open
@@ -42,6 +43,8 @@ class Message:
 
     def add(self, t_ns: int, choice: Choice) -> None:
         if choice.finish_reason is not None:
+            if choice.finish_reason == "error":
+                raise ExchangeError("api_error", "the server ended the answer with finish_reason error")
             self.finish_reason = choice.finish_reason
         text = choice.text
         if text is None:

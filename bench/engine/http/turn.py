@@ -137,8 +137,13 @@ class HttpTurn(Exchange):
             self._error_body += b"".join(bodies)[: _KEPT_ERROR_BYTES - len(self._error_body)]
             return
         reader = self._reader or self._opened_reader()
-        for t_ns, body in zip(stamps, bodies, strict=True):
-            reader.read(t_ns, body)
+        begin, end = 0, 1
+        while begin < len(bodies):
+            while end < len(bodies) and stamps[end] == stamps[begin]:
+                end += 1
+            # What came in one packet is read as one, however many chunks of HTTP it was.
+            reader.read(stamps[begin], bodies[begin] if end == begin + 1 else b"".join(bodies[begin:end]))
+            begin, end = end, end + 1
 
     def _opened_reader(self) -> AnswerReader:
         kind = (self.header(b"content-type") or "text/event-stream").lower()
