@@ -23,19 +23,17 @@ pytestmark = pytest.mark.data
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, np.ndarray]:
-    """Half a day of reasoning requests, a row each: arrival, prompt, output and thinking tokens, whether of the busiest client."""
-    rows = [
-        (
-            s.arrival_s,
-            s.turns[0].prompt_tokens,
-            s.turns[0].output_tokens,
-            s.turns[0].thinking_tokens,
-            s.id.startswith(BUSIEST),
-        )
-        for s in sessions(REASONING, Reading())
-        if isinstance(s, Session)
-    ]
-    return dict(zip(("time", "prompt", "output", "thinking", "of_busiest"), np.array(rows, dtype=float).T, strict=True))
+    """Half a day of reasoning requests, and whether they are of the busiest client."""
+    rows = np.fromiter(
+        (_row(item) for item in sessions(REASONING, Reading()) if isinstance(item, Session)), np.dtype((float, 5))
+    )
+    return dict(zip(("time", "prompt", "output", "thinking", "of_busiest"), rows.T, strict=True))
+
+
+def _row(session: Session) -> tuple[float, ...]:
+    turn = session.turns[0]
+    of_busiest = session.id.startswith(BUSIEST)
+    return (session.arrival_s or 0.0, turn.prompt_tokens, turn.output_tokens, turn.thinking_tokens, of_busiest)
 
 
 def test_as_many_requests_come_as_the_rates_say_when_they_say(drawn: dict[str, np.ndarray]) -> None:
