@@ -137,6 +137,7 @@ class NativeEngine:
                 ignore_eos=request.ignore_eos,
                 thinking_tokens=request.turn.thinking_tokens,
                 sampling=request.sampling,
+                thinking_budget=request.turn.thinking_budget,
             )
         )
         self._turns[turn.id] = turn

@@ -23,7 +23,7 @@ from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import is_out_of_memory
 from bench.native.executor import Executor, Pending
 from bench.native.failures import Failure
-from bench.native.generation import Generation, ThinkTags, unknown_token
+from bench.native.generation import Generation, unknown_token
 from bench.native.graphs.runner import PlannedStep, StepRunner
 from bench.native.ledger import Ledger
 from bench.native.messages import Ended, Submit, Tokens
@@ -32,6 +32,7 @@ from bench.native.request import Slice
 from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.speculative.speculation import Speculation
+from bench.native.thinking import Harmony, ThinkTags
 from bench.native.token_step import TokenSteps
 from bench.native.work import AttentionWork
 
@@ -71,7 +72,7 @@ class EngineCore:
         speculation: Speculation | None,
         executor: Executor,
         attention_work: AttentionWork,
-        tags: ThinkTags,
+        marks: ThinkTags | Harmony,
         vocabulary: int,
         eos_ids: Sequence[int],
         prefix_cache: bool,
@@ -89,7 +90,7 @@ class EngineCore:
         self._speculation = speculation
         self._executor = executor
         self._attention_work = attention_work
-        self._tags = tags
+        self._marks = marks
         self._vocabulary = vocabulary
         self._ledger = Ledger(eos_ids)
         # Drawn anew by every engine: what one run left is unknown to the next.
@@ -136,7 +137,7 @@ class EngineCore:
 
     def add(self, submit: Submit) -> Failure | None:
         """Take a request, or say why it can never be served."""
-        generation = Generation(submit, self._tags)
+        generation = Generation(submit, self._marks)
         refusal = unknown_token(submit, self._vocabulary) or self._scheduler.add(generation.request)
         if refusal is None:
             if not self.has_work:
@@ -216,9 +217,7 @@ class EngineCore:
     def _item(self, one: Slice, drafts: Sequence[int]) -> BatchItem:
         request, tokens, _ = one
         known = tokens - len(drafts)
-        token_ids = self._ledger[request.id].token_ids[request.computed : request.computed + known]
-        if len(token_ids) < known:
-            token_ids.append(-1 - request.row)
+        token_ids = self._ledger[request.id].fed(known)
         token_ids.extend(drafts)
         due = request.computed + known == request.total
         return BatchItem(token_ids, request.computed, request.block_table, (1 + len(drafts)) * due)
@@ -266,7 +265,7 @@ class EngineCore:
         self._scheduler.blocks.forget_idle()
 
     def _conclude(self, one: Slice, said: Sequence[int]) -> int:
-        """Book what one request was told. Returns how many of the tokens came too late, after its end."""
+        """Book what one request was told. Returns how many tokens came too late, after its end or its budget's."""
         request = one.request
         generation = self._ledger.get(request.id)
         if generation is None:
@@ -274,14 +273,17 @@ class EngineCore:
         if not said:
             self._fail(request.id, Failure("not_a_number", "the model's logits are not finite"))
             return 0
+        kept = generation.kept(said)
+        if kept[-1] != said[len(kept) - 1] and request.row >= 0:
+            self._sampler.replace(request.row, said[len(kept) - 1 :], kept[-1], (*generation.token_ids, *kept))
         if self._speculation is not None:
-            self._speculation.statistics.count_request(one.drafts, len(said) - 1)
-            self._scheduler.accept(request, len(said) - 1)
-        late = self._ledger.tell(generation, said)
+            self._speculation.statistics.count_request(one.drafts, len(kept) - 1)
+            self._scheduler.accept(request, len(kept) - 1)
+        late = self._ledger.tell(generation, kept)
         self._hash_blocks(generation)
         if late is not None:
             self._scheduler.remove(request.id)
-        return late or 0
+        return len(said) - len(kept) + (late or 0)
 
     def _hash_blocks(self, generation: Generation) -> None:
         """Name the blocks that the known tokens of a request have filled since, for the prefix cache to find."""

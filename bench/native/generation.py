@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from bench.core.errors import InputError
 from bench.core.records import TokenKind
 from bench.native.failures import Failure
-from bench.native.json_file import read_json_object
 from bench.native.messages import Submit
 from bench.native.request import Request
-
-
-@dataclass(frozen=True, slots=True)
-class ThinkTags:
-    """Token ids of `<think>` and `</think>`; None where the tokenizer has no such token."""
-
-    opening: int | None = None
-    closing: int | None = None
-
-    @staticmethod
-    def from_folder(folder: Path) -> ThinkTags:
-        """The tags among the added tokens of `tokenizer.json`, none where there is no such file.
-
-        Raises InputError for a file that is not a tokenizer.
-        """
-        path = folder / "tokenizer.json"
-        if not path.exists():
-            return ThinkTags()
-        added = read_json_object(path).get("added_tokens", [])
-        try:
-            ids = {str(token["content"]): int(token["id"]) for token in added}
-        except (KeyError, TypeError, ValueError):
-            raise InputError(
-                "'added_tokens' is malformed", where=path, allowed="a list of objects with `id` and `content`"
-            ) from None
-        return ThinkTags(ids.get("<think>"), ids.get("</think>"))
-
-    def left_open_by(self, prompt_ids: Sequence[int]) -> bool:
-        """Whether a prompt ends in the opening tag, alone or with the line break that chat templates put after it."""
-        tags = [token_id for token_id in prompt_ids[-2:] if token_id in (self.opening, self.closing)]
-        return tags[-1:] == [self.opening]
+from bench.native.thinking import Harmony, Thinking, ThinkTags
 
 
 class Generation:
     """What the engine keeps of a request beside what the scheduler counts. It takes over the prompt's array."""
 
-    def __init__(self, submit: Submit, tags: ThinkTags) -> None:
+    def __init__(self, submit: Submit, marks: ThinkTags | Harmony) -> None:
         self.request = Request(submit.id, prompt_tokens=len(submit.prompt_ids), max_tokens=submit.max_tokens)
         self.sampling = submit.sampling
         self.ignore_eos = submit.ignore_eos
-        self._thinking_tokens = submit.thinking_tokens
-        self._tags = tags
-        self._thinking = tags.left_open_by(submit.prompt_ids)
+        self._declared_thinking_tokens = submit.thinking_tokens
+        self._budget = None if submit.ignore_eos else submit.thinking_budget
+        self._thinking = marks.begin(submit.prompt_ids)
+        self._thought_tokens = 0
         self._placed: tuple[int, int] | None = None
         self.token_ids = submit.prompt_ids
         """The prompt and all that is known of the output."""
@@ -70,20 +38,60 @@ class Generation:
         anew, self._placed = placed != self._placed, placed
         return anew
 
+    def fed(self, tokens: int) -> array[int]:
+        """The `tokens` tokens from the first that is not computed on.
+
+        The last of them may be on its way still: where nothing is imposed it is −1 − row, as in `HostBatch`.
+        """
+        start = self.request.computed
+        known = self.token_ids[start : start + tokens]
+        if len(known) < tokens:
+            imposed = self.imposed()
+            known.append(-1 - self.request.row if imposed is None else imposed)
+        return known
+
     def append(self, token_id: int) -> TokenKind:
         """Take the next token of the output and say what it is.
 
-        When EOS is ignored the model's tags mean nothing and the declared count decides; otherwise everything from the
-        opening tag to the closing one, both included, is thinking.
+        When EOS is ignored the model's marks mean nothing and the declared count decides; otherwise they do.
         """
         self.token_ids.append(token_id)
         if self.ignore_eos:
-            return "thinking" if self.output_tokens <= self._thinking_tokens else "answer"
-        self._thinking = self._thinking or token_id == self._tags.opening
-        kind: TokenKind = "thinking" if self._thinking else "answer"
-        if token_id == self._tags.closing:
-            self._thinking = False
+            return "thinking" if self.output_tokens <= self._declared_thinking_tokens else "answer"
+        kind = self._thinking.read(token_id)
+        self._thought_tokens += kind == "thinking"
         return kind
+
+    def imposed(self) -> int | None:
+        """The next token of the output, where the thinking budget leaves no other; None where the model chooses.
+
+        It follows from the tokens that are known, so the next step may be fed with it before the step that is to make
+        it has run.
+        """
+        return None if self._budget is None else _imposed(self._thinking, self._budget - self._thought_tokens)
+
+    def kept(self, said: Sequence[int]) -> list[int]:
+        """What the output goes on with when the model says `said`: up to a token that is imposed, and this one."""
+        if self._budget is None:
+            return list(said)
+        thinking, left = self._thinking.copy(), self._budget - self._thought_tokens
+        kept = []
+        for token_id in said:
+            imposed = _imposed(thinking, left)
+            kept.append(token_id if imposed is None else imposed)
+            if kept[-1] != token_id:
+                break
+            left -= thinking.read(token_id) == "thinking"
+        return kept
+
+
+def _imposed(thinking: Thinking, left: int) -> int | None:
+    """The next token where `left` tokens of the budget are just enough to end the thinking."""
+    way_out = thinking.way_out()
+    if way_out is None:
+        return None
+    token_id, tokens = way_out
+    return token_id if left <= tokens else None
 
 
 def unknown_token(submit: Submit, vocabulary: int) -> Failure | None:

@@ -16,7 +16,6 @@ from bench.native.accuracy_gate import AccuracyGate
 from bench.native.core import EngineCore
 from bench.native.device import accelerator_ids, is_out_of_memory
 from bench.native.executor import executor_for
-from bench.native.generation import ThinkTags
 from bench.native.graphs.runner import StepRunner
 from bench.native.kv_cache import BlockAllocator
 from bench.native.kv_pool import CacheShape, KvPool
@@ -32,6 +31,7 @@ from bench.native.sampler import Sampler
 from bench.native.scheduler import Scheduler
 from bench.native.settings import EngineSettings
 from bench.native.speculative.build import load_drafter, make_speculation
+from bench.native.thinking import marks_in
 from bench.native.work import AttentionWork, model_work
 
 
@@ -117,7 +117,7 @@ def _load(
         ),
         executor=executor_for(target.device, overlap=overlap),
         attention_work=AttentionWork.of(config, _kept_by_all(model), target.kv_dtype or target.dtype),
-        tags=ThinkTags.from_folder(folder),
+        marks=marks_in(folder),
         vocabulary=config.vocabulary,
         eos_ids=config.eos_ids,
         prefix_cache=settings.prefix_cache,

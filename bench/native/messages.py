@@ -26,8 +26,10 @@ class Submit(NamedTuple):
     max_tokens: int
     ignore_eos: bool
     thinking_tokens: int
-    """With `ignore_eos`: how many of the output's tokens count as thinking. Otherwise the model's own tags tell."""
+    """With `ignore_eos`: how many of the output's tokens count as thinking. Otherwise the model's own marks tell."""
     sampling: Sampling
+    thinking_budget: int | None = None
+    """Without `ignore_eos`: the most tokens that count as thinking, what ends it included; None sets no limit."""
 
 
 class Cancel(NamedTuple):

@@ -26,8 +26,8 @@ Said = tuple[Tensor, Tensor]
 class Sampler:
     """Chooses tokens with the settings and the seed that are each request's own.
 
-    `begin` and `rows` are the host's; `choose` and the rest run in the order of the steps on the device, where the
-    tokens stay. The tokens a request has already are kept there too, for requests with a repetition penalty:
+    `begin`, `replace` and `rows` are the host's; `choose` and the rest run in the order of the steps on the device,
+    where the tokens stay. The tokens a request has already are kept there too, for requests with a repetition penalty:
     [rows, V] bool, made when the first such request is due.
     """
 
@@ -45,6 +45,10 @@ class Sampler:
         token_ids: its prompt and what it has said so far.
         """
         self._columns.begin(row, sampling, token_ids)
+
+    def replace(self, row: int, chosen: Sequence[int], given: int, token_ids: Sequence[int]) -> None:
+        """The request at `row` was given `given` and not the tokens `chosen` for it; it has `token_ids` by now."""
+        self._columns.replace(row, chosen, given, token_ids)
 
     def rows(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> SamplingRows:
         """How the R rows of a step's logits are to become tokens.
@@ -105,12 +109,15 @@ class Sampler:
             self._seen[self.there(penalised.rows), tokens] = True
 
     def _seen_by(self, penalised: PenalisedRows) -> Tensor:
-        """[P, V] bool, after those that begin have been written down."""
+        """[P, V] bool, after what begins and what was replaced have been written down."""
         if self._seen is None:
             self._seen = torch.zeros(self._seen_shape, dtype=torch.bool, device=self._device)
         for row, token_ids in penalised.begun:
             self._seen[row] = False
             self._seen[row, self.there(token_ids)] = True
+        for row, forgotten, given in penalised.replaced:
+            self._seen[row, self.there(forgotten)] = False
+            self._seen[row, given] = True
         return self._seen[self.there(penalised.rows)]
 
     def _groups(self, rows: SamplingRows) -> Iterator[tuple[Tensor | slice, DrawnRows]]:

@@ -58,6 +58,8 @@ class PenalisedRows:
     penalties: NDArray[np.float32]
     begun: tuple[tuple[int, NDArray[np.int64]], ...]
     """Requests that are new to their row, and the tokens they have."""
+    replaced: tuple[tuple[int, NDArray[np.int64], int], ...] = ()
+    """Requests that were given another token than was chosen: their rows, what they do not have, and what they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class SamplingColumns:
         self._columns = np.zeros(rows, _COLUMNS)
         self._bias: dict[int, tuple[tuple[int, float], ...]] = {}
         self._begun: dict[int, NDArray[np.int64]] = {}
+        self._replaced: list[tuple[int, NDArray[np.int64], int]] = []
 
     def begin(self, row: int, sampling: Sampling, token_ids: Sequence[int]) -> None:
         """Give `row` to a request that starts, or starts again, with `token_ids`: its prompt and what it has said."""
@@ -105,8 +108,15 @@ class SamplingColumns:
         )
         self._bias[row] = sampling.logit_bias
         self._begun.pop(row, None)
+        self._replaced = [one for one in self._replaced if one[0] != row]
         if sampling.repetition_penalty != 1:
             self._begun[row] = np.array(token_ids, dtype=np.int64)
+
+    def replace(self, row: int, chosen: Sequence[int], given: int, token_ids: Sequence[int]) -> None:
+        """The request at `row` was given `given` and not the tokens `chosen` for it; it has `token_ids` by now."""
+        if self._columns[row]["penalty"] != 1:
+            forgotten = np.array(sorted({*chosen} - {given, *token_ids}), dtype=np.int64)
+            self._replaced.append((row, forgotten, given))
 
     def gather(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> SamplingRows:
         """The step whose logits belong, row by row, to the requests at `rows`.
@@ -127,7 +137,8 @@ class SamplingColumns:
         if not len(where):
             return None
         begun = tuple((row, self._begun.pop(row)) for row in set(rows[where].tolist()) & self._begun.keys())
-        return PenalisedRows(where, rows[where], columns["penalty"][where], begun)
+        replaced, self._replaced = tuple(self._replaced), []
+        return PenalisedRows(where, rows[where], columns["penalty"][where], begun, replaced)
 
     def _biased(self, columns: NDArray[np.void], rows: NDArray[np.int64]) -> BiasedLogits | None:
         where = np.flatnonzero(columns["biased"])

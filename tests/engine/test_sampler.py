@@ -112,6 +112,14 @@ def test_tokens_that_were_said_are_repetitions_too() -> None:
     assert said == [VOCABULARY - 2, VOCABULARY - 4, VOCABULARY - 5, VOCABULARY - 6]
 
 
+def test_a_token_that_was_replaced_is_no_repetition_and_what_replaced_it_is() -> None:
+    one, logits = sampler(), torch.arange(1.0, VOCABULARY + 1)[None]
+    one.begin(4, Sampling(repetition_penalty=1e6), [VOCABULARY - 1])
+    assert choose(one, logits, [4], [1]) == [VOCABULARY - 2]
+    one.replace(4, [VOCABULARY - 2, VOCABULARY - 1], VOCABULARY - 3, [VOCABULARY - 1, VOCABULARY - 3])
+    assert [choose(one, logits, [4], [position])[0] for position in (2, 3)] == [VOCABULARY - 2, VOCABULARY - 4]
+
+
 def test_a_request_that_starts_again_elsewhere_goes_on_as_it_was() -> None:
     one, sampling, prompt = sampler(), ASKED[-1], [7, 8, 9]
     said = generated(one, 3, sampling, prompt, 8)
