@@ -85,6 +85,7 @@ def _group(records: list[Record]) -> MeasuredGroup:
         verdict=first.verdict.status,
         accuracy=(first.accuracy or {}).get("status", "not_applicable"),
         good_share=_good_share(ranked),
+        correct_answers_per_s=_correct_answers(ranked),
         reasons=tuple(reason["code"] for reason in first.verdict.reasons),
     )
 
@@ -105,10 +106,15 @@ def _good_share(records: list[Record]) -> float:
     """Goodput over output tokens; 1 where no service level was asked, since then every token is good."""
     shares = []
     for record in records:
-        asked = any(bound is not None for bound in record.case.spec.slo.model_dump().values())
+        asked = record.case.spec.slo.binds
         share = (record.goodput or {}).get("good_token_share", {}).get("value") if asked else 1.0
         shares.append(0.0 if share is None else share)
     return sum(shares) / len(shares)
+
+
+def _correct_answers(records: list[Record]) -> Headline | None:
+    rates = [(record.success or {}).get("correct_answers_per_s") for record in records]
+    return None if None in rates else combined(rates, rate=True)
 
 
 def _merged(comparisons: Sequence[Comparison]) -> tuple[ComparisonRow, ...]:

@@ -17,7 +17,7 @@ from bench.economics.billing import bill, sells_piece
 from bench.economics.cost import Loading, Rates, TokenCosts, relative_price_costs, whole_costs
 from bench.economics.decision import Candidate, Decision, centre, decide
 from bench.economics.group import MeasuredGroup
-from bench.economics.interval import cost_intervals, price_headline, weakest
+from bench.economics.interval import answer_cost, cost_intervals, price_headline, weakest
 from bench.economics.price import UnitPrice, unit_price
 from bench.offers.offer import Contract, Offer, Price, Term, Tokens
 
@@ -63,6 +63,8 @@ class ComparisonRow:
     usd_per_million_output_tokens: Headline | None = None
     usd_per_million_total_tokens: Headline | None = None
     usd_per_million_input_tokens: Headline | None = None
+    usd_per_correct_answer: Headline | None = None
+    """The whole hour charged to correct answers; None where no answer was checked."""
     joules_per_output_token: Headline | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
     """How the hour was charged to `output`, `total` and `input` tokens."""
@@ -171,6 +173,11 @@ def _hours(
         usd_per_million_output_tokens=costs.output.usd_per_million,
         usd_per_million_total_tokens=costs.total.usd_per_million,
         usd_per_million_input_tokens=costs.uncached_input.usd_per_million,
+        usd_per_correct_answer=(
+            None
+            if group.correct_answers_per_s is None
+            else answer_cost(billed.per_hour, group.correct_answers_per_s, assumptions.loading)
+        ),
         joules_per_output_token=group.joules_per_output_token,
         rules={"output": costs.output.rule, "total": costs.total.rule, "input": costs.uncached_input.rule},
     )

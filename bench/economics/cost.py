@@ -67,6 +67,15 @@ def usd_per_million(
     return TOKENS_PER_MILLION * usd_per_hour / (SECONDS_PER_HOUR * tokens_per_s * served_share)
 
 
+def usd_per_correct_answer(usd_per_hour: float, answers_per_s: float | None, loading: Loading) -> float | None:
+    """The whole hour charged to correct answers, late ones too; None where there was none.
+
+    The share of good tokens says nothing of which answers were good, so it has no part in this.
+    """
+    cost = usd_per_million(usd_per_hour, answers_per_s, loading, good_share=1.0)
+    return None if cost is None else cost / TOKENS_PER_MILLION
+
+
 def whole_costs(usd_per_hour: float, rates: Rates, loading: Loading, good_share: float) -> TokenCosts:
     """Each kind of token charged with the whole hour."""
 

@@ -32,6 +32,8 @@ class MeasuredGroup:
     accuracy: Literal["passed", "failed", "not_applicable"]
     good_share: float = 1.0
     """Goodput over output tokens; 1 where no service level was asked."""
+    correct_answers_per_s: Headline | None = None
+    """None where no answer was checked."""
     reasons: tuple[str, ...] = ()
     """Why the verdict is invalid."""
 

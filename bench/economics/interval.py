@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from bench.core.records import Basis, Headline
-from bench.economics.cost import Rates, TokenCost, TokenCosts
+from bench.economics.cost import Loading, Rates, TokenCost, TokenCosts, usd_per_correct_answer
 from bench.economics.group import MeasuredGroup
 from bench.economics.price import UnitPrice
 
@@ -56,20 +56,7 @@ def cost_intervals(
         of_kind: Callable[[TokenCosts], TokenCost] = attrgetter(kind)
         low, high = of_kind(cheapest).usd_per_million, of_kind(dearest).usd_per_million
         value = None if middle is None else of_kind(middle).usd_per_million
-        bounded = low is not None and high is not None and low < high
-        rate = f"tokens/s by {tokens_per_s.method}"
-        return CostInterval(
-            Headline(
-                value=value,
-                low=low if bounded else None,
-                high=high if bounded else None,
-                level=tokens_per_s.level,
-                method=f"monotone bounds of price ({price.method}) and {rate}" if bounded else rate,
-                n=tokens_per_s.n,
-                basis=weakest(price.basis, tokens_per_s.basis),
-            ),
-            of_kind(cheapest).rule,
-        )
+        return CostInterval(_between(low, value, high, price, tokens_per_s, "tokens/s"), of_kind(cheapest).rule)
 
     return CostIntervals(
         uncached_input=interval("uncached_input", group.uncached_input_tokens_per_s),
@@ -78,15 +65,41 @@ def cost_intervals(
     )
 
 
-def _rates(group: MeasuredGroup, end: str) -> Rates:
-    """The group's rates at one end of their intervals; a rate without an interval is at both ends its value."""
+def answer_cost(price: UnitPrice, answers_per_s: Headline, loading: Loading) -> Headline:
+    """Dollars per correct answer on machines that cost `price` an hour together."""
+    low = usd_per_correct_answer(price.low, _at(answers_per_s, "high"), loading)
+    high = usd_per_correct_answer(price.high, _at(answers_per_s, "low"), loading)
+    value = None if price.value is None else usd_per_correct_answer(price.value, answers_per_s.value, loading)
+    return _between(low, value, high, price, answers_per_s, "correct answers/s")
 
-    def at(headline: Headline) -> float | None:
-        bound: float | None = getattr(headline, end)
-        return headline.value if bound is None else bound
 
-    return Rates(
-        uncached_input=at(group.uncached_input_tokens_per_s),
-        output=at(group.output_tokens_per_s),
-        total=at(group.total_tokens_per_s),
+def _between(
+    low: float | None, value: float | None, high: float | None, price: UnitPrice, rate: Headline, per: str
+) -> Headline:
+    """A cost with its bounds, where there are two."""
+    bounded = low is not None and high is not None and low < high
+    measured = f"{per} by {rate.method}"
+    return Headline(
+        value=value,
+        low=low if bounded else None,
+        high=high if bounded else None,
+        level=rate.level,
+        method=f"monotone bounds of price ({price.method}) and {measured}" if bounded else measured,
+        n=rate.n,
+        basis=weakest(price.basis, rate.basis),
     )
+
+
+def _rates(group: MeasuredGroup, end: str) -> Rates:
+    """The group's rates at one end of their intervals."""
+    return Rates(
+        uncached_input=_at(group.uncached_input_tokens_per_s, end),
+        output=_at(group.output_tokens_per_s, end),
+        total=_at(group.total_tokens_per_s, end),
+    )
+
+
+def _at(rate: Headline, end: str) -> float | None:
+    """A rate at one end of its interval; one without an interval is at both ends its value."""
+    bound: float | None = getattr(rate, end)
+    return rate.value if bound is None else bound

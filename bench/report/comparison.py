@@ -84,7 +84,9 @@ def _standing(row: Mapping[str, Any]) -> str:
     if not row["comparable"]:
         return "invalid" if row["why_not"].startswith("invalid") else f"not comparable: {row['why_not']}"
     billed = "" if row["used"] == row["billed"] else f", billed {row['billed']} for {row['used']}"
-    return f"{row['basis']}{billed}"
+    per_answer = row["usd_per_correct_answer"]
+    answers = "" if per_answer is None else f", ${headline(per_answer)} a correct answer"
+    return f"{row['basis']}{billed}{answers}"
 
 
 def _term(row: Mapping[str, Any]) -> str:

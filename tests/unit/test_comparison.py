@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from bench.comparison import compare_results
 from bench.core.errors import InputError
 from bench.core.spec import Case, ClosedLoadSpec, MockEngineSpec, ModelSpec, ReasoningSpec, Spec
 from bench.economics.compare import Assumptions
+from bench.economics.cost import Loading
 from bench.offers.catalog import load_offers
+from bench.offers.offer import Offer, Price, Source, Term
 from bench.results.record import Record
 from bench.results.result import Result
 
@@ -87,3 +90,33 @@ def test_a_record_that_does_not_say_its_hardware_is_refused() -> None:
     damaged.record.node.clear()
     with pytest.raises(InputError, match=r"case-100: `node\.hardware` lacks its key or unit"):
         compare_results([damaged], (), Assumptions())
+
+
+def test_a_correct_answer_costs_the_hour_over_the_correct_answers_of_it() -> None:
+    offer = Offer(
+        id="a",
+        provider="A",
+        kind="iaas",
+        hardware="cpu-x86_64-2c",
+        unit="node",
+        quoted=date(2026, 11, 1),
+        currency="USD",
+        source=Source(text="a quote", read=date(2026, 11, 1)),
+        confidence="high",
+        terms=(Term(price=Price.model_validate({"plan": "on_demand", "per_unit_hour": "3.60"})),),
+    )
+    checked = result(100)
+    rate = {"value": 0.5, "low": 0.4, "high": 0.8, "level": 0.95, "method": "m", "n": 9, "basis": "measured"}
+    record = checked.record.model_copy(update={"success": {"correct_answers_per_s": rate}})
+    half = Assumptions(loading=Loading(utilisation=0.5))
+    (row,) = compare_results([Result(path=checked.path, record=record)], [offer], half).rows
+    cost = row.usd_per_correct_answer
+    assert cost is not None
+    assert (cost.value, cost.low, cost.high) == tuple(pytest.approx(0.002 / share) for share in (0.5, 0.8, 0.4))
+    (unchecked,) = compare_results([checked], [offer], half).rows
+    assert unchecked.usd_per_correct_answer is None
+
+
+def test_without_a_bound_every_token_is_good() -> None:
+    (group,) = compare_results([result(100)], (), Assumptions()).groups
+    assert group.good_share == 1
