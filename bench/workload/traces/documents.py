@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _ONE_OBJECT = "JSON objects: one a line, one array of them, or one over many lines"
 _END_OF_WINDOW = 16
 """Characters from the end within which an object that is only cut off is told to be broken: the longest literal's."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _FIRST_WINDOW = 2**16
 
 
@@ -138,6 +140,8 @@ class _Window:
                 raise self.mistake(f"not JSON at column {error.colno}: {error.msg}", offset) from error
             except (ValueError, RecursionError) as error:
                 raise self.mistake(f"JSON that cannot be held: {error}", 0) from error
+            if _SURROGATE.search(self._text, self._place, end) and not _is_unicode(value):
+                raise self.mistake("a text with half a surrogate pair", 0)
             self._advance(end)
             return value
 
@@ -164,6 +168,14 @@ class _Window:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pieces(path: Path) -> Iterator[str]:

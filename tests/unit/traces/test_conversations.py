@@ -143,6 +143,7 @@ def test_each_turn_continues_the_one_before(messages: list[Message]) -> None:
         ('{"conversations": [{"from": "narrator", "value": "Once"}]}', "from = 'narrator'"),
         ('{"conversations": [{"from": "human"}]}', "value"),
         ('{"conversations": [{"from": "human", "value": 7}]}', "str"),
+        ('[{"conversations": [{"from": "human", "value": "\\ud83d"}]}]', "half a surrogate pair"),
         ('{"task_id": 1, "traj": [{"role": "narrator"}]}', "role"),
         ('{"task_id": 1, "traj": []}\n{"task_id": 1, "traj": []}', "a second task-1/trial-0"),
         ('{"task_id": 1, "traj": {}}', "array"),
