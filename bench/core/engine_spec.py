@@ -150,7 +150,8 @@ class EndpointEngineSpec(Section):
     force_length: bool = True
     """Whether the server honours `ignore_eos` and `min_tokens`; pinned lengths need that."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Laid over the body of every request."""
+    """Laid over the body of every request. The text `$thinking_budget`, anywhere in it, stands for the turn's budget;
+    where a turn has none, the key it is the value of is left out."""
     max_context_tokens: PositiveInt = 131_072
 
 

@@ -12,7 +12,7 @@ from bench.core.units import NS_PER_S
 from bench.engine.http.exchange import Exchange
 from bench.engine.http.failures import ExchangeError, lost_failure, one_line
 
-_GROWN_PIECES = 32
+_GROWN_PIECES = 8
 _GROWN_BYTES = 16_384
 _LONGEST_HEAD_BYTES = 262_144
 
@@ -69,8 +69,6 @@ class Connection(asyncio.Protocol):
 
     def look(self, now_ns: int) -> int | None:
         """End an exchange that is late, and the connection with it."""
-        if now_ns < self.look_ns:
-            return None  # an earlier look took this one's place, and has seen to the next
         exchange = self._exchange
         if exchange is None or exchange.failure is not None:
             self.look_ns = 0
@@ -86,12 +84,10 @@ class Connection(asyncio.Protocol):
         self._close()
         return None
 
-    def drop(self) -> Exchange | None:
-        """Close without telling anyone. Returns what was under way."""
-        exchange = self._release()
-        if self._transport is not None:
-            self._transport.abort()
-        return exchange
+    def drop(self) -> None:
+        """Close, and leave what is under way without an end."""
+        self._release()
+        self._close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 
@@ -58,6 +59,21 @@ class Pool:
             raise connect_failure(error) from None
         self._hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
 
+    async def fill(self, connections: int) -> None:
+        """Open connections until there are so many, or until one cannot be had: whoever sends is told why."""
+        missing = iter(range(connections - len(self._connections)))
+
+        async def open_some() -> None:
+            for _ in missing:
+                self._add(connection := await self._connection())
+                if connection.usable:
+                    self._idle[connection] = None
+
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as opening:
+                for _ in range(min(_HANDSHAKES, connections)):
+                    opening.create_task(open_some())
+
     def send(self, exchange: Exchange) -> None:
         """Put `exchange` on a free connection, or on one that is opened for it; `exchange.ended` will be called."""
         while self._idle:
@@ -93,6 +109,7 @@ class Pool:
     def lost(self, connection: Connection, exchange: Exchange | None) -> None:
         self._idle.pop(connection, None)
         self._connections.discard(connection)
+        self._deadlines.forget(connection, connection.look_ns)
         if exchange is None:
             return
         if self._was_closed_before(connection, exchange):
@@ -111,10 +128,13 @@ class Pool:
     def _start(self, connection: Connection, exchange: Exchange) -> None:
         connection.send(exchange)
         due_ns = connection.due_ns
-        # One that is sent again may be due before those that its connection carried before.
-        if connection.look_ns == 0 or due_ns < connection.look_ns:
-            connection.look_ns = due_ns
-            self._deadlines.watch(connection, due_ns)
+        if connection.look_ns:
+            if due_ns >= connection.look_ns:
+                return
+            # It is sent again, so that it may be due before what its connection carried before.
+            self._deadlines.forget(connection, connection.look_ns)
+        connection.look_ns = due_ns
+        self._deadlines.watch(connection, due_ns)
 
     def _open(self, exchange: Exchange) -> None:
         self._connecting[exchange] = asyncio.get_running_loop().create_task(self._connect(exchange))
@@ -131,8 +151,7 @@ class Pool:
             if self._connecting.pop(exchange, None) is not None:
                 exchange.ended()
             return
-        self._connections.add(connection)
-        self.opened += 1
+        self._add(connection)
         if self._connecting.pop(exchange, None) is None:
             connection.drop()  # cancelled while the connection was made
         elif connection.usable:
@@ -140,6 +159,10 @@ class Pool:
         else:
             exchange.failure = ExchangeError("reset", "while the connection was opened")
             exchange.ended()
+
+    def _add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self.opened += 1
 
     async def _connection(self) -> Connection:
         """A fresh connection to the first address that takes one. Raises ExchangeError where none does."""
