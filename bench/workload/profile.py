@@ -6,7 +6,7 @@ A profile holds facts only. Every field names, by key, the entry of `sources` it
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -153,7 +153,11 @@ P = TypeVar("P", bound=Profile)
 def load_profile(name_or_path: str, kind: type[P]) -> P:
     """The profile at a path, or of a name under `configs/workloads`. Raises InputError naming what is wrong in it."""
     path = resolve(name_or_path, "workloads")
-    profile = parse(kind, read_yaml(path), str(path))
+    document = read_yaml(path)
+    (wanted,) = get_args(kind.model_fields["kind"].annotation)
+    if document.get("kind", wanted) != wanted:  # Told first, for of a profile of another kind no key is known
+        raise InputError(f"kind = {document['kind']!r}", where=path, allowed=repr(wanted))
+    profile = parse(kind, document, str(path))
     for place, source in _named_sources(profile):
         if source not in profile.sources:
             raise InputError(f"{place}.source = {source!r}", where=path, allowed=", ".join(profile.sources))

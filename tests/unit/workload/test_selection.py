@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bench.core.errors import InputError
 from bench.core.records import Check, Picture, Segment, Session, Turn
 from bench.core.spec import AgenticSpec, TraceSpec
 from bench.workload.sessions_digest import digest_of_sessions
+from bench.workload.stream import SessionStream
+from bench.workload.traces.format import Reading
 from bench.workload.workload import Workload, build_workload
 
 ROWS = [(100, 10), (900, 200), (0, 5), (300, 0), (40, 4), (7, 7)]
@@ -121,3 +126,46 @@ def test_a_field_at_its_default_does_not_change_the_digest() -> None:
     plain = digest_of_sessions(TraceSpec(kind="trace", path="any"), sessions)
     assert plain == digest_of_sessions(TraceSpec(kind="trace", path="any", effort={}, from_s=0.0), sessions)
     assert plain != digest_of_sessions(TraceSpec(kind="trace", path="any", effort={"low": 1}), sessions)
+
+
+def test_only_sessions_that_arrive_within_the_window_are_used(trace: Path) -> None:
+    workload = build(trace, max_context_tokens=2000, from_s=1, until_s=5)
+    assert [session.arrival_s for session in workload.sessions] == [0.0, 3.0]
+    assert [session.turns[0].output_tokens for session in workload.sessions] == [200, 4]
+    assert workload.source.left_out == {
+        "before from_s": 1, "no prompt tokens": 1, "no output tokens": 1, "at until_s or later": 1,
+    }  # fmt: skip
+    assert workload.has_arrivals
+
+
+def test_a_window_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="until_s later than from_s"):
+        TraceSpec(kind="trace", path="any", from_s=5, until_s=5)
+
+
+def test_a_window_needs_a_trace_that_tells_when_sessions_begin(tmp_path: Path) -> None:
+    path = tmp_path / "agent.jsonl"
+    request = {"t": 0, "type": "n", "in": 3, "out": 2, "hash_ids": []}
+    path.write_text(json.dumps({"id": "a", "block_size": 64, "hash_id_scope": "local", "requests": [request]}))
+    assert not build(path).has_arrivals
+    with pytest.raises(InputError, match=r"agent\.jsonl: session a says not when it began"):
+        build(path, until_s=5)
+
+
+def test_sessions_beyond_the_budget_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def endless() -> Iterator[Session]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield Session(f"s{asked}", (Turn(0, (Segment(f"s{asked}", 3),), 5),), arrival_s=float(asked))
+
+    def opened(path: Path, reading: Reading) -> SessionStream:
+        return SessionStream("endless", "nobody", endless(), drawn=True)
+
+    monkeypatch.setattr("bench.workload.workload.open_trace", opened)
+    assert len(build(tmp_path, max_turns=7).sessions) == asked == 7
+    asked = 0
+    assert len(build(tmp_path, until_s=12).sessions) == 11
+    assert asked == 12
