@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
 from bench.report.roofline import machine_and_model
+from bench.report.turns import load_settings, what_the_turns_came_to
 
 _LEAST_WIDTH = 160
 """Columns a table is laid out for; a narrower terminal breaks its lines, which is still read more easily than cells."""
@@ -76,6 +77,7 @@ def remarks(record: Mapping[str, Any]) -> Iterable[str]:
         f"[bold]{name}[/bold]: {_counted(record['requests'])}; "
         f"lengths {workload['length_mode']}, token_scale {workload['token_scale']:g}, "
         f"time_scale {spec['load']['time_scale']:g}, idle gap cap {_seconds(workload['idle_gap_cap_s'])}"
+        f"{load_settings(spec['load'])}"
     )
     for reason, turns in record["workload"]["left_out"].items():
         yield f"{turns:,} turns of the source left out: {escape(reason)}"
@@ -83,6 +85,7 @@ def remarks(record: Mapping[str, Any]) -> Iterable[str]:
         yield f"[red]{reason['code']}[/red]: {escape(reason['message'])}"
     for note in record["verdict"]["notes"]:
         yield f"note: {escape(note['message'])}"
+    yield from what_the_turns_came_to(record)
     yield from machine_and_model(record)
     if missing := value_of(record["energy"], "missing"):
         yield f"no joules: {escape(missing)}"

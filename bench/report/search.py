@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
-from bench.report.format import ABSENT, number
+from bench.report.format import number
+from bench.report.turns import percent
 
 
 def print_searches(searches: Sequence[Mapping[str, Any]]) -> None:
@@ -34,8 +35,8 @@ def _cells(probe: Mapping[str, Any]) -> list[str]:
     reused = f" ({probe['reused']} earlier)" if probe["reused"] else ""
     return [
         f"{probe['load']:g}",
-        _percent(share["value"]),
-        f"{_percent(share['low'])} to {_percent(share['high'])}",
+        percent(share["value"]),
+        f"{percent(share['low'])} to {percent(share['high'])}",
         number(share["n"]),
         f"{len(probe['records'])}{reused}",
         probe["outcome"] if probe["decided"] else f"{probe['outcome']}, undecided",
@@ -57,7 +58,3 @@ def _answer(search: Mapping[str, Any]) -> Iterator[str]:
         yield f"[yellow]out of order[/yellow]: {loads} met it though a lower load missed it"
     if search["ended"]:
         yield f"[red]ended early[/red]: {escape(search['ended'])}"
-
-
-def _percent(share: float | None) -> str:
-    return ABSENT if share is None else f"{share:.1%}"
