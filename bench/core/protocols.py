@@ -62,6 +62,9 @@ class Engine(Protocol):
     async def start(self) -> Startup:
         """Become ready to answer. Raises EngineError, or InputError for a model that cannot be loaded."""
 
+    async def expect(self, turns: int) -> None:
+        """Be ready for `turns` at once, as far as can be; what could not be had is no failure before it is missed."""
+
     def prepare(self, request: TurnRequest) -> TurnRequest:
         """`request` with everything done that can be before it is due; called once, before `submit`."""
 

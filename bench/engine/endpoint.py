@@ -94,6 +94,11 @@ class EndpointEngine:
         self._renderer = RequestRenderer(self._spec, self._address, self._model, self.secret)
         return Startup(total_s=seconds_from_ns(self.now_ns() - began_ns))
 
+    async def expect(self, turns: int) -> None:
+        """Open a connection for each, so that none of their times holds a handshake."""
+        if self._pool is not None:
+            await self._pool.fill(turns)
+
     def prepare(self, request: TurnRequest) -> TurnRequest:
         if self._renderer is None:
             raise EngineError("the engine has not been started")

@@ -41,6 +41,9 @@ class MockEngine:
     async def start(self) -> Startup:
         return Startup(total_s=0.0)
 
+    async def expect(self, turns: int) -> None:
+        """It is always ready."""
+
     def prepare(self, request: TurnRequest) -> TurnRequest:
         return request
 

@@ -121,6 +121,9 @@ class NativeEngine:
             first_token_s=self._ready.first_token_s,
         )
 
+    async def expect(self, turns: int) -> None:
+        """Its memory was laid out at its start."""
+
     def prepare(self, request: TurnRequest) -> TurnRequest:
         return request
 

@@ -114,6 +114,8 @@ class Driver:
     async def _sessions(self, share: Share, start_ns: int | None) -> None:
         for _ in range(min(share.places, _MADE_AT_START)):
             self._ahead.make()
+        if share.arrivals_s is None:
+            await self._engine.expect(share.places)
         start_ns = self._clock.now_ns() if start_ns is None else start_ns
         if self._spec.measure.max_seconds is not None and not self._warmup:
             self._stop_sending_ns = start_ns + ns_from_seconds(self._spec.measure.max_seconds)
