@@ -74,21 +74,6 @@ class Pool:
                 for _ in range(min(_HANDSHAKES, connections)):
                     opening.create_task(open_some())
 
-    async def fill(self, connections: int) -> None:
-        """Open connections until there are so many, or until one cannot be had: whoever sends is told why."""
-        missing = iter(range(connections - len(self._connections)))
-
-        async def open_some() -> None:
-            for _ in missing:
-                self._add(connection := await self._connection())
-                if connection.usable:
-                    self._idle[connection] = None
-
-        with contextlib.suppress(ExceptionGroup):
-            async with asyncio.TaskGroup() as opening:
-                for _ in range(min(_HANDSHAKES, connections)):
-                    opening.create_task(open_some())
-
     def send(self, exchange: Exchange) -> None:
         """Put `exchange` on a free connection, or on one that is opened for it; `exchange.ended` will be called."""
         while self._idle:
