@@ -17,7 +17,8 @@ TAGS = (
 
 HARMONY_START, HARMONY_CHANNEL, HARMONY_MESSAGE, HARMONY_END = "<|start|>", "<|channel|>", "<|message|>", "<|end|>"
 """A message of harmony is `<|start|>assistant<|channel|>NAME …<|message|>` and then its text up to `<|end|>`; the first
-of an answer usually begins at its channel."""
+of an answer usually begins at its channel. Servers that leave special tokens out of an answer's text leave these out
+too, unless they are asked not to: vLLM by `skip_special_tokens: false`."""
 THINKING_CHANNEL = "analysis"
 ANSWER_CHANNEL = "final"
 """Whatever is on another channel than `analysis` is answer: commentary and calls of tools too."""

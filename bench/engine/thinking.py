@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from bench.core.records import TokenKind
 from bench.core.thinking import HARMONY_CHANNEL, HARMONY_MESSAGE, HARMONY_START, TAGS, THINKING_CHANNEL
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
-"""Fields of a delta or message that servers put thinking in which they have told apart themselves."""
-
 Run = tuple[TokenKind, str]
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import Template, TemplateError, meta
+from jinja2 import Template, TemplateError, meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bench.core.errors import InputError
@@ -19,6 +21,16 @@ _SWITCHES = ("enable_thinking", "thinking")
 """Variables by which templates are told whether the model is to think at all."""
 
 
+class _Generation(Extension):
+    """Templates for training mark what the model is to say; here that is text like the rest."""
+
+    tags = {"generation"}  # noqa: RUF012  # as the base class declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class ChatTemplate:
     """The template in a model's folder: `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`."""
 
@@ -26,7 +38,7 @@ class ChatTemplate:
         """Raises InputError for a source that is no template."""
         self.folder = folder
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
         )
         environment.globals["raise_exception"] = _refuse
         # Templates that print today's date get a fixed one: prompts must not differ from day to day.
@@ -36,7 +48,9 @@ class ChatTemplate:
             self._template: Template = environment.from_string(source)
         except TemplateError as error:
             raise self._cannot_render(error) from error
-        self._special = {name: _token_text(config.get(name)) for name in ("bos_token", "eos_token")}
+        special = {name: _token_text(config.get(name)) for name in ("bos_token", "eos_token")}
+        # As transformers calls it: some templates ask whether these are none and not whether there are any.
+        self._given = {**special, "tools": None, "documents": None}
 
     @staticmethod
     def from_folder(folder: Path) -> ChatTemplate | None:
@@ -60,7 +74,7 @@ class ChatTemplate:
             return self._template.render(
                 messages=[{"role": message.role, "content": message.text} for message in messages],
                 add_generation_prompt=True,
-                **self._special,
+                **self._given,
                 **{name: value for name, value in asked.items() if name in self._reads},
             )
         except Exception as error:  # A template evaluates expressions of its own

@@ -18,6 +18,7 @@ from bench.core.protocols import PromptForm
 from bench.core.records import Effort, Message, Prompt, Role, Segment, Turn
 from bench.workload.chat import ChatTemplate
 from bench.workload.draws import Draws
+from bench.workload.framing import without_added
 from bench.workload.shared_prefix import Piece, SentTokens
 
 _KEPT_PROMPTS = 64
@@ -68,7 +69,7 @@ class Conversations:
         if self._form == "tokens":
             return Prompt(tuple(self._ids(self._text(contents, effort), contents)))
         if self._form == "text":
-            text = self._text(contents, effort)
+            text = without_added(self._tokenizer, self._text(contents, effort))
             return Prompt(tuple(self._tokenizer.encode(text).ids), (Message("user", text),))
         messages = tuple(
             Message(role, "".join(part for part in parts if isinstance(part, str)), pictures)

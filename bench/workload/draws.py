@@ -10,6 +10,8 @@ from bench.workload.vocabulary import Vocabulary
 
 _KEPT_TOKENS = 4_000_000
 """Pieces kept for reuse, in tokens: some 60 MB with their text, thirty sessions of 128k tokens."""
+_PIECE_TOKENS = 64
+"""What keeping a piece costs beside its tokens."""
 
 
 class Drawn(NamedTuple):
@@ -37,8 +39,8 @@ class Draws:
             return kept
         places = self._vocabulary.places(self.seed(piece.key, play), piece.start, piece.end)
         drawn = self._kept[piece, play] = Drawn(self._vocabulary.ids(places), self._vocabulary.text(places))
-        self._kept_tokens += len(drawn.ids)
+        self._kept_tokens += len(drawn.ids) + _PIECE_TOKENS
         while self._kept_tokens > _KEPT_TOKENS and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
-            self._kept_tokens -= len(dropped.ids)
+            self._kept_tokens -= len(dropped.ids) + _PIECE_TOKENS
         return drawn

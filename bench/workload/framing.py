@@ -59,6 +59,12 @@ def split_template(template: ChatTemplate, effort: Effort | None, *, switches: b
     return halves[0], halves[1]
 
 
+def without_added(tokenizer: Tokenizer, text: str) -> str:
+    """A text without what it begins with and the tokenizer adds anyway, as where a template writes its own BOS."""
+    added = tokenizer.decode(tokenizer.encode("", add_special_tokens=True).ids, skip_special_tokens=False)
+    return text.removeprefix(added)
+
+
 def framing_of_tokens(tokenizer: Tokenizer, before: str, after: str) -> Framing:
     """The tokens of `before` and `after`, whatever is between them."""
     head, tail = (tokenizer.encode(half, add_special_tokens=False).ids for half in (before, after))
@@ -74,7 +80,7 @@ def framing_of_text(
     keeps its number of tokens.
     """
     if add_special:
-        before = _without_added(tokenizer, before)
+        before = without_added(tokenizer, before)
     (u, u_text), (v, v_text) = words.word(0), words.word(1)
     texts = [words.word(place)[1].lstrip() for place in range(0, len(words), -(-len(words) // _OPENERS))]
     told = tokenizer.encode_batch_fast(
@@ -96,12 +102,6 @@ def framing_of_text(
         where=where,
         allowed="an engine that is asked in token ids",
     )
-
-
-def _without_added(tokenizer: Tokenizer, before: str) -> str:
-    """`before` without what it begins with and the tokenizer adds anyway, as a template that writes its own BOS."""
-    added = tokenizer.decode(tokenizer.encode("", add_special_tokens=True).ids, skip_special_tokens=False)
-    return before.removeprefix(added)
 
 
 def _probe(ids: list[int], pair: list[int]) -> _Probe | None:

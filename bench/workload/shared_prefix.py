@@ -65,7 +65,7 @@ class _Tree:
         """For each node, how many leading tokens some prompt through it had as its path says."""
         self._nodes: dict[tuple[int, int, Hashable, int], int] = {}
         """By the node before, and by where in the prompt which key goes on from which of its tokens."""
-        self._tails: dict[tuple[int, int], set[tuple[int, ...]]] = {}
+        self._tails: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = {}
         """What followed where the pieces of some prompt ended."""
 
     def add(self, pieces: Sequence[Piece], head: tuple[int, ...], tail: tuple[int, ...]) -> int:
@@ -77,10 +77,11 @@ class _Tree:
             reached = self._reached[node]
             shared = max(shared, min(reached, length))
             self._reached[node] = max(reached, length)
-        tails = self._tails.setdefault((node, length), set())
+        tails = self._tails.get((node, length), ())
         if tails:
             shared = max(shared, length + max(_common(tail, sent) for sent in tails))
-        tails.add(tail)
+        if tail not in tails:
+            self._tails[node, length] = (*tails, tail)
         return shared
 
     def _node(self, before: int, place: int, key: Hashable, start: int) -> int:

@@ -79,9 +79,9 @@ def words_of(tokenizer: Tokenizer, where: Path) -> Vocabulary:
     Raises InputError, naming `where`, for a tokenizer that has too few of them.
     """
     added = tokenizer.get_added_tokens_decoder()
-    left = sorted((id, token) for token, id in tokenizer.get_vocab(with_added_tokens=False).items() if id not in added)
+    ordinary = [(id, token) for token, id in tokenizer.get_vocab(with_added_tokens=False).items() if id not in added]
     for wanted in _CLASSES:
-        tokens = [one for one in left if wanted.fullmatch(one[1])][:_MOST_WORDS]
+        tokens = sorted(one for one in ordinary if wanted.fullmatch(one[1]))[:_MOST_WORDS]
         if len(tokens) < _FEWEST_WORDS:
             continue
         decoded = _read_after(tokenizer, [id for id, _ in tokens])

@@ -67,6 +67,14 @@ def test_texts_are_the_template_s_where_framed_and_otherwise_themselves() -> Non
     assert (plain.messages, plain.ids) == ((Message("user", whole),), encoded(whole))
 
 
+def test_a_bos_stands_once(folder_of: FolderOf) -> None:
+    prompts = PromptSynthesizer(folder_of("byte-level", "trimmed"), "salt", framing=True, form="text")
+    prompt = prompts.realise(turn(*HISTORY))
+    assert prompt.ids.count(0) == 1
+    assert prompt.ids[0] == 0
+    assert "<s>" not in prompt.messages[0].text
+
+
 def test_tokens_are_those_of_each_segment_alone() -> None:
     texts = [segment.text or "" for segment in HISTORY]
     plain = PromptSynthesizer(TINY, "salt", framing=False).realise(turn(*HISTORY))
@@ -97,6 +105,17 @@ def test_pictures_stand_before_the_words_of_their_message() -> None:
     assert message.pictures == drawn.messages[0].pictures
     assert message.pictures[0].startswith(b"\x89PNG")
     assert prompts.realise(turn(Segment("q", 100), shown), play=1).messages[0].pictures != message.pictures
+
+
+def test_pictures_are_shared_like_words() -> None:
+    prompts = PromptSynthesizer(TINY, "salt", framing=False, form="chat", images=True)
+    photos = [Segment(key, 256, picture=Picture(64, 32)) for key in ("photo", "other")]
+    sent: list[tuple[int, ...]] = []
+    for segments in ((photos[0],), (photos[0], Segment("q", 50)), photos, (Segment("r", 50), photos[0])):
+        ids = prompts.realise(turn(*segments)).ids
+        longest = max((common_prefix(ids, earlier) for earlier in sent), default=0)
+        assert longest - 1 <= prompts.shared_tokens(turn(*segments)) <= longest
+        sent.append(ids)
 
 
 def test_pictures_are_tokens_where_the_engine_takes_none() -> None:

@@ -96,6 +96,8 @@ def test_a_prompt_too_short_for_framing_stays_as_drawn(folder: Path) -> None:
         ({"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": TEMPLATE}]}, True),
         ({"chat_template": "{{ bos_token }}" + TEMPLATE, "bos_token": {"content": "w7"}}, True),
         ({"chat_template": "{{ strftime_now('%d') }}" + TEMPLATE}, True),
+        ({"chat_template": "{% generation %}{% endgeneration %}" + TEMPLATE}, True),
+        ({"chat_template": "{% if tools is not none %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE}, True),
     ],
 )
 def test_templates_as_models_ship_them(tmp_path: Path, config: dict[str, object] | None, framed: bool) -> None:
