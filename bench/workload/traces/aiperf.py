@@ -27,7 +27,7 @@ from bench.workload.traces.conversation import History, following
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 
-NOT_TEXT = "of sessions with images, sound or film, whose tokens are not told"
+NOT_TEXT = "of sessions with images, audio or video, whose tokens are not told"
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 

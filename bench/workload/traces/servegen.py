@@ -11,7 +11,7 @@ are published apart, and one draw for all of them would make the longest prompts
 `reason_ratio` is the thinking share of the output, of which at least one token is answer. `image_tokens` is drawn for
 each of `image_count` images; they stand before the text.
 
-Clients that ask without a histogram of their lengths, or send sound or film, are left out and counted by their rate.
+Clients that ask without a histogram of their lengths, or send audio or video, are left out and counted by their rate.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _why_not(client: Client) -> str | None:
         if "output_tokens" not in lengths or not any(name in lengths for name in _PROMPT_FIELDS):
             return "of clients without length histograms"
         if any(name in lengths and lengths[name].quantiles([1.0]) != [0.0] for name in ("audio_count", "video_count")):
-            return "of clients that send sound or film"
+            return "of clients that send audio or video"
     return None
 
 

@@ -24,6 +24,7 @@ PUBLISHED_WINDOW_S = 600.0
 """Length of a window where the file has only one, which does not tell."""
 _LEAST_SHAPE, _MOST_SHAPE = 1e-3, 1e9
 _MOST_RATE = 1e6
+_MOST_SECONDS = 1e9
 _MOST_TOKENS = 10**9
 _SUM_TOLERANCE = 1e-3
 _WINDOW = "t,rate,cv,dist,shape,scale: numbers of 0 or more, dist Gamma or Weibull where the rate is above 0"
@@ -172,7 +173,7 @@ def _window(line: str, where: str) -> Window:
         start_s, rate, cv, shape = (float(cells[i]) for i in (0, 1, 2, 4))
     except (ValueError, IndexError):
         raise InputError(f"{line[:60]!r} is not a window", where=where, allowed=_WINDOW) from None
-    if not (0 <= start_s < math.inf and 0 <= rate <= _MOST_RATE and 0 <= cv < math.inf):
+    if not (0 <= start_s <= _MOST_SECONDS and 0 <= rate <= _MOST_RATE and 0 <= cv < math.inf):
         raise InputError(f"{line[:60]!r} is not a window", where=where, allowed=_WINDOW)
     if rate == 0:
         return Window(start_s, 0.0, cv, None, shape)

@@ -92,7 +92,7 @@ def test_aiperf_answers_between_turns_are_known_by_length_alone() -> None:
     ]
     assert [segment.tokens for segment in one.turns[2].prompt] == [5, 30, 5, 12, 2]
     assert [(turn.delay_s, turn.delay_class) for turn in one.turns] == [(0, "none"), (1.5, "human"), (0.25, "tool")]
-    assert LeftOut("of sessions with images, sound or film, whose tokens are not told", 2) in left_out
+    assert LeftOut("of sessions with images, audio or video, whose tokens are not told", 2) in left_out
 
 
 def test_aiperf_turns_without_a_length_hand_their_delay_on() -> None:

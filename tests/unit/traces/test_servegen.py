@@ -64,11 +64,11 @@ def test_as_many_are_drawn_as_the_rates_say() -> None:
     assert np.all(np.abs(counts.mean(axis=0) / expected - 1) < 0.06)
 
 
-def test_clients_without_lengths_or_with_sound_are_counted_by_their_rate() -> None:
+def test_clients_without_lengths_or_with_audio_are_counted_by_their_rate() -> None:
     left_out = [item for item in sessions(CLIENTS, Reading()) if isinstance(item, LeftOut)]
     assert left_out == [LeftOut("of clients without length histograms, 12.9% of the rate", 600)]
     left_out = [item for item in sessions(IMAGES, Reading()) if isinstance(item, LeftOut)]
-    assert left_out == [LeftOut("of clients that send sound or film, 33.3% of the rate", 300)]
+    assert left_out == [LeftOut("of clients that send audio or video, 33.3% of the rate", 300)]
 
 
 @pytest.mark.parametrize(
