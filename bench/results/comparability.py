@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.core.spec import MockEngineSpec
+from bench.core.spec import EndpointEngineSpec, MockEngineSpec
 from bench.results.record import Record
 
 
@@ -27,11 +27,13 @@ def comparability_key(record: Record) -> dict[str, Any]:
 def _precision(record: Record) -> str:
     """What was computed in, and what weights, KV cache and activations were rounded to where that is something else.
 
-    As the engine says, or as it was asked; an engine without a model has none.
+    As the engine says, or as it was asked. An engine without a model has none, a server does not say its own.
     """
     engine = record.case.spec.engine
     if isinstance(engine, MockEngineSpec):
         return "none"
+    if isinstance(engine, EndpointEngineSpec):
+        return "the server's"
     dtype, weights, cache = (
         str((record.engine or {}).get(name, getattr(engine, name))) for name in ("dtype", "weight_format", "kv_dtype")
     )

@@ -12,13 +12,15 @@ from bench.results.record import Record
 from bench.results.result import scan
 
 _COMPUTED = ("latency", "throughput", "goodput")
+_PREFIXED = ("sessions", "efforts", "success")
 
 
 def records_frame(path: str | Path) -> pd.DataFrame:
     """Every record at or below `path`, in order of folder.
 
     A headline becomes three columns: `ttft_ms_p50`, `ttft_ms_p50_low`, `ttft_ms_p50_high`. A rung of the energy ladder
-    is prefixed by its scope: `gpu_joules_per_output_token`. Raises InputError when `path` holds no record.
+    is prefixed by its scope: `gpu_joules_per_output_token`; what stands under `sessions`, `efforts` and `success` by that:
+    `sessions_idle_tool_wait_share`. Raises InputError when `path` holds no record.
     """
     return pd.DataFrame([_row(result.record) for result in scan([path])])
 
@@ -43,6 +45,8 @@ def _row(record: Record) -> dict[str, Any]:
         row[f"requests_{count}"] = (record.requests or {}).get(count)
     for section in _COMPUTED:
         row |= dict(_headlines((), getattr(record, section)))
+    for section in _PREFIXED:
+        row |= dict(_headlines((section,), getattr(record, section)))
     for scope, rung in (record.energy or {}).get("rungs", {}).items():
         row |= dict(_headlines((scope,), rung))
     return row

@@ -52,6 +52,7 @@ def test_one_row_a_record_with_units_in_the_columns(tmp_path: Path, write: Calla
     assert row["ttft_ms_p50_low"] == record.latency["ttft_ms"]["p50"]["low"]
     assert row["output_tokens_per_s_high"] == record.throughput["output_tokens_per_s"]["high"]
     assert row["node_joules_per_output_token"] > 0
+    assert row["sessions_time_busy_share"] > 0.5
     assert row["requests_sent"] == 64
 
 
@@ -104,3 +105,9 @@ def test_activations_that_a_kernel_rounds_are_part_of_it_too(write: Callable[...
     described = {"dtype": "bfloat16", "weight_format": "mxfp4", "kv_dtype": "bfloat16", "kernels": kernels}
     rounding = write(sections={"engine": described}, engine={"kind": "native"}).record
     assert comparability_key(rounding)["precision"] == "bfloat16, mxfp4 weights, mxfp8 activations"
+
+
+def test_a_servers_precision_is_its_own(write: Callable[..., Result]) -> None:
+    served = write(engine={"kind": "endpoint", "base_url": "http://127.0.0.1:1"}).record
+    assert comparability_key(served)["precision"] == "the server's"
+    assert comparability_key(write().record)["precision"] == "none"
