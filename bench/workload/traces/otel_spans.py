@@ -16,7 +16,7 @@ from bench.workload.traces.documents import documents
 T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHAPE = "resourceSpans, or a span with its trace, its times and its attributes"
-_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, lt=2**63)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,19}$")]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,19}$")]
 _Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
