@@ -136,8 +136,7 @@ class TraceSpec(_Workload):
     max_turns: PositiveInt | None = None
     """Budget of turns: whole sessions are taken in file order while they fit, the others are left out and counted."""
     from_s: NonNegativeFloat = 0.0
-    """Sessions that arrive earlier, in seconds from the trace's first, are left out and counted; the others arrive
-    earlier by as much."""
+    """Sessions that arrive earlier, in seconds from the trace's first, are left out and counted."""
     until_s: PositiveFloat | None = None
     """Sessions that arrive then or later are left out and counted; null takes all."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import InputError
@@ -73,11 +73,6 @@ class Workload:
     source: WorkloadSource
 
     @property
-    def has_arrivals(self) -> bool:
-        """Whether every session says when it began, so that the load can be the trace's own."""
-        return all(session.arrival_s is not None for session in self.sessions)
-
-    @property
     def has_pictures(self) -> bool:
         """Whether only an engine that takes images can be asked."""
         return any(part.picture for session in self.sessions for turn in session.turns for part in turn.prompt)
@@ -144,7 +139,7 @@ class _Selection:
             self._leave_out(OVER_BUDGET, turns)
         else:
             self._turns_left = None if self._turns_left is None else self._turns_left - turns
-            self.sessions.append(session if self._window is None else _from_its_start(self._window, session))
+            self.sessions.append(session)
             self._rows += turns
             self._capped += capped
             self._source_input += _input_tokens(item)
@@ -216,10 +211,6 @@ def _outside(window: TraceSpec, session: Session) -> str | None:
     if session.arrival_s < window.from_s:
         return TOO_EARLY
     return TOO_LATE if window.until_s is not None and session.arrival_s >= window.until_s else None
-
-
-def _from_its_start(window: TraceSpec, session: Session) -> Session:
-    return replace(session, arrival_s=(session.arrival_s or 0.0) - window.from_s)
 
 
 def _input_tokens(session: Session) -> int:

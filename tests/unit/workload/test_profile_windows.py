@@ -15,6 +15,7 @@ from scipy.stats import ks_2samp
 from bench.core.spec import TraceSpec
 from bench.workload.profile import Profile, load_profile
 from bench.workload.quantiles import QuantileTable
+from bench.workload.traces.servegen_composition import composition
 from bench.workload.workload import build_workload
 
 TRACES = Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"
@@ -84,6 +85,17 @@ def test_draws_are_as_their_window_is(window: str, name: str, of_turn: str, plac
     recorded = [getattr(session.turns[0], of_turn) for session in build_workload(spec, 10**9).sessions]
     drawn = at(shipped(name), place).table.sample_counts(np.random.default_rng(5), 20_000)
     assert ks_2samp(recorded, drawn).statistic < TOLERANCE
+
+
+def test_requests_with_images_are_those_of_their_window() -> None:
+    of_window = composition(TRACES / "servegen_mm-image.jsonl.gz")
+    profile = shipped("multimodal")
+    ranks = np.linspace(0.005, 0.995, 100)
+    for field, place in (("text_tokens", "text_tokens"), ("image_tokens", "image_tokens"),
+                         ("image_count", "images"), ("output_tokens", "output_tokens")):  # fmt: skip
+        table = at(profile, place).table
+        for rank, value in zip(ranks, of_window.field_quantiles(field, ranks.tolist()), strict=True):
+            assert rank_below(table, value) - TOLERANCE <= rank <= rank_at_most(table, value) + TOLERANCE, (field, rank)
 
 
 def test_how_many_requests_share_a_document_is_as_the_profile_says() -> None:
