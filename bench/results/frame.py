@@ -19,7 +19,7 @@ def records_frame(path: str | Path) -> pd.DataFrame:
     """Every record at or below `path`, in order of folder.
 
     A headline becomes three columns: `ttft_ms_p50`, `ttft_ms_p50_low`, `ttft_ms_p50_high`. A rung of the energy ladder
-    is prefixed by its scope: `gpu_joules_per_output_token`; what stands under `sessions`, `efforts` and `success` by that:
+    is prefixed by its scope: `gpu_joules_per_output_token`, what stands under `sessions`, `efforts`, `success` by that:
     `sessions_idle_tool_wait_share`. Raises InputError when `path` holds no record.
     """
     return pd.DataFrame([_row(result.record) for result in scan([path])])
