@@ -26,6 +26,7 @@ from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
 from bench.workload.tokenizer import token_counter
+from bench.workload.wordless import wordless
 from bench.workload.workload import Workload, build_workload
 
 
@@ -131,5 +132,9 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
 
 
 def opening_turns(sessions: Iterable[Session]) -> list[Session]:
-    """Each session up to its first delay: enough to warm an engine without waiting for tools."""
-    return [replace(session, turns=tuple(turn for turn in session.turns if not turn.after)) for session in sessions]
+    """Each session up to its first delay: enough to warm an engine without waiting for tools.
+
+    In drawn words: its own, once in a prefix cache, would be found there when they are measured.
+    """
+    opening = (replace(session, turns=tuple(turn for turn in session.turns if not turn.after)) for session in sessions)
+    return [wordless(session) for session in opening]

@@ -13,6 +13,7 @@ from bench.core.errors import InputError
 from bench.core.records import Check
 from bench.core.spec import TasksSpec
 from bench.load.checks import passes
+from bench.workload.wordless import wordless
 from bench.workload.workload import Workload, build_workload
 
 TASK = {"id": "sum", "prompt": "2 + 2?", "check": {"kind": "exact", "expected": "4"}, "max_tokens": 64}
@@ -113,3 +114,12 @@ def test_our_own_tasks_are_whole_and_a_wrong_answer_fails_each() -> None:
 def test_a_file_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(InputError, match=r"no such task .*arithmetic"):
         build(Path("algebra"))
+
+
+def test_without_its_words_a_task_is_as_long_and_of_the_same_roles(path: Path) -> None:
+    messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "One and two?"}]
+    (session,) = build(written(path, {"prompt": None, "messages": messages})).sessions
+    ((turn,), (drawn,)) = (one.turns for one in (session, wordless(session)))
+    assert [(s.tokens, s.role) for s in drawn.prompt] == [(s.tokens, s.role) for s in turn.prompt]
+    assert {segment.text for segment in drawn.prompt} == {None}
+    assert drawn.check is None
