@@ -122,6 +122,9 @@ def failed(answer: Answer | bytes, **spec: Any) -> str:
         (chunked(token("a")), "truncated: no end after 1 events"),
         (chunked(token("", finish_reason="error") + DONE), "api_error: "),
         (response(b"", status=204), "http_204"),
+        (chunked(stream("a", told=2**31 - 1)), "too_long: 2147483647 tokens in "),
+        (head("upgrade: other", "connection: upgrade", status=101), "garbage: not HTTP: "),
+        (chunked(b'data: {"x": ' + b"[" * 100_000 + b"\n\n"), "garbage: not an answer of the API: "),
         (response(b"", "location: /other", status=307), "http_307"),
         (response(b'{"detail": "no such path"}', status=404), "http_404: no such path"),
         (response(b"busy", "retry-after: Wed, 21 Oct 2015 07:28:00 GMT", status=429), "http_429: busy"),
@@ -156,7 +159,7 @@ def test_bytes_without_end_are_refused(line: bytes) -> None:
             writer.write(line * 16_384)
             await writer.drain()
 
-    assert failed(floods).startswith("too_long: 0 events in ")
+    assert failed(floods).startswith("too_long: 0 tokens in ")
 
 
 def test_a_port_where_nobody_listens() -> None:

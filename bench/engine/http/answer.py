@@ -13,10 +13,11 @@ from bench.engine.http.message import Answer, Message
 
 _DONE = b"[DONE]"
 _LONGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
-_EVENTS_PER_TOKEN = 4
-_MORE_EVENTS = 64
-_BYTES_PER_TOKEN = 8_192
+_TOKENS_PER_ASKED = 4
+_MORE_TOKENS = 64
+_BYTES_PER_ASKED = 8_192
 _MORE_BYTES = 1024 * 1024
+"""What an answer may have for each token that was asked, and beyond that: far more than any server that ends it."""
 
 
 class AnswerReader(Protocol):
@@ -47,9 +48,7 @@ class StreamReader:
         self._bytes += len(body)
         self._last_ns = t_ns
         self._events(t_ns, self._splitter.feed(body))
-        asked, events = self._request.max_tokens, self._message.tally.events
-        if events > asked * _EVENTS_PER_TOKEN + _MORE_EVENTS or self._bytes > asked * _BYTES_PER_TOKEN + _MORE_BYTES:
-            raise ExchangeError("too_long", f"{events} events in {self._bytes} bytes for {asked} tokens")
+        _refuse_endless(self._request.max_tokens, self._message.tally.events, self._bytes)
 
     def answer(self) -> Answer:
         self._events(self._last_ns, self._splitter.flush())
@@ -58,6 +57,7 @@ class StreamReader:
             if self._message.finish_reason is None:
                 raise self._without_end()
             notes.append("no_done")
+        _refuse_endless(self._request.max_tokens, self._message.told_tokens or 0, self._bytes)
         self._message.close(self._last_ns)
         return self._message.finished(notes)
 
@@ -112,9 +112,15 @@ class DocumentReader:
             raise ExchangeError("garbage", "an answer without choices")
         message = Message(self._request)
         message.usage = completion.usage
+        _refuse_endless(self._request.max_tokens, message.told_tokens or 0, self._bytes)
         message.add(self._last_ns, completion.choices[0])
         message.close(self._last_ns)
         return message.finished(["not_streamed"])
 
     def partial(self) -> list[Chunk]:
         return []
+
+
+def _refuse_endless(asked: int, tokens: int, size: int) -> None:
+    if tokens > asked * _TOKENS_PER_ASKED + _MORE_TOKENS or size > asked * _BYTES_PER_ASKED + _MORE_BYTES:
+        raise ExchangeError("too_long", f"{tokens} tokens in {size} bytes where {asked} were asked")

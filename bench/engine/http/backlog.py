@@ -34,11 +34,14 @@ class Backlog:
 
     def _work(self) -> None:
         end_ns = self._now_ns() + _SLICE_NS
-        while jobs := self._urgent or self._others:
-            if jobs[0].step():
-                jobs.popleft()
-            if self._now_ns() >= end_ns:
-                break
-        self._scheduled = bool(self._urgent or self._others)
-        if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._work)
+        try:
+            while jobs := self._urgent or self._others:
+                job = jobs.popleft()
+                if not job.step():
+                    jobs.appendleft(job)
+                if self._now_ns() >= end_ns:
+                    break
+        finally:
+            self._scheduled = bool(self._urgent or self._others)
+            if self._scheduled:
+                asyncio.get_running_loop().call_soon(self._work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -36,13 +36,16 @@ class Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
 class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: PromptDetails | None = None
 
     @property
@@ -63,7 +66,7 @@ def read_completion(data: bytes) -> Completion:
     """Raises ExchangeError for what is neither a chunk nor an answer."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExchangeError("garbage", f"not an answer of the API: {one_line(str(error))}") from None
 
 

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         exchange.heard_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # After the answer's end it is the connection that is broken, not the answer.
             self._keeps = False
             if not self._whole:

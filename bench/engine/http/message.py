@@ -106,9 +106,13 @@ class Message:
         if self._tool_calls is not None and (rest := self._tool_calls.close()):
             self.tally.add(t_ns, "answer", rest, tokens=0)
 
+    @property
+    def told_tokens(self) -> int | None:
+        """How many the server says it answered; some say 0 where they do not count."""
+        return (self.usage.completion_tokens or None) if self.usage is not None else None
+
     def finished(self, notes: list[str]) -> Answer:
-        # Some servers tell 0 where they do not count.
-        told = (self.usage.completion_tokens or None) if self.usage is not None else None
+        told = self.told_tokens
         if told is None:
             notes.append("no_usage")
         elif told != self.tally.events:

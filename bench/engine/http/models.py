@@ -89,5 +89,5 @@ async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns:
 def _listed(body: bytes) -> tuple[Model, ...]:
     try:
         return tuple(msgspec.json.decode(body, type=_Models).data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExchangeError("garbage", f"no list of models: {one_line(str(error))}") from None

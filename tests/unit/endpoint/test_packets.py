@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from endpoint_asking import EVENT_STREAM, SECONDS, Heard, asked, chunked, endpoint, head, run, stream
+from endpoint_asking import DONE, EVENT_STREAM, SECONDS, Heard, asked, chunked, endpoint, event, head, run, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,19 @@ CHUNKED = chunked(BODY, size=53)
 SIZED = head(EVENT_STREAM, f"content-length: {len(BODY)}") + BODY
 CLOSED = head(EVENT_STREAM) + BODY
 WORDS = "one two<think>hm</think> 0\\r\\n\\r\\n ü"
+
+
+ODD = (
+    {"choices": [{"text": "a", "finish_reason": "stop"}]},
+    {"choices": [{"delta": {"content": "<think", "tool_calls": [{}]}}], "usage": {"completion_tokens": 2**31 - 1}},
+    {"choices": [{"delta": None, "message": {"content": "a"}}], "usage": {"completion_tokens": 0}},
+    {"usage": {"completion_tokens": -1}},
+    {"usage": {"completion_tokens": 2**70}},
+    {"choices": [{"text": "\ud800"}]},
+    {"error": {}},
+    None,
+)
+"""Events that a server might send."""
 
 
 class Wire(asyncio.Transport):
@@ -89,6 +102,19 @@ def test_one_byte_at_a_time() -> None:
     for message in (CHUNKED, SIZED, CLOSED):
         heard, _ = run(received([message[at : at + 1] for at in range(len(message))], closes=message is CLOSED))
         assert heard.text == WORDS
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    opening=st.sampled_from([b"", head(EVENT_STREAM), head("content-type: application/json"), head(status=500)]),
+    pieces=st.lists(
+        st.one_of(st.binary(max_size=60), st.sampled_from([*map(event, ODD), b"data: ", b"\n\n", b"{" * 5000, DONE])),
+        max_size=8,
+    ),
+)
+def test_any_bytes_come_to_an_end(opening: bytes, pieces: list[bytes]) -> None:
+    heard, _ = run(received([opening, *pieces], closes=True))
+    assert heard.end.reason != "failed" or heard.end.error
 
 
 def test_an_event_has_the_stamp_of_the_packet_that_completes_it() -> None:
