@@ -57,6 +57,8 @@ class Driver:
         sent: SentTurn | None = None,
     ) -> None:
         self.progress = Progress()
+        self._to_make = 0
+        """Sessions that were begun and are still to be replaced in what is made ahead."""
         self._engine = engine
         self._clock = clock
         self._spec = spec
@@ -227,7 +229,16 @@ class Driver:
             if self._delay_ns(behind) < _LEAD_NS:
                 run.requests[behind.index] = self._requests.make(run.opening.id, behind, play)
         if self._closed and not turn.after:
-            self._ahead.make()
+            self._to_make += 1
+            if self._to_make == 1:
+                asyncio.get_running_loop().call_soon(self._make_ahead)
+
+    def _make_ahead(self) -> None:
+        """Make ready one session in each turn of the loop: where many turns end together, their next go first."""
+        self._ahead.make()
+        self._to_make -= 1
+        if self._to_make:
+            asyncio.get_running_loop().call_soon(self._make_ahead)
 
     def _row(self, run: SessionRun, turn: Turn, request: TurnRequest, due_ns: int, *, warmup: bool) -> TurnRow:
         return TurnRow(
