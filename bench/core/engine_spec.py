@@ -151,7 +151,9 @@ class EndpointEngineSpec(Section):
     """Whether the server honours `ignore_eos` and `min_tokens`; pinned lengths need that."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Laid over the body of every request. The text `$thinking_budget`, anywhere in it, stands for the turn's budget;
-    where a turn has none, the key it is the value of is left out."""
+    where a turn has none, the key it is the value of is left out. Marks of thinking that are special tokens of a model,
+    as harmony's are, come in an answer's text only where a server is asked not to skip them; vLLM and SGLang are by
+    `{skip_special_tokens: false}`."""
     max_context_tokens: PositiveInt = 131_072
 
 
