@@ -26,6 +26,8 @@ class TurnSink:
 
     def chunk(self, chunk: Chunk) -> None:
         row = self.row
+        if self.answer is not None and chunk.kind == "answer":
+            self.answer.add(chunk)
         if chunk.n_tokens == 0:
             return
         if row.t_last_ns is None:
@@ -45,8 +47,6 @@ class TurnSink:
             row.thinking_tokens += 0 if answering else chunk.n_tokens
         if answering and row.t_answer_ns is None:
             row.t_answer_ns = chunk.t_ns
-        if self.answer is not None and chunk.kind == "answer":
-            self.answer.add(chunk)
 
     def finish(self, finish: Finish) -> None:
         row = self.row
