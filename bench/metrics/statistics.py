@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit
 
 from bench.core.records import Basis, Headline
-from bench.metrics.columns import Floats
+from bench.metrics.distributions import normal_cdf, normal_quantile, t_quantile
+
+if TYPE_CHECKING:
+    from bench.metrics.columns import Floats
 
 RESAMPLES = 1000
 WILSON = "Wilson score interval, requests taken as independent"
@@ -107,15 +110,15 @@ def expanded_tail(level: float, blocks: float) -> float:
 
     Hesterberg 2015, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4).
     """
-    quantile = stdtrit(blocks - 1, (1 - level) / 2)
-    return float(ndtr(math.sqrt(blocks / (blocks - 1)) * quantile))
+    quantile = t_quantile(blocks - 1, (1 - level) / 2)
+    return normal_cdf(math.sqrt(blocks / (blocks - 1)) * quantile)
 
 
 def share_of(chosen: int, n: int, level: float) -> Headline:
     """The share `chosen`/`n` of requests with its score interval (Wilson 1927, JASA 22, 209), never outside 0 … 1."""
     if n == 0:
         return absent("no request to count", level)
-    z = float(ndtri((1 + level) / 2))
+    z = normal_quantile((1 + level) / 2)
     share, spread = chosen / n, z * z / n
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
@@ -138,5 +141,5 @@ def between_runs(values: Sequence[float], *, level: float, rate: bool, basis: Ba
     if n == 1:
         return Headline(values[0], None, None, level, "one run: no interval between runs", n, basis)
     deviation = math.sqrt(math.fsum((x - mean) ** 2 for x in xs) / (n - 1))
-    half = -float(stdtrit(n - 1, (1 - level) / 2)) * deviation / math.sqrt(n)
+    half = -t_quantile(n - 1, (1 - level) / 2) * deviation / math.sqrt(n)
     return Headline(back(mean), back(mean - half), back(mean + half), level, method, n, basis)

@@ -142,9 +142,11 @@ def test_a_busy_client_is_told_with_its_evidence(make_case: MakeCase, closed_loo
     idle = ClientLoad(processes=2, cpu_share=0.4, lag_p50_ms=0.1, lag_p99_ms=4.0, lag_max_ms=90.0)
     assert codes(summary_of(make_case(), closed_loop(), client=idle)) == []
     for busy in (replace(idle, cpu_share=0.97), replace(idle, lag_p99_ms=80.0)):
-        found = summary_of(make_case(), closed_loop(), client=busy)
+        found = summary_of(make_case(), closed_loop(), client=busy, end_ns=4 * 10**9)
         assert codes(found) == ["client_saturated"]
         assert found.verdict.reasons[0].evidence == asdict(busy)
+        told_in_a_second = codes(summary_of(make_case(), closed_loop(), client=busy, end_ns=10**9))
+        assert told_in_a_second == (codes(found) if busy.cpu_share > 0.9 else [])
         assert RunContext.read(asdict(RunContext(0, 1, 0, client=busy, cut_sessions=("a",)))).client == busy
 
 
