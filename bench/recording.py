@@ -19,9 +19,7 @@ from bench.core.spec import Case
 from bench.core.work import Ceiling, ModelWork
 from bench.hardware.ceiling import datasheet_ceiling
 from bench.hardware.datasheet import name_patterns
-from bench.metrics.accuracy import judge
 from bench.metrics.context import RunContext, Stop
-from bench.metrics.summary import summarise
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.health import health_rows
 from bench.node.power import PowerRecorder, Sensors, open_sensors
@@ -131,6 +129,10 @@ class Recording:
         self._finish()
 
     def _finish(self) -> None:
+        # What numbers are made with takes a second to import, and no first turn is to wait for that.
+        from bench.metrics.accuracy import judge
+        from bench.metrics.summary import summarise
+
         tables = self._writer.tables()
         described = {**self._engine.describe(), **(self._client.describe() if self._client else {})}
         progress = self._client.progress if self._client else Progress()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from bench.offers.offer import Offer
+    from bench.results.result import Result
+    from bench.search import Search
 
 
 def run(
@@ -31,23 +37,37 @@ def run(
 
     Exit code 1 means that a result's verdict is invalid, or that a search ended without its answer.
     """
-    from bench.cli.output import plain, print_json
-    from bench.comparison import compare_results
     from bench.core.suite import load_suite
-    from bench.economics.compare import Assumptions
-    from bench.offers.catalog import load_offers
-    from bench.report.comparison import print_comparison
-    from bench.report.console import print_records
     from bench.report.progress import LiveProgress
-    from bench.report.search import print_searches
-    from bench.report.strategies import print_strategies
     from bench.search import run_and_search
-    from bench.strategies import compare_strategies
 
     resolved = load_suite(suite, sets=tuple(sets or ()), trace=trace)
-    priced = load_offers(offers) if offers else None
+    priced = _load_offers(offers) if offers else None
     with LiveProgress() as progress:
         results, found = run_and_search(resolved, out, watch=progress, command=sys.argv)
+    _tell(results, found, priced, as_json=as_json)
+    probes = {record for search in found for probe in search.probes for record in probe.records}
+    valid = all(result.record.verdict.status == "valid" or result.record.id in probes for result in results)
+    return 0 if valid and not any(search.ended for search in found) else 1
+
+
+def _load_offers(paths: Sequence[str]) -> tuple[Offer, ...]:
+    from bench.offers.catalog import load_offers
+
+    return load_offers(paths)
+
+
+def _tell(results: Sequence[Result], found: Sequence[Search], priced: Sequence[Offer] | None, *, as_json: bool) -> None:
+    """Print what was measured. What that takes is imported only now: no first turn is to wait for it."""
+    from bench.cli.output import plain, print_json
+    from bench.comparison import compare_results
+    from bench.economics.compare import Assumptions
+    from bench.report.comparison import print_comparison
+    from bench.report.console import print_records
+    from bench.report.search import print_searches
+    from bench.report.strategies import print_strategies
+    from bench.strategies import compare_strategies
+
     records = [plain(result.record) for result in results]
     folders = [str(result.path) for result in results]
     comparison = None if priced is None else plain(compare_results(results, priced, Assumptions()))
@@ -70,6 +90,3 @@ def run(
             print_comparison(records, comparison)
         print_strategies(strategies)
         print_searches(searches)
-    probes = {record for search in found for probe in search.probes for record in probe.records}
-    valid = all(result.record.verdict.status == "valid" or result.record.id in probes for result in results)
-    return 0 if valid and not any(search.ended for search in found) else 1

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.client.client import Client
 from bench.client.local import LocalClient
-from bench.client.processes import ClientProcesses
 from bench.core.clock import Clock
 from bench.core.protocols import Engine
 from bench.core.records import TurnRow
@@ -38,6 +37,8 @@ async def open_client(
     if processes == 1:
         yield LocalClient(engine, clock, prompts, log, spec, share)
         return
+    from bench.client.processes import ClientProcesses  # few runs have several
+
     client = ClientProcesses(processes, prompts, log, spec, share, clock=clock, model=str(model), salt=salt)
     try:
         await client.start()
