@@ -32,7 +32,7 @@ BROKEN_OFF = "an earlier turn of the session did not complete"
 _LEAD_NS = 20 * NS_PER_MS
 """How long before it is due a turn's request is made: what a prompt of 128k tokens takes, twice over."""
 _MADE_AT_START = 64
-"""Sessions of an open loop that are ready before the first is due."""
+"""Sessions of an open loop that are ready before the first is due, the engine too."""
 
 SentTurn = Callable[[TurnRow, Turn, int], None]
 """Hears of each turn that was sent, in that order: its row, the turn, and which play of its session it is of."""
@@ -116,8 +116,7 @@ class Driver:
     async def _sessions(self, share: Share, start_ns: int | None) -> None:
         for _ in range(min(share.places, _MADE_AT_START)):
             self._ahead.make()
-        if share.arrivals_s is None:
-            await self._engine.expect(share.places)
+        await self._engine.expect(share.places if self._closed else min(share.places, _MADE_AT_START))
         start_ns = self._clock.now_ns() if start_ns is None else start_ns
         if self._spec.measure.max_seconds is not None and not self._warmup:
             self._stop_sending_ns = start_ns + ns_from_seconds(self._spec.measure.max_seconds)

@@ -39,8 +39,8 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._whole = False
         self._keeps = False
-        self.exchanges = 0
-        """How many it carried, the present one included."""
+        self.kept = False
+        """Whether it was idle before the exchange it carries."""
         self.look_ns = 0
         """When someone will look whether its exchange is late; 0 is never. What is sent later is due later, so a look
         that was arranged for the exchange before does for this one too."""
@@ -55,7 +55,6 @@ class Connection(asyncio.Protocol):
 
     def send(self, exchange: Exchange) -> None:
         assert self._transport is not None
-        self.exchanges += 1
         self._exchange = exchange
         exchange.connection = self
         exchange.heard_ns = self._now_ns()

@@ -80,6 +80,7 @@ class Pool:
             connection, _ = self._idle.popitem()
             if connection.usable:
                 self.reused += 1
+                connection.kept = True
                 self._start(connection, exchange)
                 return
         self._open(exchange)
@@ -123,7 +124,7 @@ class Pool:
     def _was_closed_before(self, connection: Connection, exchange: Exchange) -> bool:
         """Whether the server had closed a kept connection before it can have read what was sent."""
         reset = exchange.failure is not None and exchange.failure.kind == "reset"
-        return reset and exchange.heard_bytes == 0 and connection.exchanges > 1 and not exchange.reconnected
+        return reset and exchange.heard_bytes == 0 and connection.kept and not exchange.reconnected
 
     def _start(self, connection: Connection, exchange: Exchange) -> None:
         connection.send(exchange)
