@@ -41,6 +41,8 @@ class StreamReader:
         self._splitter = EventSplitter()
         self._message = Message(request)
         self._done = False
+        self._tells_each = True
+        """Every event so far told how many tokens the answer had reached."""
         self._bytes = 0
         self._last_ns = 0
 
@@ -75,10 +77,13 @@ class StreamReader:
             completion = read_completion(data)
             if completion.error is not None:
                 raise api_error(completion.error, self._secret)
-            if completion.usage is not None:
-                message.usage = completion.usage
+            usage = completion.usage
+            if usage is not None:
+                message.usage = usage
             if completion.choices:
                 message.add(t_ns, completion.choices[0])
+                if self._tells_each:
+                    self._tells_each = message.reached(usage)
 
     def _without_end(self) -> ExchangeError:
         if self._message.tally.events == 0:

@@ -57,6 +57,13 @@ class Message:
         else:
             self.tally.add_silent(t_ns)
 
+    def reached(self, usage: Usage | None) -> bool:
+        """Take what an event told with its choice as the count up to it. Returns whether it told any."""
+        if usage is None or usage.completion_tokens is None:
+            return False
+        self.tally.reached(usage.completion_tokens)
+        return True
+
     def _add_delta(self, t_ns: int, delta: Delta) -> None:
         told = False
         if thinking := delta.reasoning_content or delta.reasoning:

@@ -4,12 +4,14 @@ The usage a server tells is the truth; an event with text counts one token until
 events without text, which tell of tokens that have none of their own, count one each as far as more tokens were told
 than events with text; what is still missing is added to the events with text, and what is too much is taken from them,
 in proportion to how long their texts are. The first event keeps one token at least, since it is what was waited for.
+A server that tells with each event how many tokens it has reached is taken at its word for each.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 
 from bench.core.records import Chunk, TokenKind
 
@@ -19,7 +21,7 @@ _KINDS: tuple[TokenKind, ...] = ("answer", "thinking")
 class Tally:
     """The events of one answer in the order of their arrival; those of one kind that arrived together are one entry."""
 
-    __slots__ = ("_characters", "_kinds", "_stamps", "_texts", "_tokens", "events")
+    __slots__ = ("_characters", "_kinds", "_reached", "_stamps", "_texts", "_tokens", "events")
 
     def __init__(self, *, keep_text: bool) -> None:
         self._stamps = array("q")
@@ -27,6 +29,8 @@ class Tally:
         self._characters = array("i")
         self._kinds = array("b")
         self._texts: list[str] | None = [] if keep_text else None
+        self._reached = array("i")
+        """Tokens up to each entry, as far as the server told that with each."""
         self.events = 0
         """Events with text."""
 
@@ -57,6 +61,15 @@ class Tally:
         for index in range(place, len(self._kinds)):
             self._kinds[index] = kind == "thinking"
 
+    def reached(self, tokens: int) -> None:
+        """The newest event brought the answer to so many tokens."""
+        behind = len(self._stamps) - len(self._reached)
+        if behind == 0 and self._reached:
+            self._reached[-1] = tokens
+        elif behind > 0:
+            before = self._reached[-1] if self._reached else 0
+            self._reached.extend([before] * (behind - 1) + [tokens])
+
     def all_thinking(self) -> None:
         """Everything so far was thinking, as is known only now."""
         self._kinds = array("b", [1]) * len(self._kinds)
@@ -64,7 +77,9 @@ class Tally:
     def chunks(self, told: int | None) -> list[Chunk]:
         """The tokens; `told` is how many the server says they were."""
         tokens: Sequence[int] = self._tokens
-        if told is not None and told != self.events:
+        if told is not None and self._tells_each(told):
+            tokens = [after - before for before, after in pairwise([0, *self._reached])]
+        elif told is not None and told != self.events:
             tokens = _reconciled(self._tokens, self._characters, told)
         chunks: list[Chunk] = []
         for index, n_tokens in enumerate(tokens):
@@ -73,6 +88,10 @@ class Tally:
                 chunks.append(Chunk(self._stamps[index], None, n_tokens, _KINDS[self._kinds[index]], None, text))
         return chunks
 
+    def _tells_each(self, told: int) -> bool:
+        reached = self._reached
+        return bool(reached) and len(reached) == len(self._stamps) and reached[-1] == told and _rises(reached)
+
     def _append(self, t_ns: int, thinks: bool, text: str, tokens: int) -> None:
         self._stamps.append(t_ns)
         self._tokens.append(tokens)
@@ -80,6 +99,11 @@ class Tally:
         self._kinds.append(thinks)
         if self._texts is not None:
             self._texts.append(text)
+
+
+def _rises(reached: Sequence[int]) -> bool:
+    """Whether an answer has tokens from its first event on, and never fewer than before."""
+    return reached[0] > 0 and all(before <= after for before, after in pairwise(reached))
 
 
 def _reconciled(tokens: Sequence[int], characters: Sequence[int], told: int) -> list[int]:

@@ -7,7 +7,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from endpoint_asking import DONE, EVENT_STREAM, SECONDS, Heard, asked, chunked, endpoint, event, head, run, stream
+from endpoint_asking import (
+    DONE,
+    EVENT_STREAM,
+    SECONDS,
+    Heard,
+    asked,
+    chunked,
+    endpoint,
+    event,
+    head,
+    run,
+    stream,
+    token,
+    usage,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,3 +137,22 @@ def test_an_event_has_the_stamp_of_the_packet_that_completes_it() -> None:
     heard, _ = run(received([*body, b"data: [DONE]\n\n"], closes=True))
     # The request has stamp 1 and the head 2.
     assert [(chunk.t_ns, chunk.n_tokens) for chunk in heard.chunks] == [(7, 2), (8, 1)]
+
+
+def counted(text: str, reached: int) -> bytes:
+    """An event that tells how many tokens the answer has with it."""
+    return event({"choices": [{"text": text}], "usage": {"completion_tokens": reached}})
+
+
+def test_a_server_that_counts_with_each_event_is_taken_at_its_word() -> None:
+    events = [counted("a long text of one token", 1), counted("b", 4), counted("", 5), counted("c", 6)]
+    heard, _ = run(received([head(EVENT_STREAM), *events, usage(6) + DONE], closes=True))
+    assert [chunk.n_tokens for chunk in heard.chunks] == [1, 3, 1, 1]
+    assert heard.end.notes == ("counted_by_usage",)
+
+
+def test_a_count_that_comes_only_with_the_last_event_is_the_whole() -> None:
+    last = {"choices": [{"text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 6}}
+    heard, _ = run(received([head(EVENT_STREAM), token("a"), token("aaaaa"), event(last) + DONE], closes=True))
+    # One for each event, and of the three that no event stands for as many as the length of each text says.
+    assert [chunk.n_tokens for chunk in heard.chunks] == [2, 3, 1]
