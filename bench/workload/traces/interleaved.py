@@ -43,13 +43,14 @@ class OpenSessions(Generic[Row]):
     def __contains__(self, name: Hashable) -> bool:
         return name in self._open
 
-    def add(self, row: Row, now_s: float, *, joins: Hashable = None, name: Hashable = None) -> None:
-        """`row` joins the session found by `joins`, or begins one; later rows find it by `name`.
+    def add(self, row: Row, now_s: float, *, joins: Hashable = None, name: Hashable = None) -> bool:
+        """`row` joins the session found by `joins`, or begins one; later rows find it by `name`. Says if it began one.
 
         With neither it is a session of its own. `now_s` never falls.
         """
         session = self._open.get(joins) if joins is not None else None
-        if session is None or session.last_s + IDLE_S <= now_s:
+        begins = session is None or session.last_s + IDLE_S <= now_s
+        if session is None or begins:
             session = Gathered()
             self._began.append(session)
         session.rows.append(row)
@@ -58,6 +59,7 @@ class OpenSessions(Generic[Row]):
             session.names.append(name)
             self._open[name] = session
         self._held += 1
+        return begins
 
     def complete(self, now_s: float) -> Iterator[list[Row]]:
         """Sessions that are complete, and whose turn it is to leave."""

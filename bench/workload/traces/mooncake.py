@@ -15,12 +15,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from bench.core.errors import InputError
 from bench.core.records import Segment, Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import MOST, Head, Reading, TraceFormat
-from bench.workload.traces.interleaved import OpenSessions
+from bench.workload.traces.interleaved import IDLE_S, MOST_HELD, OpenSessions
 
 BLOCK_TOKENS = 512
 _Tokens = Annotated[int, Meta(ge=0, le=MOST)]
@@ -53,7 +54,8 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
         if row.session_id is None and not held:
             yield builder.session((row,))
             continue
-        held.add(row, now_s, joins=row.session_id, name=row.session_id)
+        if held.add(row, now_s, joins=row.session_id, name=row.session_id) and row.session_id is not None:
+            builder.begin(row.session_id, number)
         for gathered in held.complete(now_s):
             yield builder.session(gathered)
     for gathered in held.rest():
@@ -64,6 +66,17 @@ class _Builder:
     def __init__(self, path: Path) -> None:
         self.clock = ArrivalClock(path)
         self._path = path
+        self._begun: set[str | int] = set()
+
+    def begin(self, session_id: str | int, number: int) -> None:
+        """Raises InputError for a session that was taken for complete: without its context, a row says too little."""
+        if session_id in self._begun:
+            raise InputError(
+                f"session {session_id} goes on too late",
+                where=f"{self._path}:{number}",
+                allowed=f"rows of a session less than {IDLE_S:.0f} s apart, and within {MOST_HELD} of other sessions",
+            )
+        self._begun.add(session_id)
 
     def session(self, gathered: Sequence[_Request]) -> Session:
         first = gathered[0]

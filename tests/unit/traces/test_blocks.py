@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from bench.core.errors import InputError
 from bench.core.records import Segment, Session
+from bench.workload.prompts import PromptSynthesizer
 from bench.workload.shared_prefix import SharedPrefix, pieces_of
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import open_trace
 
+ROOT = Path(__file__).resolve().parents[3]
 Prompt = tuple[list[int], int]
 """Its hash ids and tokens."""
 
@@ -106,3 +108,18 @@ def test_there_is_a_block_for_each_that_the_prompt_or_the_answer_begins(tokens: 
         return
     with pytest.raises(InputError, match=rf"trace:3: {blocks} hash_ids for {tokens} tokens \(allowed: one for each"):
         check_blocks(range(blocks), tokens, 16, Path("trace"), 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["mooncake.jsonl", "mooncake_sessions.jsonl", "bailian.jsonl", "tracelab.csv", "weka.json"]
+)
+def test_reuse_in_a_trace_is_reuse_in_tokens_and_nothing_else_is(name: str) -> None:
+    prompts = PromptSynthesizer(ROOT / "configs" / "models" / "tiny", "salt", framing=False)
+    items = open_trace(ROOT / "tests" / "fixtures" / "traces" / name, Reading()).items
+    turns = [turn for item in items if isinstance(item, Session) for turn in item.turns]
+    ids = [prompts.realise(turn).ids for turn in turns]
+    for (a, one), (b, other) in combinations(zip(turns, ids, strict=True), 2):
+        shared = shared_by_keys(a.prompt, b.prompt)
+        assert one[:shared] == other[:shared]
+        chance = 3  # so many tokens behind that may be the same by chance
+        assert one[shared : shared + chance] != other[shared : shared + chance] or shared == min(len(one), len(other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.errors import InputError
 from bench.core.records import Session
 from bench.workload.traces import interleaved
 from bench.workload.traces.format import Reading
@@ -77,3 +79,14 @@ def test_when_too_many_rows_are_held_the_oldest_session_goes(tmp_path: Path, mon
     assert sum(len(item.turns) for item in items) == 9
     assert [item.arrival_s for item in items] == sorted(item.arrival_s or 0.0 for item in items)
     assert len({item.id for item in items}) == len(items) > 3
+
+
+def test_a_row_that_tells_only_what_is_new_cannot_begin_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"session_id": "a", "input_length": 10, "output_length": 5}
+    rows = [{**row, "timestamp": 0}, {**row, "timestamp": 9000}, {**row, "timestamp": 1000 * (IDLE_S + 9)}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(
+        InputError, match=r"rows\.jsonl:3: session a goes on too late \(allowed: rows of a session less"
+    ):
+        list(open_trace(path, Reading()).items)
