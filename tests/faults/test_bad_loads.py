@@ -35,7 +35,8 @@ FIXED = "{kind: fixed, sessions: 9, prompt_tokens: 8, output_tokens: 2}"
         ),
         (
             FIXED,
-            "{kind: step, process: constant, steps: [{sessions_per_s: 4, seconds: 1}, {sessions_per_s: 0, seconds: 1}]}",
+            "{kind: step, process: constant, "
+            "steps: [{sessions_per_s: 4, seconds: 1}, {sessions_per_s: 0, seconds: 1}]}",
             "load.steps: the last step lets no session begin, and only 4 of 9 begin before it "
             "(allowed: a last rate above 0, or fewer sessions)",
         ),

@@ -78,7 +78,8 @@ def test_the_collector_is_as_before_when_the_run_fails() -> None:
             assert gc.get_freeze_count() > 0
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
 
