@@ -78,11 +78,16 @@ def session_ms(turns: TurnColumns, among: Sequence[int]) -> Floats:
 
 def job_ms(turns: TurnColumns, among: Sequence[int]) -> Floats:
     """Length of the union of intervals t_send … tn with a foreground turn in flight, of each session in `among`."""
-    intervals: dict[int, list[tuple[float, float]]] = {session: [] for session in among}
-    for row in np.flatnonzero(turns.foreground & ~np.isnan(turns.last)):
-        if (session := int(turns.session[row])) in intervals:
-            intervals[session].append((float(turns.send[row]), float(turns.last[row])))
-    return np.array([union_length(sent) for sent in intervals.values()], dtype=np.float64) / NS_PER_MS
+    rows = np.flatnonzero(turns.foreground & ~np.isnan(turns.last))
+    owners = turns.session[rows]
+    length = np.bincount(owners, weights=(turns.last - turns.send)[rows], minlength=turns.sessions)
+    several = np.bincount(owners, minlength=turns.sessions) > 1  # one turn is its own union
+    intervals: dict[int, list[tuple[float, float]]] = {}
+    for row in rows[several[owners]]:
+        intervals.setdefault(int(turns.session[row]), []).append((float(turns.send[row]), float(turns.last[row])))
+    for session, sent in intervals.items():
+        length[session] = union_length(sent)
+    return length[np.fromiter(among, dtype=np.int64)] / NS_PER_MS
 
 
 def session_spans(turns: TurnColumns) -> tuple[Floats, Floats]:

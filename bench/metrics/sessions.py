@@ -15,6 +15,7 @@ from bench.core.records import Headline
 from bench.core.units import NS_PER_MS
 from bench.metrics.columns import Flags, Floats, TurnColumns
 from bench.metrics.latency import job_ms, session_ms, union_length
+from bench.metrics.percentiles import CELLS
 from bench.metrics.statistics import Confidence, absent, ratio
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import slice_edges, sum_by_slice
@@ -35,13 +36,19 @@ def sessions_section(
 
 def _time_shares(turns: TurnColumns, among: Sequence[int], confidence: Confidence) -> dict[str, Headline]:
     """Where the time of sessions went, as shares of the sum of their `session_ms`."""
-    spans = session_ms(turns, among)
+    spans = _in_cells(session_ms(turns, among))
     tool, human = _waited_ms(turns, among)
     return {
-        "busy_share": ratio(job_ms(turns, among), spans, confidence),
-        "tool_wait_share": ratio(tool, spans, confidence),
-        "human_wait_share": ratio(human, spans, confidence),
+        "busy_share": ratio(_in_cells(job_ms(turns, among)), spans, confidence),
+        "tool_wait_share": ratio(_in_cells(tool), spans, confidence),
+        "human_wait_share": ratio(_in_cells(human), spans, confidence),
     }
+
+
+def _in_cells(of_sessions: Floats) -> Floats:
+    """Sums of at most CELLS groups of neighbours, which are resampled together."""
+    n = len(of_sessions)
+    return np.bincount(np.arange(n) * min(CELLS, n) // max(n, 1), weights=of_sessions).astype(np.float64)
 
 
 def _waited_ms(turns: TurnColumns, among: Sequence[int]) -> tuple[Floats, Floats]:
