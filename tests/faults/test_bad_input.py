@@ -66,7 +66,7 @@ def written(changes: dict[str, Any]) -> Path:
         ("base.load", {"kind": "poisson", "sessions_per_s": float("nan")}, "load.sessions_per_s = nan", "finite"),
         ("base.measure.percentiles", [99], "measure.percentiles.0 = 99", "less than 1"),
         ("base.engine.kind", "warp", "engine.kind = 'warp'", "'native', 'mock'"),
-        ("specs.0.workload.kind", REMOVED, "'workload.kind' is missing", "'reasoning', 'agentic', 'fixed', 'trace'"),
+        ("specs.0.workload.kind", REMOVED, "'workload.kind' is missing", "'reasoning', 'agentic', 'chat', 'rag'"),
         ("specs", [], "`specs` is missing or empty", "a list of one or more specs"),
         ("specs", SUITE["specs"] * 2, "two specs are named 'thinking'", "a name once"),
     ],
