@@ -43,14 +43,24 @@ class PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: Count | None = None
 
 
+class CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: Count | None = None
+
+
 class Usage(msgspec.Struct, gc=False):
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
 
     @property
     def cached_tokens(self) -> int | None:
         return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details is not None else None
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of the completion's tokens that were thinking, shown or not; 0 where the server does not say."""
+        return (self.completion_tokens_details.reasoning_tokens or 0) if self.completion_tokens_details else 0
 
 
 class Completion(msgspec.Struct, gc=False):

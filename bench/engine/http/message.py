@@ -124,5 +124,16 @@ class Message:
             notes.append("no_usage")
         elif told != self.tally.events:
             notes.append("counted_by_usage")
+        hidden = self._hidden_tokens(told or 0)
+        chunks = self.tally.chunks(told if told is None else told - hidden)
+        if hidden and chunks:
+            notes.append("hidden_thinking")
+            chunks.insert(0, Chunk(chunks[0].t_ns, None, hidden, "thinking"))
         reason: FinishReason = "length" if self.finish_reason == "length" else "stop"
-        return Answer(self.tally.chunks(told), reason, self.usage, tuple(notes))
+        return Answer(chunks, reason, self.usage, tuple(notes))
+
+    def _hidden_tokens(self, told: int) -> int:
+        """Thinking that the server counts and never shows. It is known of no earlier than the first token it shows."""
+        if self.usage is None or self._reader is None or self.tally.any_thinking:
+            return 0
+        return max(0, min(self.usage.reasoning_tokens, told - self.tally.events))

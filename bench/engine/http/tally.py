@@ -74,6 +74,10 @@ class Tally:
         """Everything so far was thinking, as is known only now."""
         self._kinds = array("b", [1]) * len(self._kinds)
 
+    @property
+    def any_thinking(self) -> bool:
+        return any(self._kinds)
+
     def chunks(self, told: int | None) -> list[Chunk]:
         """The tokens; `told` is how many the server says they were."""
         tokens: Sequence[int] = self._tokens

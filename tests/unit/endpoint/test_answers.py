@@ -83,6 +83,16 @@ def test_a_closing_tag_that_nothing_opened_makes_thinking_of_what_came_before() 
     assert (heard.tokens_of("thinking"), heard.tokens_of("answer")) == (3, 1)
 
 
+def test_thinking_that_is_counted_and_not_shown_comes_with_the_first_token() -> None:
+    told = usage(12, completion_tokens_details={"reasoning_tokens": 10})
+    heard = answered(chunked(token("yes") + token(" no") + told + DONE))
+    assert (heard.tokens_of("thinking"), heard.tokens_of("answer")) == (10, 2)
+    assert heard.chunks[0].kind == "thinking"
+    assert heard.end.notes == ("counted_by_usage", "hidden_thinking")
+    shown = answered(chunked(token("<think>hm</think>") + token("yes") + told + DONE))
+    assert shown.end.notes == ("counted_by_usage",)
+
+
 def test_a_prompt_that_opened_the_thinking() -> None:
     request = asked(pinned=False, text="why?<think>\n")
     heard = answered(chunked(stream("hm", "</think>", "yes")), request, prompt="text")
