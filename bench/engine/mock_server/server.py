@@ -41,6 +41,7 @@ class MockServer:
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._refusing: socket.socket | None = None
+        self._schedule: Schedule | None = None
         self._open = 0
         self.truth = TruthLog()
 
@@ -59,23 +60,24 @@ class MockServer:
             ) from None
         address = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{address}:{listening.getsockname()[1]}"
-        self._schedule = Schedule(loop)
+        self._schedule = schedule = Schedule(loop)
         if any(rule.fault.kind == "refuse" and rule.every is None for rule in self._settings.faults):
             self._refusing = listening  # bound and not listening: the port stays ours and refuses
         else:
             self._listener = await loop.create_server(
-                lambda: Connection(self, self._schedule), sock=listening, backlog=_BACKLOG
+                lambda: Connection(self, schedule), sock=listening, backlog=_BACKLOG
             )
         return url
 
     async def stop(self) -> None:
-        """Close every connection, whatever it waits for."""
+        """Close every connection, whatever it waits for. Safe to call where `start` failed."""
         self._stop_listening()
         if self._refusing is not None:
             self._refusing.close()
         for connection in list(self._connections):
             connection.close()
-        self._schedule.close()
+        if self._schedule is not None:
+            self._schedule.close()
         await asyncio.sleep(0)
 
     def opened(self, connection: Connection) -> None:

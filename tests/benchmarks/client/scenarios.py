@@ -49,7 +49,7 @@ def precision(setting: Setting) -> list[dict[str, Any]]:
     rows = []
     with setting.server("--ttft-ms", 50, "--gap-ms", 10) as server:
         for open_streams in (1, 16, 64, 256):
-            requests = max(setting.size(4, 2) * open_streams, setting.size(8, 4))
+            requests = max(setting.size(8, 2) * open_streams, setting.size(8, 4))
             seen: dict[str, list[Errors]] = {OURS: [], FLOOR: []}
             for client in setting.in_turns():
                 seen[client].append(errors(setting.closed(server, client, open_streams, requests, 64)))
