@@ -55,15 +55,17 @@ class Shipped:
         spec = kind.model_validate({"kind": self.asked_of or self.name, "sessions": self.sessions, "profile": path})
         return tuple(item for item in draw(spec).items if isinstance(item, Session))
 
+    def shares(self, profile: Profile) -> dict[str, float]:
+        return {place: dict(self.altered).get(place, at(profile, place)) for place in self.happened}
+
     def misfits(self, sessions: Sequence[Session]) -> dict[str, float]:
         """How far each field of `sessions` is from what the profile that ships says of it, in standard errors."""
         profile = load_profile(self.name, self.kind)
         found = {name: misfit_of_table(of(sessions), at(profile, name).table) for name, of in self.counts.items()}
         for name, of in self.seconds.items():
             found[name] = misfit_of_table(of(sessions), at(profile, name).table, counts=False)
-        for name, happened in self.happened.items():
-            share = dict(self.altered).get(name, at(profile, name))
-            found[name] = misfit_of_share(happened(sessions), share)
+        for name, share in self.shares(profile).items():
+            found[name] = misfit_of_share(self.happened[name](sessions), share)
         if isinstance(profile, AgenticProfile):
             found["tool_classes"] = _misfit_of_tools(profile, sessions)
         return found
@@ -94,6 +96,15 @@ def own(sessions: Sequence[Session]) -> list[list[Turn]]:
 
 def steps(sessions: Sequence[Session]) -> list[tuple[Turn, Turn]]:
     return [pair for chain in own(sessions) for pair in pairwise(chain)]
+
+
+def role_steps(sessions: Sequence[Session]) -> list[tuple[Turn, Turn]]:
+    """Each turn of a role with the one before it of the same role."""
+    found: dict[tuple[str, str], list[Turn]] = {}
+    for session in sessions:
+        for turn in session.turns:
+            found.setdefault((session.id, turn.prompt[0].key), []).append(turn)
+    return [pair for chain in found.values() for pair in pairwise(chain)]
 
 
 def sub_agents(sessions: Sequence[Session]) -> list[list[Turn]]:
@@ -269,7 +280,12 @@ SHIPPED = (
         "multi_agent",
         AgenticProfile,
         400,
-        {"turns": lambda s: lengths(own(s)), "start_tokens": lambda s: _starts(s, 1), "output_tokens": own_outputs},
+        {
+            "turns": lambda s: lengths(own(s)),
+            "start_tokens": lambda s: _starts(s, 1),
+            "growth_tokens": lambda s: growths(role_steps(s)),
+            "output_tokens": own_outputs,
+        },
         {},
         {"roles.switch.share": lambda s: [a.prompt[0].key != b.prompt[0].key for a, b in steps(s)]},
         asked_of="agentic",

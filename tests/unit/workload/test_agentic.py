@@ -53,7 +53,10 @@ def test_a_prompt_continues_the_one_before_it_or_is_compacted() -> None:
 
 def test_sessions_share_the_first_layers_and_nothing_else() -> None:
     sessions = agentic(sessions=40)
-    assert len({session.turns[0].prompt[:2] for session in sessions}) == 1
+    ((tools, system),) = {session.turns[0].prompt[:2] for session in sessions}
+    profile = load_profile("agentic", AgenticProfile)
+    assert profile.tools is not None
+    assert (tools.tokens, system.tokens) == (profile.tools.tokens, profile.system.tokens)
     of_session = [{segment.key for turn in s.turns for segment in turn.prompt[2:]} for s in sessions]
     assert sum(map(len, of_session)) == len(set.union(*of_session))
 
