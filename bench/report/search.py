@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
-from bench.report.format import number
 from bench.report.turns import percent
 
 
@@ -37,7 +36,7 @@ def _cells(probe: Mapping[str, Any]) -> list[str]:
         f"{probe['load']:g}",
         percent(share["value"]),
         f"{percent(share['low'])} to {percent(share['high'])}",
-        number(share["n"]),
+        f"{share['n']:,}",
         f"{len(probe['records'])}{reused}",
         probe["outcome"] if probe["decided"] else f"{probe['outcome']}, undecided",
     ]
