@@ -11,7 +11,6 @@ from bench.core.records import ClientLoad, Counters, Progress, TurnRow
 from bench.core.spec import Spec
 from bench.load.client_watch import ClientWatch
 from bench.load.driver import Driver
-from bench.load.garbage import seldom_collected
 from bench.load.requests import Prompts
 from bench.load.share import Share
 
@@ -51,6 +50,5 @@ class LocalClient:
 
     async def drive(self) -> None:
         """As `Driver.drive`."""
-        with seldom_collected():
-            async with self._watch:
-                await self._driver.drive_share(self._share)
+        async with self._watch:
+            await self._driver.drive_share(self._share)

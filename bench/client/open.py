@@ -12,6 +12,7 @@ from bench.core.clock import Clock
 from bench.core.protocols import Engine
 from bench.core.records import TurnRow
 from bench.core.spec import EndpointEngineSpec, Spec
+from bench.load.garbage import seldom_collected
 from bench.load.requests import Prompts
 from bench.load.share import Share
 
@@ -35,7 +36,8 @@ async def open_client(
     """
     processes = spec.engine.processes if isinstance(spec.engine, EndpointEngineSpec) else 1
     if processes == 1:
-        yield LocalClient(engine, clock, prompts, log, spec, share)
+        with seldom_collected():
+            yield LocalClient(engine, clock, prompts, log, spec, share)
         return
     from bench.client.processes import ClientProcesses  # few runs have several
 

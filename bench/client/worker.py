@@ -73,21 +73,22 @@ class _Worker:
         can, framing = engine.capabilities, work.spec.workload.length_mode == "free"
         prompts = PromptSynthesizer(Path(work.model), work.salt, framing, can.prompt, can.images)
         driver = Driver(engine, self._clock, prompts, self._rows.append, work.spec, sent=self._note_sent)
-        self._connection.send(Ready())
-        begin = await self._orders.get()
-        if not isinstance(begin, Begin):
-            return
         with seldom_collected(), _counting(work.count) as positions:
+            self._connection.send(Ready())
+            begin = await self._orders.get()
+            if not isinstance(begin, Begin):
+                return
             async with watch:
                 driving = asyncio.create_task(
                     driver.drive_share(work.share, start_ns=begin.start_ns, positions=positions)
                 )
                 telling = asyncio.create_task(self._keep_telling(driver, engine))
                 stopping = asyncio.create_task(self._orders.get())
-                await asyncio.wait({driving, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (driving, telling, stopping):
+                working = {driving, telling, stopping}
+                await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+                for task in working:
                     task.cancel()
-                await asyncio.wait({driving, telling, stopping})
+                await asyncio.wait(working)
         self._tell(driver, engine)
         if not driving.cancelled():
             driving.result()
