@@ -138,9 +138,9 @@ class EndpointEngine:
         self._pool.cancel(turn)
 
     def again(self, turn: HttpTurn, failure: ExchangeError) -> bool:
-        """As the spec says, where no token of an answer had arrived and the wait leaves time for one."""
+        """As the spec says, where the wait leaves time for an answer."""
         kind = failure.kind.removeprefix("http_")
-        if turn.retries >= self._spec.retries or kind not in self._spec.retry_on or turn.any_token:
+        if turn.retries >= self._spec.retries or kind not in self._spec.retry_on:
             return False
         wait_s = failure.retry_after_s
         if wait_s is None:
@@ -156,7 +156,7 @@ class EndpointEngine:
     def done(self, turn: HttpTurn, finish: Finish) -> None:
         self._turns.discard(turn)
         self._prompt_tokens += finish.prompt_tokens or 0
-        self._output_tokens += turn.told_tokens
+        self._output_tokens += turn.tokens
         self._notes.update(finish.notes)
 
     def describe(self) -> dict[str, Any]:

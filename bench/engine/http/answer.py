@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bench.core.records import Chunk, TurnRequest
+from bench.core.records import TurnRequest
 from bench.engine.http.completion import api_error, read_completion
 from bench.engine.http.events import EventSplitter
 from bench.engine.http.failures import ExchangeError
@@ -27,7 +27,7 @@ class AnswerReader(Protocol):
     def answer(self) -> Answer:
         """All of it, after the last piece. Raises ExchangeError where it is no whole answer."""
 
-    def partial(self) -> list[Chunk]:
+    def partial(self) -> Answer:
         """What arrived of an answer that will not be whole."""
 
 
@@ -63,8 +63,8 @@ class StreamReader:
         self._message.close(self._last_ns)
         return self._message.finished(notes)
 
-    def partial(self) -> list[Chunk]:
-        return self._message.tally.chunks(None)
+    def partial(self) -> Answer:
+        return self._message.partial()
 
     def _events(self, t_ns: int, events: Sequence[bytes]) -> None:
         message = self._message
@@ -122,8 +122,8 @@ class DocumentReader:
         message.close(self._last_ns)
         return message.finished(["not_streamed"])
 
-    def partial(self) -> list[Chunk]:
-        return []
+    def partial(self) -> Answer:
+        return Message(self._request).partial()
 
 
 def _refuse_endless(asked: int, tokens: int, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.core.records import Chunk, FinishReason, TokenKind, TurnRequest
@@ -16,7 +17,9 @@ from bench.engine.thinking import ThinkingReader, is_open
 class Answer:
     """What there was of an answer."""
 
-    chunks: list[Chunk]
+    chunks: Iterator[Chunk]
+    tokens: int
+    """Of all chunks."""
     reason: FinishReason
     usage: Usage | None
     notes: tuple[str, ...]
@@ -125,15 +128,30 @@ class Message:
         elif told != self.tally.events:
             notes.append("counted_by_usage")
         hidden = self._hidden_tokens(told or 0)
-        chunks = self.tally.chunks(told if told is None else told - hidden)
-        if hidden and chunks:
+        counts = self.tally.counts(told if told is None else told - hidden)
+        chunks = self.tally.chunks(counts)
+        if hidden:
             notes.append("hidden_thinking")
-            chunks.insert(0, Chunk(chunks[0].t_ns, None, hidden, "thinking"))
+            chunks = _after_hidden(hidden, chunks)
         reason: FinishReason = "length" if self.finish_reason == "length" else "stop"
-        return Answer(chunks, reason, self.usage, tuple(notes))
+        return Answer(chunks, hidden + sum(counts), reason, self.usage, tuple(notes))
+
+    def partial(self) -> Answer:
+        """What there is so far, with no word of the server's on it."""
+        counts = self.tally.counts(None)
+        return Answer(self.tally.chunks(counts), sum(counts), "stop", None, ())
 
     def _hidden_tokens(self, told: int) -> int:
         """Thinking that the server counts and never shows. It is known of no earlier than the first token it shows."""
-        if self.usage is None or self._reader is None or self.tally.any_thinking:
+        if self.usage is None or not self.usage.reasoning_tokens:
+            return 0
+        if self._reader is None or self.tally.any_thinking or not self.tally.events:
             return 0
         return max(0, min(self.usage.reasoning_tokens, told - self.tally.events))
+
+
+def _after_hidden(tokens: int, shown: Iterator[Chunk]) -> Iterator[Chunk]:
+    first = next(shown)
+    yield Chunk(first.t_ns, None, tokens, "thinking")
+    yield first
+    yield from shown

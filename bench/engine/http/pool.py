@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -52,7 +53,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                found = await loop.getaddrinfo(self._address.host, self._address.port, type=1)
+                found = await loop.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
         except TimeoutError:
             raise ExchangeError("unresolved", f"no answer in {self._connect_timeout_s:g} s") from None
         except OSError as error:

@@ -10,8 +10,8 @@ A server that tells with each event how many tokens it has reached is taken at i
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, repeat
 
 from bench.core.records import Chunk, TokenKind
 
@@ -21,7 +21,7 @@ _KINDS: tuple[TokenKind, ...] = ("answer", "thinking")
 class Tally:
     """The events of one answer in the order of their arrival; those of one kind that arrived together are one entry."""
 
-    __slots__ = ("_characters", "_kinds", "_reached", "_stamps", "_texts", "_tokens", "events")
+    __slots__ = ("_characters", "_kinds", "_reached", "_silent", "_stamps", "_texts", "_tokens", "events")
 
     def __init__(self, *, keep_text: bool) -> None:
         self._stamps = array("q")
@@ -29,6 +29,8 @@ class Tally:
         self._characters = array("i")
         self._kinds = array("b")
         self._texts: list[str] | None = [] if keep_text else None
+        self._silent = array("i")
+        """Which entries are events without text."""
         self._reached = array("i")
         """Tokens up to each entry, as far as the server told that with each."""
         self.events = 0
@@ -48,6 +50,7 @@ class Tally:
 
     def add_silent(self, t_ns: int) -> None:
         """An event that may tell of a token without text."""
+        self._silent.append(len(self._stamps))
         self._append(t_ns, bool(self._kinds and self._kinds[-1]), "", 0)
 
     def add_held(self, t_ns: int, tokens: int) -> int:
@@ -78,19 +81,43 @@ class Tally:
     def any_thinking(self) -> bool:
         return any(self._kinds)
 
-    def chunks(self, told: int | None) -> list[Chunk]:
-        """The tokens; `told` is how many the server says they were."""
-        tokens: Sequence[int] = self._tokens
+    def counts(self, told: int | None) -> Sequence[int]:
+        """Tokens of each entry; `told` is how many the server says they were together."""
         if told is not None and self._tells_each(told):
-            tokens = [after - before for before, after in pairwise([0, *self._reached])]
-        elif told is not None and told != self.events:
-            tokens = _reconciled(self._tokens, self._characters, told)
-        chunks: list[Chunk] = []
-        for index, n_tokens in enumerate(tokens):
-            text = self._texts[index] if self._texts is not None else None
+            return [after - before for before, after in pairwise([0, *self._reached])]
+        if told is None or told == self.events:
+            return self._tokens
+        missing = told - self.events
+        if 0 < missing <= len(self._silent):
+            counts = self._tokens[:]
+            for place in self._silent[:missing]:
+                counts[place] = 1
+            return counts
+        return self._spread_over_texts(told)
+
+    def chunks(self, counts: Sequence[int]) -> Iterator[Chunk]:
+        """The tokens of each entry that has some, or words no token is counted for; a long answer has very many."""
+        texts: Iterable[str | None] = repeat(None) if self._texts is None else self._texts
+        for t_ns, n_tokens, thinks, text in zip(self._stamps, counts, self._kinds, texts, strict=False):
             if n_tokens or text:
-                chunks.append(Chunk(self._stamps[index], None, n_tokens, _KINDS[self._kinds[index]], None, text))
-        return chunks
+                yield Chunk(t_ns, None, n_tokens, _KINDS[thinks], None, text)
+
+    def _spread_over_texts(self, told: int) -> Sequence[int]:
+        """`told` tokens over entries too few or too many for them; none where there is no entry."""
+        weights = self._characters if any(self._characters) else [1] * len(self._stamps)
+        missing = told - self.events - len(self._silent)
+        if missing > 0:
+            return [
+                # An entry without tokens of its own is a silent one, or words that no token was counted for.
+                max(count, not length) + more
+                for count, length, more in zip(self._tokens, self._characters, _spread(missing, weights), strict=True)
+            ]
+        spread = _spread(told, weights)
+        first = next((index for index, weight in enumerate(weights) if weight), 0)
+        if told > 0 and spread and spread[first] == 0:
+            spread[next(index for index, count in enumerate(spread) if count)] -= 1
+            spread[first] = 1
+        return spread
 
     def _tells_each(self, told: int) -> bool:
         reached = self._reached
@@ -108,27 +135,6 @@ class Tally:
 def _rises(reached: Sequence[int]) -> bool:
     """Whether an answer has tokens from its first event on, and never fewer than before."""
     return reached[0] > 0 and all(before <= after for before, after in pairwise(reached))
-
-
-def _reconciled(tokens: Sequence[int], characters: Sequence[int], told: int) -> list[int]:
-    """Tokens of each entry, `told` together; none where there is no entry."""
-    missing = told - sum(tokens)
-    counts = list(tokens)
-    weights = characters if any(characters) else [1] * len(counts)
-    if missing > 0:
-        for index, count in enumerate(counts):
-            if count == 0 and characters[index] == 0 and missing:
-                counts[index] = 1
-                missing -= 1
-        if missing == 0:
-            return counts
-        return [count + more for count, more in zip(counts, _spread(missing, weights), strict=True)]
-    spread = _spread(told, weights)
-    first = next((index for index, length in enumerate(weights) if length), 0)
-    if told > 0 and spread[first] == 0:
-        spread[next(index for index, count in enumerate(spread) if count)] -= 1
-        spread[first] = 1
-    return spread
 
 
 def _spread(total: int, weights: Sequence[int]) -> list[int]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 from bench.core.protocols import Sink
 from bench.core.records import Chunk, Finish, FinishReason, TurnRequest
 from bench.engine.http.answer import AnswerReader, DocumentReader, StreamReader
-from bench.engine.http.completion import Usage, told_error
+from bench.engine.http.completion import told_error
 from bench.engine.http.exchange import Exchange
 from bench.engine.http.failures import ExchangeError, one_line
+from bench.engine.http.message import Answer
 
 _PIECES_A_STEP = 64
 _CHUNKS_A_STEP = 256
@@ -32,7 +34,7 @@ class TurnOwner(Protocol):
         """What arrives is no answer, and the rest of it is not wanted."""
 
     def again(self, turn: HttpTurn, failure: ExchangeError) -> bool:
-        """Send `turn` again, if that is asked for after `failure`. Returns whether it is."""
+        """Send `turn`, which has no token, again if that is asked for after `failure`. Returns whether it is."""
 
     def done(self, turn: HttpTurn, finish: Finish) -> None:
         """`turn` told its sink all but its end."""
@@ -56,6 +58,7 @@ class HttpTurn(Exchange):
         "retries",
         "retry",
         "sink",
+        "tokens",
     )
 
     def __init__(self, request: TurnRequest, sink: Sink, owner: TurnOwner, deadline_ns: int) -> None:
@@ -74,18 +77,10 @@ class HttpTurn(Exchange):
         self._over = False
         self._queued = False
         self._finish: Finish | None = None
-        self._chunks: Sequence[Chunk] = ()
-        self._told = 0
-
-    @property
-    def told_tokens(self) -> int:
-        """Tokens of its answer, once that is concluded."""
-        return sum(chunk.n_tokens for chunk in self._chunks)
-
-    @property
-    def any_token(self) -> bool:
-        """Whether some of an answer was read."""
-        return bool(self._partial())
+        self._chunks: Iterator[Chunk] = iter(())
+        self._told = False
+        self.tokens = 0
+        """Of its answer, or of what there was of one when it failed or was cancelled."""
 
     def grew(self) -> None:
         if not self._queued:
@@ -110,18 +105,22 @@ class HttpTurn(Exchange):
             except ExchangeError as failure:
                 if not self._over:
                     self._owner.broke(self)
-                if self._owner.again(self, failure):
+                if not self._any_token and self._owner.again(self, failure):
                     return True
-                self._conclude("failed", self._partial(), self._owner.now_ns(), error=str(failure))
+                self._conclude_broken("failed", error=str(failure))
         return self._tell(_CHUNKS_A_STEP)
+
+    @property
+    def _any_token(self) -> bool:
+        return self._reader is not None and self._reader.partial().tokens > 0
 
     def cancelled(self) -> None:
         """Tell what arrived, and that no more of it is wanted. The exchange has been stopped."""
         if self._finish is None:
             with contextlib.suppress(ExchangeError):
                 self._read(len(self.bodies))
-            self._conclude("cancelled", self._partial(), self._owner.now_ns())
-        self._tell(len(self._chunks))
+            self._conclude_broken("cancelled")
+        self._tell(None)
 
     def _read(self, pieces: int) -> None:
         if not self.bodies:
@@ -158,7 +157,27 @@ class HttpTurn(Exchange):
         if self.status != 200:
             raise self._refusal()
         answer = (self._reader or self._opened_reader()).answer()
-        self._conclude(answer.reason, answer.chunks, self.heard_ns, usage=answer.usage, notes=answer.notes)
+        self._take(answer)
+        notes = answer.notes
+        if self.request.ignore_eos and answer.tokens != self.request.max_tokens:
+            notes = (*notes, "fewer_tokens" if answer.tokens < self.request.max_tokens else "more_tokens")
+        self._finish = Finish(
+            self.heard_ns,
+            answer.reason,
+            cached_tokens=answer.usage.cached_tokens if answer.usage is not None else None,
+            prompt_tokens=answer.usage.prompt_tokens if answer.usage is not None else None,
+            retries=self.retries,
+            notes=(*notes, "reconnect") if self.reconnected else notes,
+        )
+
+    def _conclude_broken(self, reason: FinishReason, error: str | None = None) -> None:
+        if self._reader is not None:
+            self._take(self._reader.partial())
+        notes = ("reconnect",) if self.reconnected else ()
+        self._finish = Finish(self._owner.now_ns(), reason, error=error, retries=self.retries, notes=notes)
+
+    def _take(self, answer: Answer) -> None:
+        self._chunks, self.tokens = answer.chunks, answer.tokens
 
     def _refusal(self) -> ExchangeError:
         """An answer that says no."""
@@ -168,45 +187,17 @@ class HttpTurn(Exchange):
         told += [line] if (line := told_error(self._error_body, self._owner.secret)) else []
         return ExchangeError(f"http_{self.status}", "; ".join(told), retry_after_s=retry_after_s)
 
-    def _partial(self) -> Sequence[Chunk]:
-        return self._reader.partial() if self._reader is not None else ()
-
-    def _conclude(
-        self,
-        reason: FinishReason,
-        chunks: Sequence[Chunk],
-        t_ns: int,
-        *,
-        error: str | None = None,
-        usage: Usage | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        if self.reconnected:
-            notes = (*notes, "reconnect")
-        self._chunks = chunks
-        if self.request.ignore_eos and reason in ("stop", "length") and self.told_tokens != self.request.max_tokens:
-            notes = (*notes, "fewer_tokens" if self.told_tokens < self.request.max_tokens else "more_tokens")
-        self._finish = Finish(
-            t_ns,
-            reason,
-            cached_tokens=usage.cached_tokens if usage is not None else None,
-            error=error,
-            prompt_tokens=usage.prompt_tokens if usage is not None else None,
-            retries=self.retries,
-            notes=notes,
-        )
-
-    def _tell(self, chunks: int) -> bool:
-        """Give the sink the next `chunks`, and its end after the last. Returns whether it has all."""
+    def _tell(self, most: int | None) -> bool:
+        """Give the sink `most` further chunks, and its end after the last. Returns whether it has all."""
         assert self._finish is not None
-        told, self._told = self._told, self._told + chunks
-        if told > len(self._chunks):
+        if self._told:
             return True  # it was queued twice, or cancelled meanwhile
-        for chunk in self._chunks[told : self._told]:
+        chunks = list(islice(self._chunks, most))
+        for chunk in chunks:
             self.sink.chunk(chunk)
-        if self._told < len(self._chunks):
+        if len(chunks) == most:
             return False
-        self._told = len(self._chunks) + 1
+        self._told = True
         self._owner.done(self, self._finish)
         self.sink.finish(self._finish)
         return True
