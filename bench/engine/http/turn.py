@@ -152,10 +152,10 @@ class HttpTurn(Exchange):
         return self._reader
 
     def _conclude_whole(self) -> None:
+        if self.status not in (0, 200):
+            raise self._refusal()  # whatever became of the rest of it
         if self.failure is not None:
             raise self.failure
-        if self.status != 200:
-            raise self._refusal()
         answer = (self._reader or self._opened_reader()).answer()
         self._take(answer)
         notes = answer.notes

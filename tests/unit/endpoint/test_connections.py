@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from endpoint_asking import (
@@ -171,3 +172,19 @@ def test_a_long_answer_is_read_while_it_arrives() -> None:
     heard = run(main())
     assert heard.tokens == len(words)
     assert heard.end.notes == ()
+
+
+def test_a_request_leaves_nothing_for_the_collector() -> None:
+    async def main() -> int:
+        async with answering(chunked(WHOLE)) as server, started(server.url) as engine:
+            await ask(engine, asked())
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(100):
+                    await ask(engine, asked())
+                return gc.collect()
+            finally:
+                gc.enable()
+
+    assert run(main()) < 100
