@@ -116,11 +116,11 @@ def test_a_suite_that_cannot_be_read(refusal: Callable[..., str], content: bytes
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "trace: the trace is empty (allowed: CSV with the columns TIMESTAMP"),
+        (b"", "trace: the trace is empty (allowed: azure-csv, "),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n", "trace:1: the trace has a header but no row (allowed: "),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n1,-4,2\n", "trace:2: ContextTokens = '-4' (allowed: "),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n1,\xff,2\n", "trace:2: not UTF-8 at byte 2"),
-        (json.dumps(SESSION).encode() + b'\n{"id": "two", "requests": [{"t"\n', "trace:2: not JSON at column "),
+        (json.dumps(SESSION).encode() + b'\n{"id": "two", "requests": [{"t"\n', "trace:2: not JSON: "),
         (json.dumps({**SESSION, "requests": [{"type": "n"}]}).encode(), "trace:1: 'requests.0.n.t' is missing"),
         (b"\x80\x04pickled", "trace:1: not UTF-8 at byte 0"),
     ],
