@@ -132,10 +132,10 @@ class _HighestLoad:
         except EngineError as error:
             if not self._records:
                 raise
-            return f"engine_failed at {self._key} {load:g}: {error}"
+            return f"at {self._key} {load:g}: engine_failed: {error}"
         self.results.append(result)
         if spoilt := _spoilt(result.record):
-            return f"{spoilt['code']} at {self._key} {load:g}: {spoilt['message']}"
+            return f"at {self._key} {load:g}: {spoilt}"
         self._records.setdefault(load, []).append(result.record)
         return None
 
@@ -251,13 +251,15 @@ def _finished_below(out: Path) -> list[Record]:
     return found
 
 
-def _spoilt(record: Record) -> dict[str, Any] | None:
-    """The first reason for which a record says nothing about its load; None where it does."""
-    reasons = [reason for reason in record.verdict.reasons if reason["code"] not in MISSED]
-    return reasons[0] if reasons else None
+def _spoilt(record: Record) -> str | None:
+    """Why a record says nothing about its load; None where it does."""
+    for reason in record.verdict.reasons:
+        if reason["code"] not in MISSED:
+            return f"{reason['code']}: {reason['message']}"
+    return None if sum(_good_and_all(record)) else "no request was sent in the steady window"
 
 
 def _good_and_all(record: Record) -> tuple[int, int]:
-    """Good requests and all that were judged."""
-    share = Headline(**(record.goodput or {})["good_share"])
-    return round((share.value or 0.0) * share.n), share.n
+    """Good requests and all that were judged; none where a record of an earlier schema does not say."""
+    share = (record.goodput or {}).get("good_share") or {}
+    return round((share.get("value") or 0.0) * share.get("n", 0)), share.get("n", 0)

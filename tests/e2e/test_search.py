@@ -19,7 +19,7 @@ specs:
   - name: plain
     load: {kind: closed, concurrency: 2}
   - name: found
-    load: {kind: poisson, sessions_per_s: 200, max_sessions: 1, search: slo, search_precision: 0.3}
+    load: {kind: poisson, sessions_per_s: 200, max_sessions: 1, search: slo, search_precision: 0.5}
 """
 
 
@@ -89,4 +89,16 @@ def test_a_spoilt_probe_ends_the_search_and_says_why(bench: Callable[..., Any], 
     assert ran.code == 1
     (search,) = ran.json["searches"]
     assert search["probes"] == []
-    assert search["ended"].startswith("too_few_requests at sessions_per_s 200: p99 needs 299 requests")
+    assert search["ended"].startswith("at sessions_per_s 200: too_few_requests: p99 needs 299 requests")
+
+
+def test_a_load_at_which_requests_fail_is_missed(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
+    failing = ("--set", "engine.fail_every=20", "--set", "load={kind: closed, concurrency: 2, search: slo}")
+    ran = bench("run", suite, "--out", tmp_path / "runs", "--json", *failing, "--set", "slo.share=0.5")
+    assert ran.code == 1
+    for search in ran.json["searches"]:
+        assert search["ended"] == "the lowest load there is misses the SLO"
+        outcomes = [
+            (probe["outcome"], probe["decided"], probe["good_share"]["value"] > 0.5) for probe in search["probes"]
+        ]
+        assert outcomes == [("misses", True, True)] * 2
