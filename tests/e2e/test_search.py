@@ -71,7 +71,7 @@ def test_a_load_typed_by_hand_is_a_probe(bench: Callable[..., Any], suite: Path,
     ("setting", "told"),
     [
         ("slo.e2e_ms=null", "load.search: slo without a bound"),
-        ("slo.e2e_ms=3000", "sessions arrive for 0.6 s, too short for a bound that takes 10 s (allowed: more sessions"),
+        ("slo.e2e_ms=3000", "sessions arrive for 0.6 s, too short for a bound that takes 6 s (allowed: more sessions"),
         ("load={kind: trace, search: slo}", "load.search with kind 'trace' (allowed: kinds closed, constant,"),
     ],
 )
