@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from bench.core.errors import InputError
+from bench.engine.mock_server.faults import FAULT_HEADER, MEANING
 
 MS = "MS"
 
@@ -20,8 +21,8 @@ def mock(
     gap_ms: Annotated[float, typer.Option(min=0, metavar=MS, help="From one write of tokens to the next.")] = 10.0,
     jitter_ms: Annotated[float, typer.Option(min=0, metavar=MS, help="Each write is late by up to so much.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the jitter.")] = 0,
-    tokens_per_event: Annotated[int, typer.Option(min=1)] = 1,
-    events_per_write: Annotated[int, typer.Option(min=1)] = 1,
+    tokens_per_event: Annotated[int, typer.Option(min=1, metavar="N")] = 1,
+    events_per_write: Annotated[int, typer.Option(min=1, metavar="N")] = 1,
     answer_tokens: Annotated[
         int | None, typer.Option(min=1, help="Where answers end whose length is not pinned [default: at max_tokens].")
     ] = None,
@@ -41,7 +42,8 @@ def mock(
         typer.Option(
             "--fault",
             metavar="KIND[:every=N][:at=TOKEN]",
-            help="Fail so, each N-th request; may be repeated. A request asks for its own by X-Mock-Fault.",
+            help=f"Fail so, each N-th request, after so many tokens; may be repeated. KIND: {', '.join(MEANING)}. "
+            f"A request asks for its own by {FAULT_HEADER}.",
         ),
     ] = None,
     max_open: Annotated[int | None, typer.Option(min=1, help="Answer 429 beyond so many at once.")] = None,

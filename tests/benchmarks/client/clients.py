@@ -52,12 +52,14 @@ class Ran:
         return float(self.end_ns - self.sent_ns[0]) / NS_PER_S
 
 
-def run_bench(core: int, server: MockProcess, workload: dict[str, Any], load: dict[str, Any]) -> Ran:
+def run_bench(
+    core: int, server: MockProcess, workload: dict[str, Any], load: dict[str, Any], *, api: str = "completions"
+) -> Ran:
     """What `bench run` reports of one case of pinned lengths, asked of `server`. Raises ClientError."""
     server.reset()
     with tempfile.TemporaryDirectory(prefix="client-") as folder:
         suite = Path(folder) / "client.yaml"
-        suite.write_text(yaml.safe_dump({"suite": "client", "specs": [_spec(server.url, workload, load)]}))
+        suite.write_text(yaml.safe_dump({"suite": "client", "specs": [_spec(server.url, api, workload, load)]}))
         spawned_ns = time.monotonic_ns()
         with on_core(core), open(Path(folder) / "output", "wb+") as output:
             process = subprocess.Popen(
@@ -120,11 +122,11 @@ def run_floor(core: int, server: MockProcess, *, open_streams: int, requests: in
     )
 
 
-def _spec(url: str, workload: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:
+def _spec(url: str, api: str, workload: dict[str, Any], load: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": "client",
         "model": {"path": "tiny"},
-        "engine": {"kind": "endpoint", "base_url": url, "served_model": "mock"},
+        "engine": {"kind": "endpoint", "base_url": url, "api": api, "served_model": "mock"},
         "workload": {"kind": "fixed", "prompt_tokens": 16, "length_mode": "pinned", **workload},
         "load": load,
         "measure": {"warmup_sessions": 0, "percentiles": [0.5]},

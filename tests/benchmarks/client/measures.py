@@ -22,6 +22,8 @@ class Errors:
     request_p99: float
     """p99 over requests of how far the reported TTFT of each is from its own true one."""
     requests_per_s: float
+    waited_share: float
+    """Of the time, how much the client was ready to run and its core did something else; 0 where nobody looked."""
 
 
 def errors(ran: Ran) -> Errors:
@@ -39,6 +41,7 @@ def errors(ran: Ran) -> Errors:
         _difference(gaps, true_gaps, 99),
         float(np.percentile(np.abs(ttft - true_ttft), 99)) / NS_PER_MS,
         len(ttft) / ran.seconds,
+        (ran.waited_seconds or 0) / ran.seconds,
     )
 
 

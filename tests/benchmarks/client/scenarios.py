@@ -13,6 +13,7 @@ from measures import NS_PER_S, Errors, Pace, errors, open_at_most, pace
 from mock_process import MockProcess, mock
 
 OURS, FLOOR = "neobench", "plain epoll loop, no parsing (a floor)"
+CHAT = "neobench, chats that begin with an empty role"
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,17 @@ class Setting:
     def server(self, *arguments: object) -> Any:
         return mock(self.server_core, *arguments)
 
-    def bench(self, server: MockProcess, load: dict[str, Any], *, sessions: int, output_tokens: int) -> Ran:
-        return run_bench(self.client_core, server, {"sessions": sessions, "output_tokens": output_tokens}, load)
+    def bench(
+        self,
+        server: MockProcess,
+        load: dict[str, Any],
+        *,
+        sessions: int,
+        output_tokens: int,
+        api: str = "completions",
+    ) -> Ran:
+        workload = {"sessions": sessions, "output_tokens": output_tokens}
+        return run_bench(self.client_core, server, workload, load, api=api)
 
     def closed(self, server: MockProcess, client: str, open_streams: int, requests: int, output_tokens: int) -> Ran:
         if client == FLOOR:
@@ -37,7 +47,8 @@ class Setting:
                 self.client_core, server, open_streams=open_streams, requests=requests, output_tokens=output_tokens
             )
         load = {"kind": "closed", "concurrency": open_streams}
-        return self.bench(server, load, sessions=requests, output_tokens=output_tokens)
+        api = "chat" if client == CHAT else "completions"
+        return self.bench(server, load, sessions=requests, output_tokens=output_tokens, api=api)
 
     def in_turns(self) -> Iterator[str]:
         for _ in range(self.rounds):
@@ -54,6 +65,8 @@ def precision(setting: Setting) -> list[dict[str, Any]]:
             for client in setting.in_turns():
                 seen[client].append(errors(setting.closed(server, client, open_streams, requests, 64)))
             rows += [{"client": client, "open": open_streams, **_medians(each)} for client, each in seen.items()]
+        chats = errors(setting.closed(server, CHAT, 16, setting.size(128, 32), 64))
+        rows.append({"client": CHAT, "open": 16, **asdict(chats)})
     return rows
 
 

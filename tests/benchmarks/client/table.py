@@ -25,7 +25,17 @@ def render(measured: dict[str, Any]) -> str:
 
 def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Errors in ms, reported minus true: 50 ms to the first of 64 tokens, 10 ms between them"
-    head = ("client", "open", "TTFT p50", "TTFT p99", "gap p50", "gap p99", "each TTFT p99", "req/s")
+    head = (
+        "client",
+        "open",
+        "TTFT p50",
+        "TTFT p99",
+        "gap p50",
+        "gap p99",
+        "each TTFT p99",
+        "req/s",
+        "core taken by others",
+    )
     body = [
         (
             row["client"],
@@ -34,10 +44,11 @@ def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"{row['gap_p50']:.3f}",
             *(f"{row[name]:.2f}" for name in ("gap_p99", "request_p99")),
             f"{row['requests_per_s']:.1f}",
+            f"{row['waited_share']:.0%}",
         )
         for row in rows
     ]
-    aims = [("aim", "each", "< 1", "< 5", "< 0.1", "", "", "≥ 370 at 256")]
+    aims = [("aim", "each", "< 1", "< 5", "< 0.1", "", "", "≥ 370 at 256", "")]
     peers = [
         (
             f"{peer.client} {_OTHER_SITTING}",
@@ -47,6 +58,7 @@ def _precision(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"{peer.gap_p99_errors_ms[open_streams]:g}",
             "",
             f"{peer.requests_per_s.get(open_streams, '')}",
+            "",
         )
         for peer in PEERS
         for open_streams in peer.ttft_errors_ms
