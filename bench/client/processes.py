@@ -115,7 +115,8 @@ class ClientProcesses:
         try:
             await self._until(self._ended)
         finally:
-            await self._stop()
+            if len(self._ended) < len(self._shares):
+                await self._stop()
             self._merge.finish()
 
     async def close(self) -> None:
