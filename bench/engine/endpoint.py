@@ -33,6 +33,11 @@ class EndpointEngine:
     """Speaks the Engine protocol for a server that is there already.
 
     Counts are the server's where it tells a usage; otherwise each event with text counts one token.
+
+    A turn fails as refused, unresolved, unreachable, connect_timeout or tls where there is no connection; as reset,
+    truncated, stalled or timeout where there is no whole answer; as http_401 and the like where the server says no; as
+    api_error, garbage or too_long for what it answered. Notes on a turn that is whole: no_usage, counted_by_usage,
+    fewer_tokens and more_tokens than were pinned, hidden_thinking, no_done, not_streamed, reconnect.
     """
 
     step_log: StepLog | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 
 import pytest
 from endpoint_asking import (
@@ -82,6 +83,19 @@ def test_a_server_that_closes_every_connection_fails_the_turn() -> None:
             return await ask(engine, asked())
 
     assert run(main()).end.error == "reset: after 0 bytes of an answer"
+
+
+@pytest.mark.parametrize("on_uvloop", [True, False])
+def test_a_request_larger_than_any_buffer(on_uvloop: bool) -> None:
+    prompt = tuple(range(300_000))
+
+    async def main() -> None:
+        async with answering(chunked(WHOLE)) as server, started(server.url) as engine:
+            heard = await ask_all(engine, [replace(asked(), prompt_ids=prompt)] * 3)
+            assert [one.tokens for one in heard] == [4] * 3
+            assert all(body["prompt"] == list(prompt) for _, body in server.requests)
+
+    run(main(), on_uvloop=on_uvloop)
 
 
 def test_a_turn_does_not_wait_for_another() -> None:
