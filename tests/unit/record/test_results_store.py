@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from bench.core.spec import Case
 from bench.results.batches import table_of
 from bench.results.record import Record
 from bench.results.result import Result, parquet_path, scan, stream_path
-from bench.results.store import ResultWriter
+from bench.results.store import FLUSH_VALUES, ResultWriter
 from bench.results.tables import LATER_COLUMNS, SCHEMAS, content_digest
 
 MakeCase = Callable[..., Case]
@@ -27,6 +29,20 @@ ClosedLoop = Callable[..., list[TurnRow]]
 STEP = StepRow(5, 7, 64, 3, 4, 99, 400, 8000, 4, 2, 1, 0, 5, "eager", None, 6)
 POWER = PowerRow(9, "gpu", "GPU-1", None, 12.5)
 HEALTH = HealthRow(9, "GPU-1", "sm_clock_mhz", 1980.0)
+
+WRITE_A_TURN = """
+import sys
+from pathlib import Path
+from bench.core.records import TurnRow
+from bench.core.spec import Case
+from bench.results.store import ResultWriter
+
+case = Case.model_validate_json(sys.argv[2])
+writer = ResultWriter(Path(sys.argv[1]), case=case, node={}, provenance={}, workload={})
+writer.append_turns([TurnRow("s", 0, False, True, 1, 0, 1, 0, 0, notes="odd")])
+writer.flush()
+print("pandas" in sys.modules)
+"""
 
 
 def writer_in(folder: Path, case: Case) -> ResultWriter:
@@ -222,3 +238,19 @@ def test_an_out_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path, make_c
     (tmp_path / "out").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         writer_in(tmp_path / "out", make_case())
+
+
+def test_what_would_hold_a_client_up_is_not_kept_waiting(tmp_path: Path, make_case: MakeCase) -> None:
+    writer = writer_in(tmp_path, make_case())
+    rows = [PowerRow(i, "gpu", "0", 1.0, None) for i in range(FLUSH_VALUES)]
+    for row in rows:
+        writer.append_power([row])
+    on_disk = len(Result.open(writer.path).tables().power)
+    assert 0.7 * len(rows) < on_disk
+    writer.append_turns([TurnRow("s", 0, False, True, 1, 0, 1, 0, 0, chunk_t_ns=[1] * 9000, chunk_tokens=[1] * 9000)])
+    assert len(Result.open(writer.path).tables().turns) == 1
+
+
+def test_writing_rows_imports_no_pandas(tmp_path: Path, make_case: MakeCase) -> None:
+    command = [sys.executable, "-c", WRITE_A_TURN, str(tmp_path), make_case().model_dump_json()]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "False\n"
