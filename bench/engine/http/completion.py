@@ -52,10 +52,14 @@ class Usage(msgspec.Struct, gc=False):
     completion_tokens: Count | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: Count | None = None
+    """What DeepSeek's API has in place of details of the prompt."""
 
     @property
     def cached_tokens(self) -> int | None:
-        return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details is not None else None
+        if self.prompt_tokens_details is None:
+            return self.prompt_cache_hit_tokens
+        return self.prompt_tokens_details.cached_tokens
 
     @property
     def reasoning_tokens(self) -> int:
@@ -64,7 +68,7 @@ class Usage(msgspec.Struct, gc=False):
 
 
 class Completion(msgspec.Struct, gc=False):
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Any = None
 

@@ -45,9 +45,15 @@ def test_a_role_a_usage_a_comment_and_a_name_of_an_event_are_no_tokens() -> None
 
 
 def test_the_usage_tells_prompt_and_cached_tokens() -> None:
-    body = token("a") + usage(1, prompt_tokens=9, prompt_tokens_details={"cached_tokens": 8}) + DONE
-    end = answered(chunked(body)).end
-    assert (end.prompt_tokens, end.cached_tokens) == (9, 8)
+    for cached in ({"prompt_tokens_details": {"cached_tokens": 8}}, {"prompt_cache_hit_tokens": 8}):
+        end = answered(chunked(token("a") + usage(1, prompt_tokens=9, **cached) + DONE)).end
+        assert (end.prompt_tokens, end.cached_tokens) == (9, 8)
+    assert answered(chunked(stream("a"))).end.cached_tokens is None
+
+
+def test_a_usage_may_come_without_choices_in_any_form() -> None:
+    told = event({"choices": None, "usage": {"prompt_tokens": 3, "completion_tokens": 1}})
+    assert answered(chunked(token("a", finish_reason="stop") + told + DONE)).end.notes == ()
 
 
 @pytest.mark.parametrize(
