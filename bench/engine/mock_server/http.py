@@ -80,6 +80,8 @@ class HttpReader:
     def on_message_complete(self) -> None:
         self.wants_continue = False
         parser = self._parser
+        if parser.get_http_version() != "1.1":
+            raise BadHttpError("HTTP/1.1 is spoken here")
         path = self._url.partition(b"?")[0]
         body = b"".join(self._body)
         self._requests.append(HttpRequest(parser.get_method(), path, self._headers, body, parser.should_keep_alive()))

@@ -45,12 +45,14 @@ class Schedule:
         until_ns = now_ns + _SLICE_NS
         # While it runs nothing needs to arm the timer: it is armed for what is first in the end.
         self._armed_ns = 0
-        while heap and heap[0][0] <= now_ns < until_ns:
-            heapq.heappop(heap)[2].fall_due()
-            now_ns = time.monotonic_ns()
-        self._armed_ns = None
-        if heap:
-            self._arm(heap[0][0])
+        try:
+            while heap and heap[0][0] <= now_ns < until_ns:
+                heapq.heappop(heap)[2].fall_due()
+                now_ns = time.monotonic_ns()
+        finally:
+            self._armed_ns = None
+            if heap:
+                self._arm(heap[0][0])
 
     def _arm(self, t_ns: int) -> None:
         self._armed_ns = t_ns

@@ -135,4 +135,5 @@ def test_what_it_does_not_serve_is_told_in_the_apis_own_form() -> None:
         assert get(url, "/v1/completions").status == 405
         assert get(url, "/v1/models").json["data"][0]["id"] == "mock"
         assert get(url, "/health").status == 200
-        assert raw(url, b"\x16\x03\x01 not HTTP\r\n\r\n", until=1).startswith(b"HTTP/1.1 400 Bad Request")
+        for nothing_it_reads in (b"\x16\x03\x01 not HTTP\r\n\r\n", b"GET /health HTTP/1.0\r\n\r\n"):
+            assert raw(url, nothing_it_reads, until=1).startswith(b"HTTP/1.1 400 Bad Request")
