@@ -46,10 +46,6 @@ class Connection(asyncio.Protocol):
         that was arranged for the exchange before does for this one too."""
 
     @property
-    def exchange(self) -> Exchange | None:
-        return self._exchange
-
-    @property
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 

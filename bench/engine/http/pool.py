@@ -100,7 +100,7 @@ class Pool:
         connecting = list(self._connecting.values())
         for task in connecting:
             task.cancel()
-        for connection in self._connections:
+        for connection in list(self._connections):
             connection.drop()
         if connecting:
             await asyncio.wait(connecting)
