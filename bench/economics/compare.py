@@ -17,7 +17,7 @@ from bench.economics.billing import bill, sells_piece
 from bench.economics.cost import Loading, Rates, TokenCosts, relative_price_costs, whole_costs
 from bench.economics.decision import Candidate, Decision, centre, decide
 from bench.economics.group import MeasuredGroup
-from bench.economics.interval import answer_cost, cost_intervals, price_headline, weakest
+from bench.economics.interval import answer_cost, cost_intervals, price_headline, quoted_answer_cost, weakest
 from bench.economics.price import UnitPrice, unit_price
 from bench.offers.offer import Contract, Offer, Price, Term, Tokens
 
@@ -64,7 +64,7 @@ class ComparisonRow:
     usd_per_million_total_tokens: Headline | None = None
     usd_per_million_input_tokens: Headline | None = None
     usd_per_correct_answer: Headline | None = None
-    """The whole hour charged to correct answers; None where no answer was checked."""
+    """The whole hour, or all tokens, charged to correct answers; None where no answer was checked."""
     joules_per_output_token: Headline | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
     """How the hour was charged to `output`, `total` and `input` tokens."""
@@ -123,7 +123,11 @@ def _term_rows(
     if isinstance(term.sold, Tokens):
         met = [group for group in groups if group.model.lower() == term.sold.model.lower()]
         quoted = _quoted(blank, term.sold)
-        return [_beside(quoted, group, reference) for group in met] or [replace(quoted, why_not="model")]
+        rows = [
+            replace(_beside(quoted, group, reference), usd_per_correct_answer=quoted_answer_cost(term.sold, group))
+            for group in met
+        ]
+        return rows or [replace(quoted, why_not="model")]
     price = unit_price(term.sold, assumptions.discount_rate)
     priced = replace(blank, usd_per_unit_hour=price_headline(price), basis=price.basis)
     met = [group for group in groups if group.hardware == offer.hardware]

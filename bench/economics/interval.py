@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from bench.core.records import Basis, Headline
+from bench.core.units import TOKENS_PER_MILLION
 from bench.economics.cost import Loading, Rates, TokenCost, TokenCosts, usd_per_correct_answer
 from bench.economics.group import MeasuredGroup
 from bench.economics.price import UnitPrice
+from bench.offers.offer import Tokens
 
 _STRONGEST_FIRST: tuple[Basis, ...] = ("measured", "quoted", "published", "declared", "projected", "assumed")
 
@@ -71,6 +73,20 @@ def answer_cost(price: UnitPrice, answers_per_s: Headline, loading: Loading) -> 
     high = usd_per_correct_answer(price.high, _at(answers_per_s, "low"), loading)
     value = None if price.value is None else usd_per_correct_answer(price.value, answers_per_s.value, loading)
     return _between(low, value, high, price, answers_per_s, "correct answers/s")
+
+
+def quoted_answer_cost(tokens: Tokens, group: MeasuredGroup) -> Headline | None:
+    """Dollars per correct answer at quoted token prices, all input as uncached; None where no answer was checked.
+
+    It has no interval: the tokens and the answers are of the same requests, so their uncertainties are not apart.
+    """
+    answers, output, total = group.correct_answers_per_s, group.output_tokens_per_s, group.total_tokens_per_s
+    if answers is None or not answers.value or output.value is None or total.value is None:
+        return None
+    asked = float(tokens.output) * output.value + float(tokens.input) * (total.value - output.value)
+    method = "quoted prices of the tokens that a correct answer took, all input as uncached"
+    cost = asked / TOKENS_PER_MILLION / answers.value
+    return Headline(cost, None, None, answers.level, method, answers.n, weakest("quoted", answers.basis))
 
 
 def _between(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.core.spec import Case, ClosedLoadSpec, MockEngineSpec, ModelSpec, Rea
 from bench.economics.compare import Assumptions
 from bench.economics.cost import Loading
 from bench.offers.catalog import load_offers
-from bench.offers.offer import Offer, Price, Source, Term
+from bench.offers.offer import Offer, Price, Source, Term, Tokens
 from bench.results.record import Record
 from bench.results.result import Result
 
@@ -113,6 +114,21 @@ def test_a_correct_answer_costs_the_hour_over_the_correct_answers_of_it() -> Non
     cost = row.usd_per_correct_answer
     assert cost is not None
     assert (cost.value, cost.low, cost.high) == tuple(pytest.approx(0.002 / share) for share in (0.5, 0.8, 0.4))
+    by_token = Offer(
+        id="b",
+        provider="B",
+        kind="paas",
+        hardware=None,
+        unit=None,
+        quoted=date(2026, 11, 1),
+        currency="USD",
+        source=Source(text="a quote", read=date(2026, 11, 1)),
+        confidence="high",
+        terms=(Term(tokens=Tokens(model="tiny", input=Decimal("1"), output=Decimal("4"))),),
+    )
+    (row,) = compare_results([Result(path=checked.path, record=record)], [by_token], half).rows
+    assert row.usd_per_correct_answer is not None
+    assert row.usd_per_correct_answer.value == pytest.approx(4e-6 * 100 / 0.5)  # of total tokens/s there are as many
     (unchecked,) = compare_results([checked], [offer], half).rows
     assert unchecked.usd_per_correct_answer is None
 
