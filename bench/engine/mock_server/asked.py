@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_PICTURE = 256
 _DEFAULT_TOKENS = 128
 _MOST_TOKENS = 1_000_000
+_OF_IDS = b"0123456789, \t\r\n"
+"""What stands between the brackets of a list of token ids, and of nothing else."""
 
 
 class BadRequestError(Exception):
@@ -30,7 +30,7 @@ class _Message(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    prompt: str | list[Any] | None = None
+    prompt: msgspec.Raw = msgspec.Raw(b"null")
     messages: list[_Message] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -62,11 +62,11 @@ def parse_asked(body: bytes, *, chat: bool) -> Asked:
     """Raises BadRequestError."""
     try:
         told = _decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        prompt_tokens, last_line = _messages(told.messages) if chat else _prompt(told.prompt)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(str(error)) from None
     if told.n not in (None, 1):
         raise BadRequestError("n is 1 here")
-    prompt_tokens, last_line = _messages(told.messages) if chat else _prompt(told.prompt)
     most = told.max_completion_tokens if told.max_completion_tokens is not None else told.max_tokens
     most = _DEFAULT_TOKENS if most is None else most
     if not 1 <= most <= _MOST_TOKENS:
@@ -76,16 +76,18 @@ def parse_asked(body: bytes, *, chat: bool) -> Asked:
     return Asked(chat, told.stream, include_usage, prompt_tokens, most, least, last_line)
 
 
-def _prompt(prompt: str | list[Any] | None) -> tuple[int, str]:
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
-        prompt = prompt[0]  # a batch of one
-    if isinstance(prompt, str):
-        return _text_tokens(prompt), _last_line(prompt)
-    if not prompt:
-        raise BadRequestError("prompt is missing or empty")
-    if not isinstance(prompt[-1], int):
-        raise BadRequestError("prompt is one text, or one list of token ids")
-    return len(prompt), str(prompt[-1])
+def _prompt(prompt: msgspec.Raw) -> tuple[int, str]:
+    # Long prompts of ids are counted and not decoded: that would keep every other answer waiting for milliseconds.
+    text = bytes(prompt)
+    ids = text[1:-1].strip()
+    if text.startswith(b"[") and ids and not ids.translate(None, _OF_IDS):
+        return ids.count(b",") + 1, ids.rpartition(b",")[2].strip().decode()
+    match msgspec.json.decode(prompt):
+        case str(words) | [str(words)] if words:
+            return _text_tokens(words), _last_line(words)
+        case [[*batch]] if batch and all(isinstance(token, int) for token in batch):
+            return len(batch), str(batch[-1])
+    raise BadRequestError("prompt is one text, or one list of token ids, and not empty")
 
 
 def _messages(messages: list[_Message] | None) -> tuple[int, str]:

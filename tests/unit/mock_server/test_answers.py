@@ -40,7 +40,8 @@ def test_usage_is_told_where_it_is_asked_for_with_ids_counted_and_texts_by_chara
     usage = ask(url, prompt=list(range(40)), max_tokens=2, **USAGE).events[-2]["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (40, 2, 42)
     assert usage["prompt_tokens_details"]["cached_tokens"] == 20
-    assert ask(url, prompt="x" * 41, max_tokens=2, **USAGE).events[-2]["usage"]["prompt_tokens"] == 11
+    for prompt, tokens in (("x" * 41, 11), ("1, 2, 3", 2), ([[7, 8]], 2), (["12345"], 2)):
+        assert ask(url, prompt=prompt, max_tokens=2, **USAGE).events[-2]["usage"]["prompt_tokens"] == tokens
 
 
 def test_pictures_of_a_chat_are_counted(url: str) -> None:
@@ -128,6 +129,9 @@ def test_echo_answers_with_the_last_line_and_thinks_before_it() -> None:
     [
         {"prompt": None},
         {"prompt": []},
+        {"prompt": ""},
+        {"prompt": 12},
+        {"prompt": [1.5]},
         {"prompt": ["a", "b"]},
         {"max_tokens": 0},
         {"max_tokens": "many"},

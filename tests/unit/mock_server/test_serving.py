@@ -6,6 +6,7 @@ import json
 import socket
 from urllib.parse import urlsplit
 
+import pytest
 from mock_serving import AT_ONCE, ask, asked_on, connect, get, serving, truth
 
 from bench.core.units import NS_PER_MS
@@ -127,6 +128,13 @@ def test_a_server_with_a_key_asks_for_it() -> None:
         assert ask(url, headers={"Authorization": "Bearer other"}).status == 401
         assert ask(url, headers={"Authorization": "Bearer secret"}, max_tokens=1).status == 200
     assert "secret" not in repr(MockServerSettings(api_key="secret"))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"prompt":"\xff"}', b'{"prompt":[1,]}', b"[" * 100_000])
+def test_a_body_that_is_no_json_of_the_api_is_answered_400(body: bytes) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: mock\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with serving(MockServerSettings(**AT_ONCE)) as url:
+        assert raw(url, head + body, until=1).startswith(b"HTTP/1.1 400 Bad Request")
 
 
 def test_what_it_does_not_serve_is_told_in_the_apis_own_form() -> None:
