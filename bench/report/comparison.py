@@ -85,7 +85,7 @@ def _standing(row: Mapping[str, Any]) -> str:
         return "invalid" if row["why_not"].startswith("invalid") else f"not comparable: {row['why_not']}"
     billed = "" if row["used"] == row["billed"] else f", billed {row['billed']} for {row['used']}"
     per_answer = row["usd_per_correct_answer"]
-    answers = "" if per_answer is None else f", ${headline(per_answer)} a correct answer"
+    answers = "" if value_of(per_answer, "value") is None else f", ${headline(per_answer)} a correct answer"
     return f"{row['basis']}{billed}{answers}"
 
 

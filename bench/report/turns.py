@@ -85,11 +85,11 @@ def _correct_answers(record: Mapping[str, Any]) -> Iterator[str]:
         for scope, rung in rungs.items()
         if value_of(rung, "joules_per_correct_answer", "value") is not None
     ]
-    took = ", ".join([f"{headline(success['output_tokens_per_correct_answer'])} output tokens", *joules])
-    yield (
-        f"answers: {success['correct']} of {success['checked']} correct, {_share(success['share'])}; "
-        f"{headline(success['correct_answers_per_s'])} correct a second, each for {took}"
-    )
+    told = f"answers: {success['correct']} of {success['checked']} correct, {_share(success['share'])}"
+    if value_of(success, "output_tokens_per_correct_answer", "value") is not None:
+        took = ", ".join([f"{headline(success['output_tokens_per_correct_answer'])} output tokens", *joules])
+        told += f"; {headline(success['correct_answers_per_s'])} correct a second, each for {took}"
+    yield told
 
 
 def _oddities(requests: Mapping[str, Any]) -> Iterator[str]:
