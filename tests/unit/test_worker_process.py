@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from bench.core.errors import EngineError
 from bench.engine.worker_process import WorkerProcess
@@ -30,3 +32,18 @@ def test_a_process_that_is_gone_takes_no_message_and_no_second_end() -> None:
     with pytest.raises(EngineError, match="is gone"):
         process.send("anything")
     process.kill()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_messages_beyond_any_buffer_pass_whole_on_every_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    told: list[bytes] = []
+
+    async def main() -> str:
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        process: WorkerProcess[bytes, bytes] = WorkerProcess("echo_process", told.append, ended.set_result, "an echo")
+        process.send(bytes(range(256)) * 20_000)
+        return await asyncio.wait_for(ended, 60)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(main()) == "an echo ended with exit code 0"
+    assert told == [bytes(range(256)) * 20_000]
