@@ -127,12 +127,19 @@ class _Selection:
         if isinstance(item, LeftOut):
             self._leave_out(item.reason, item.turns)
             return
+        outside = None if self._window is None else _outside(self._window, item)
+        if outside is not None:
+            self._leave_out(outside, len(item.turns))
+        elif self._turns_left == 0:
+            # Most of a long trace: it is not worth making these as they would be asked, only to see whether they fit.
+            self._leave_out(OVER_BUDGET, len(item.turns))
+        else:
+            self._choose(item)
+
+    def _choose(self, item: Session) -> None:
         turns = len(item.turns)
         session, capped = self._as_asked(item)
-        outside = None if self._window is None else _outside(self._window, session)
-        if outside is not None:
-            self._leave_out(outside, turns)
-        elif session.peak_tokens > self._max_context_tokens:
+        if session.peak_tokens > self._max_context_tokens:
             self._leave_out(TOO_LONG, turns)
         elif self._turns_left is not None and turns > self._turns_left:
             self._turns_left = 0  # Taking shorter sessions from further on instead would favour short ones.

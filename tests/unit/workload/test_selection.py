@@ -59,6 +59,11 @@ def test_a_budget_takes_whole_sessions_in_order_and_stops_at_the_first_that_exce
     assert workload.source.left_out["beyond max_turns"] == 1
 
 
+def test_all_behind_the_end_of_the_budget_is_beyond_it(trace: Path) -> None:
+    source = build(trace, max_context_tokens=500, max_turns=1).source
+    assert source.left_out == {"beyond max_turns": 3, "no prompt tokens": 1, "no output tokens": 1}
+
+
 def test_every_row_is_used_or_left_out(trace: Path) -> None:
     for settings in ({}, {"max_turns": 1}, {"token_scale": 0.01}):
         source = build(trace, **settings).source
