@@ -54,7 +54,7 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
             raise InputError("`specs` is missing or empty", where=path, allowed="a list of one or more specs")
         overrides = [_mapping(spec, path, f"specs[{i}]") for i, spec in enumerate(listed)]
         places = [f"specs[{i}]" for i in range(len(listed))]
-    set_values = _with_bounds(_parse_sets(sets))
+    set_values = _parse_sets(sets)
     settled = {text.partition("=")[0] for text in sets}
     specs = tuple(
         parse(Spec, merge(merge(base, _with_bounds(one)), set_values), f"{path}: {place}")
@@ -186,7 +186,7 @@ def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
             leaf = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"{text!r} has a value that is not YAML", where="--set", allowed="a.b=value") from error
-        tree = merge(tree, nested(path, leaf))
+        tree = merge(tree, _with_bounds(nested(path, leaf)))
     return tree
 
 

@@ -41,6 +41,8 @@ def test_a_name_stands_for_bounds_that_can_be_changed_one_by_one() -> None:
     assert (own.ttft_ms, own.e2e_ms, own.share) == (None, 900, 0.5)
     set_by_name = load_suite("suite.yaml", sets=("slo=mlperf-llama2-70b-interactive",)).specs
     assert {(spec.slo.ttft_ms, spec.slo.tpot_ms, spec.slo.e2e_ms) for spec in set_by_name} == {(450, 40, None)}
+    one_by_one = load_suite("suite.yaml", sets=("slo=mlperf-llama2-70b-interactive", "slo.share=0.9")).specs
+    assert {(spec.slo.ttft_ms, spec.slo.share) for spec in one_by_one} == {(450, 0.9)}
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
