@@ -75,9 +75,9 @@ def _installed_commit(why_no_checkout: str) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     """What git prints. Raises AbsentError with git's first line of complaint."""
     try:
-        done = subprocess.run(
-            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=False, timeout=30
-        )
+        # Without a lock on the index: one left by a run that ended meanwhile would stop the user's own commits.
+        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AbsentError(f"git cannot be run: {error}") from None
     if done.returncode != 0:
