@@ -76,7 +76,7 @@ def _git(folder: Path, *arguments: str) -> str:
     """What git prints. Raises AbsentError with git's first line of complaint."""
     try:
         # Without a lock on the index: one left by a run that ended meanwhile would stop the user's own commits.
-        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AbsentError(f"git cannot be run: {error}") from None
