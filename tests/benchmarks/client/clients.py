@@ -42,9 +42,9 @@ class Ran:
     end_ns: int
     cpu_seconds: float
     """Of the client from its first request to its last answer."""
-    waited_seconds: float | None
+    waited_seconds: float
     """How long in that time it was ready to run and its core did something else."""
-    peak_bytes: int | None
+    peak_bytes: int
     spawned_ns: int
 
     @property
@@ -99,25 +99,29 @@ def run_floor(core: int, server: MockProcess, *, open_streams: int, requests: in
     task = {"host": place.hostname, "port": place.port, "open": open_streams, "requests": requests}
     task |= {"output_tokens": output_tokens, "prompt_tokens": 16}
     spawned_ns = time.monotonic_ns()
-    with on_core(core):
-        done = subprocess.run(
-            [sys.executable, HERE / "floor.py", json.dumps(task)], capture_output=True, text=True, timeout=_RUN_SECONDS
-        )
-    if done.returncode:
-        raise ClientError(f"the floor: {done.stderr.strip()}")
-    told = json.loads(done.stdout)
+    with tempfile.TemporaryFile() as output:
+        with on_core(core):
+            process = subprocess.Popen(
+                [sys.executable, HERE / "floor.py", json.dumps(task)], stdout=output, stderr=output
+            )
+        samples, peak_bytes = _watch(process)
+        output.seek(0)
+        printed = output.read()
+    if process.returncode:
+        raise ClientError(f"the floor: {printed.decode(errors='replace').strip()}")
+    told = json.loads(printed)
     order = np.argsort(told["sent_ns"], kind="stable")
     packets = [np.array(told["packets_ns"][index]) for index in order]
     after_head = [one[1:] if len(one) > 1 else one for one in packets]
+    began_ns, end_ns = min(told["sent_ns"]), int(max(one[-1] for one in packets))
     return Ran(
         server.truth(),
         np.array(told["sent_ns"])[order],
         np.array([one[0] for one in after_head]),
         after_head,
-        int(max(one[-1] for one in packets)),
-        told["cpu_seconds"],
-        None,
-        None,
+        end_ns,
+        *_between(samples, began_ns, end_ns),
+        peak_bytes,
         spawned_ns,
     )
 

@@ -23,7 +23,7 @@ class Errors:
     """p99 over requests of how far the reported TTFT of each is from its own true one."""
     requests_per_s: float
     waited_share: float
-    """Of the time, how much the client was ready to run and its core did something else; 0 where nobody looked."""
+    """Of the time, how much the client was ready to run and its core did something else."""
 
 
 def errors(ran: Ran) -> Errors:
@@ -41,7 +41,7 @@ def errors(ran: Ran) -> Errors:
         _difference(gaps, true_gaps, 99),
         float(np.percentile(np.abs(ttft - true_ttft), 99)) / NS_PER_MS,
         len(ttft) / ran.seconds,
-        (ran.waited_seconds or 0) / ran.seconds,
+        ran.waited_seconds / ran.seconds,
     )
 
 

@@ -84,8 +84,8 @@ def throughput(setting: Setting) -> list[dict[str, Any]]:
                     "cpu_s_per_1000_requests": 1000 * short.cpu_seconds / one,
                     "events_per_s": 256 * many / long.seconds,
                     "cpu_us_per_event": 1e6 * long.cpu_seconds / (256 * many),
-                    "peak_mb": (long.peak_bytes or 0) / 1e6,
-                    "waited_share": (short.waited_seconds or 0) / short.seconds,
+                    "peak_mb": long.peak_bytes / 1e6,
+                    "waited_share": short.waited_seconds / short.seconds,
                 }
             )
     return [
@@ -106,7 +106,7 @@ def many_streams(setting: Setting) -> dict[str, Any]:
     return {
         "streams": streams,
         "open_at_most": open_at_most(held),
-        "peak_mb": (held.peak_bytes or 0) / 1e6,
+        "peak_mb": held.peak_bytes / 1e6,
         "connections_for_3000_requests": reused.truth.connections,
     }
 

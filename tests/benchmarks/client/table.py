@@ -84,7 +84,7 @@ def _throughput(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"{row['cpu_s_per_1000_requests']:.3f}",
             f"{row['events_per_s']:,.0f}",
             f"{row['cpu_us_per_event']:.2f}",
-            f"{row['peak_mb']:.0f}" if row["peak_mb"] else "",
+            f"{row['peak_mb']:.0f}",
             f"{row['waited_share']:.0%}",
         )
         for row in rows
