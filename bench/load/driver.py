@@ -33,6 +33,8 @@ _LEAD_NS = 20 * NS_PER_MS
 """How long before it is due a turn's request is made: what a prompt of 128k tokens takes, twice over."""
 _MADE_AT_START = 64
 """Sessions of an open loop that are ready before the first is due, the engine too."""
+_BEGUN_TOGETHER = 16
+"""Lanes that send at the start before what was answered meanwhile is stamped."""
 
 SentTurn = Callable[[TurnRow, Turn, int], None]
 """Hears of each turn that was sent, in that order: its row, the turn, and which play of its session it is of."""
@@ -125,8 +127,10 @@ class Driver:
                 await self._arrivals(share.arrivals_s, share.places, start_ns)
             else:
                 await self._alarm.until(start_ns)
-                for _ in range(share.places):
+                for lane in range(1, share.places + 1):
                     self._tasks.create_task(self._lane())
+                    if lane % _BEGUN_TOGETHER == 0:
+                        await asyncio.sleep(0)
 
     async def _lane(self) -> None:
         """Begin one session after another."""
