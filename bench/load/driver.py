@@ -148,7 +148,8 @@ class Driver:
         held_until_ns = start_ns
         for arrival_s in arrivals_s:
             due_ns = start_ns + ns_from_seconds(arrival_s)
-            await self._until_due(due_ns)
+            if not await self._until_due(due_ns):
+                break
             if free.locked():
                 await free.acquire()
                 held_until_ns = self._clock.now_ns()
@@ -162,12 +163,12 @@ class Driver:
                 self._tasks.create_task(arrived).add_done_callback(lambda _: free.release())
         self._not_sent(OVER, self._ahead.give_up())
 
-    async def _until_due(self, due_ns: int) -> None:
-        """Wait for `due_ns`, and meanwhile make requests ready as long as that takes clearly less time than is left."""
+    async def _until_due(self, due_ns: int) -> bool:
+        """`_reach`, and meanwhile make requests ready as long as that takes clearly less time than is left."""
         while not self._ahead.full and due_ns - self._clock.now_ns() > 2 * self._ahead.cost_ns:
             self._ahead.make()
             await asyncio.sleep(0)
-        await self._alarm.until(due_ns)
+        return await self._reach(due_ns)
 
     async def _session(self, made: Made, due_ns: int, hold_ns: int) -> None:
         run = SessionRun(made.opening, made.requests, due_ns, hold_ns)
@@ -210,11 +211,9 @@ class Driver:
         """Send `turn` when it is due; returns when it completed, or None if it did not."""
         due_ns = run.base_ns(turn) + self._delay_ns(turn)
         request = run.requests.pop(turn.index, None)
-        if request is None:
-            await self._alarm.until(due_ns - _LEAD_NS)
+        if request is None and await self._reach(due_ns - _LEAD_NS):
             request = self._requests.make(run.opening.id, turn, run.opening.play)
-        await self._alarm.until(due_ns)
-        if self._time_is_over():
+        if request is None or not await self._reach(due_ns):
             self._not_sent(OVER, 1 + run.give_up(turn))
             self.progress.cut_sessions.add(run.opening.id)
             return None
@@ -266,6 +265,11 @@ class Driver:
 
     def _delay_ns(self, turn: Turn) -> int:
         return ns_from_seconds(turn.delay_s * self._time_scale)
+
+    async def _reach(self, t_ns: int) -> bool:
+        """Wait for `t_ns`, or for the end of the time to send if that is earlier; whether turns may still be sent."""
+        await self._alarm.until(t_ns if self._stop_sending_ns is None else min(t_ns, self._stop_sending_ns))
+        return not self._time_is_over()
 
     def _time_is_over(self) -> bool:
         return self._stop_sending_ns is not None and self._clock.now_ns() >= self._stop_sending_ns

@@ -14,7 +14,7 @@ from bench.core.clock import RealClock, VirtualClock, run_virtual, sleep_until
 from bench.core.errors import EngineError
 from bench.core.protocols import Handle, Sink
 from bench.core.records import Session, TurnRequest, TurnRow
-from bench.core.spec import ClosedLoadSpec, ConstantLoadSpec, MockEngineSpec, PoissonLoadSpec
+from bench.core.spec import ClosedLoadSpec, ConstantLoadSpec, LoadSpec, MockEngineSpec, PoissonLoadSpec
 from bench.engine.mock import MockEngine
 from bench.load.arrivals import arrival_times_s
 from bench.load.driver import Driver
@@ -236,3 +236,27 @@ def test_sessions_the_end_cuts_are_named_and_those_not_begun_are_only_counted() 
     rows, driver = drive([chain(f"s{i}", 1) for i in range(50)], arriving, max_seconds=20.0)
     assert len(rows) + driver.progress.not_sent["the time to send was over"] == 50
     assert driver.progress.cut_sessions == set()
+
+
+@pytest.mark.parametrize(
+    ("sessions", "load"),
+    [
+        ([chain("slow", 2, delay_s=3600.0)], ClosedLoadSpec(kind="closed", concurrency=1)),
+        ([chain("a", 1), chain("b", 1)], ConstantLoadSpec(kind="constant", sessions_per_s=1 / 3600)),
+    ],
+    ids=["delay", "arrival"],
+)
+def test_a_run_does_not_wait_for_what_is_due_after_its_end(sessions: list[Session], load: LoadSpec) -> None:
+    async def main() -> tuple[Driver, int]:
+        clock = VirtualClock()
+        rows: list[TurnRow] = []
+        driver = Driver(
+            MockEngine(MOCK, clock=clock), clock, CountedPrompts(), rows.append, spec(load, max_seconds=5.0)
+        )
+        await driver.drive(sessions)
+        return driver, clock.now_ns()
+
+    driver, ended_ns = run_virtual(main())
+    assert driver.progress.turns_done == 1
+    assert driver.progress.not_sent == {"the time to send was over": 1}
+    assert ended_ns == 5000 * MS
