@@ -18,10 +18,16 @@ _LEAST_WIDTH = 160
 """Columns a table is laid out for; a narrower terminal breaks its lines, which is still read more easily than cells."""
 
 
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command what a reader that went away means: rich would exit with 1."""
+        raise  # rich calls this while it handles the BrokenPipeError
+
+
 def console() -> Console:
-    terminal = Console(highlight=False)
+    terminal = _Terminal(highlight=False)
     wide = terminal.is_terminal and terminal.width >= _LEAST_WIDTH
-    return terminal if wide else Console(width=_LEAST_WIDTH, highlight=False)
+    return terminal if wide else _Terminal(width=_LEAST_WIDTH, highlight=False)
 
 
 def print_records(records: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> None:

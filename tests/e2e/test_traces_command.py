@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def test_prints_quantiles_arrivals_and_plots(bench: Callable[..., Any], azure: P
     assert "input tokens" in printed
     assert "half an octave a column" in printed
     assert "1.25 a second" in printed
+
+
+def test_a_reader_that_goes_away_is_no_failure(azure: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    show = [Path(sys.executable).with_name("bench"), "traces", "show", azure]
+    shown = subprocess.run(show, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
+    os.close(write_end)
+    assert (shown.returncode, shown.stderr) == (0, b"")
 
 
 def test_lists_every_format(bench: Callable[..., Any]) -> None:
