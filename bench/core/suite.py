@@ -178,7 +178,7 @@ def _sentence(message: str) -> str:
 
 def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for text in sets:
+    for text in sorted(sets, key=_kinds_first):
         path, equals, value = text.partition("=")
         if not equals or not path or not all(path.split(".")):
             raise InputError(f"{text!r}", where="--set", allowed="a.b=value")
@@ -188,6 +188,13 @@ def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
             raise InputError(f"{text!r} has a value that is not YAML", where="--set", allowed="a.b=value") from error
         tree = merge(tree, _with_bounds(nested(path, leaf)))
     return tree
+
+
+def _kinds_first(text: str) -> tuple[bool, int]:
+    """Sorts settings so that a `kind`, of the outer section before the inner, does not undo what was set beside it."""
+    path = text.partition("=")[0]
+    is_kind = path.endswith(".kind")
+    return (not is_kind, path.count(".") if is_kind else 0)
 
 
 def _mapping(value: Any, path: Path, place: str) -> dict[str, Any]:

@@ -51,6 +51,14 @@ def test_settings_go_over_every_spec(suite: Path) -> None:
     assert [spec.slo.tpot_ms for spec in specs] == [20, 20]
 
 
+def test_a_kind_keeps_what_is_set_beside_it_in_whatever_order(suite: Path) -> None:
+    speculation = ("engine.speculation.tokens=2", "engine.speculation.kind=ngram")
+    sets = ("load.time_scale=0.5", *speculation, "load.kind=trace", "engine.kind=native")
+    for spec in (*load_suite(str(suite), sets=sets).specs, *load_suite(str(suite), sets=sets[::-1]).specs):
+        assert (spec.load.kind, spec.load.time_scale) == ("trace", 0.5)
+        assert spec.engine.model_dump()["speculation"] == {"kind": "ngram", "tokens": 2, "match_tokens": 3}
+
+
 def test_a_trace_runs_in_place_of_the_specs(suite: Path) -> None:
     (spec,) = load_suite(str(suite), trace="rows.csv").specs
     assert spec.name == "replayed"
