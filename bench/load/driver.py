@@ -167,7 +167,8 @@ class Driver:
         """`_reach`, and meanwhile make requests ready as long as that takes clearly less time than is left."""
         while not self._ahead.full and due_ns - self._clock.now_ns() > 2 * self._ahead.cost_ns:
             self._ahead.make()
-            await asyncio.sleep(0)
+            if not self._ahead.full:
+                await asyncio.sleep(0)
         return await self._reach(due_ns)
 
     async def _session(self, made: Made, due_ns: int, hold_ns: int) -> None:

@@ -31,13 +31,14 @@ class RowLog:
     async def keep_writing(self) -> None:
         """Write until this is cancelled. Raises what `write` raises."""
         while True:
-            if not self._rows:
+            if self._rows:
+                await asyncio.sleep(0)
+            else:
                 self._filled = asyncio.get_running_loop().create_future()
                 await self._filled
             until_ns = self._clock.now_ns() + _SLICE_NS
             while self._rows and self._clock.now_ns() <= until_ns:
                 self._write(self._rows.popleft())
-            await asyncio.sleep(0)
 
     def write_all(self) -> None:
         while self._rows:
