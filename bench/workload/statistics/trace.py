@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.records import DelayClass, Session, Turn
@@ -104,16 +104,17 @@ class _Counter:
         self._sessions += 1
         self._rows += len(session.turns)
         self._turns.add(len(session.turns))
-        self._peak.add(max(turn.prompt_tokens for turn in session.turns))
+        lengths = [turn.prompt_tokens for turn in session.turns]
+        self._peak.add(max(lengths))
         if session.arrival_s is not None:
             self._arrivals.add(session.arrival_s)
-        self._reuse.add(session)
-        for turn in session.turns:
+        self._reuse.add(session, lengths)
+        for turn, tokens in zip(session.turns, lengths, strict=True):
+            self._input.add(tokens)
             self._add_turn(turn)
         self._sub_agents.add(session)
 
     def _add_turn(self, turn: Turn) -> None:
-        self._input.add(turn.prompt_tokens)
         self._output.add(turn.output_tokens)
         if turn.thinking_tokens:
             self._thinking.add(turn.thinking_tokens / turn.output_tokens)
@@ -154,16 +155,15 @@ class _ReuseCounter:
         self._tokens = self._shared = self._blocks = self._shared_blocks = self._compacted = 0
         self._can_share = False
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Session, lengths: Sequence[int]) -> None:
+        """`lengths`: prompt tokens of each turn."""
         # What is drawn and a lone prompt that is not taken apart share nothing: millions must not be remembered.
         lone = self._block_tokens is None and len(session.turns) == 1 and len(session.turns[0].prompt) < 2
         alone = self._drawn or lone
         self._can_share |= not alone
-        lengths: list[int] = []
-        for turn in session.turns:
-            tokens, shared = turn.prompt_tokens, 0 if alone else self._prompts.add(pieces_of(turn.prompt))
+        for turn, tokens in zip(session.turns, lengths, strict=True):
+            shared = 0 if alone else self._prompts.add(pieces_of(turn.prompt))
             before = max((lengths[index] for index in turn.after), default=0)
-            lengths.append(tokens)
             self._tokens += tokens
             self._shared += shared
             self._uncached.add(tokens - shared)
@@ -189,15 +189,17 @@ class _SubAgentCounter:
         self._turns, self._fan_out = WholeNumbers("a sub-agent"), WholeNumbers("a fan-out")
 
     def add(self, session: Session) -> None:
+        if not any(turn.agent for turn in session.turns):
+            return
         turns = Counter(turn.agent for turn in session.turns if turn.agent)
         first = {turn.agent: turn for turn in reversed(session.turns) if turn.agent}
         for length in turns.values():
             self._turns.add(length)
         for launched in Counter(turn.after for turn in first.values()).values():
             self._fan_out.add(launched)
+        self._sessions += 1
         self._agents += len(turns)
         self._background += sum(not turn.foreground for turn in first.values())
-        self._sessions += bool(turns)
 
     def summary(self) -> SubAgents | None:
         if self._agents == 0:
