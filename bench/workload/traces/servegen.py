@@ -2,9 +2,9 @@
 
 In each of its windows a client asks with gaps of the published distribution and shape, independent of one another, in a
 process that has been going on for ever, so that the requests expected are exactly the published rate's. The published
-scale is left alone: it was fitted to the gaps inside bursts, whose mean is up to thousands of times shorter than one
-over the rate, and gaps of that scale would ask far more than the clients did. The clients' requests are merged in order
-of time.
+scale is left alone. In most windows gaps of that scale come as often as the rate says, but in some up to thousands of
+times as often; the format does not say why, and we read those as fits to the gaps inside bursts. The clients' requests
+are merged in order of time.
 
 Each length is drawn from the client's histogram for that window, every field with a generator of its own: the fields
 are published apart, and one draw for all of them would make the longest prompts have the longest answers.
