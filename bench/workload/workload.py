@@ -99,7 +99,8 @@ def build_workload(
         raise InputError(
             f"no session can be used: {reasons}",
             where=_place(spec),
-            allowed=f"a session within {max_context_tokens} tokens after token_scale, within max_turns and its window",
+            allowed=f"a session within {max_context_tokens} tokens after token_scale, within its window and max_turns"
+            + (f": {selection.needed_turns} or more" if selection.needed_turns else ""),
         )
     sessions = tuple(selection.sessions)
     return Workload(sessions, digest_of_sessions(spec, sessions), selection.account(stream))
@@ -117,6 +118,8 @@ class _Selection:
         self._rows = self._capped = self._source_input = self._source_output = 0
         self.sessions: list[Session] = []
         self.left_out: Counter[str] = Counter()
+        self.needed_turns = 0
+        """Of the first session that exceeds the budget."""
 
     @property
     def is_over(self) -> bool:
@@ -143,6 +146,7 @@ class _Selection:
             self._leave_out(TOO_LONG, turns)
         elif self._turns_left is not None and turns > self._turns_left:
             self._turns_left = 0  # Taking shorter sessions from further on instead would favour short ones.
+            self.needed_turns = turns
             self._leave_out(OVER_BUDGET, turns)
         else:
             self._turns_left = None if self._turns_left is None else self._turns_left - turns

@@ -86,6 +86,14 @@ def test_when_no_session_is_left_the_reasons_are_told(trace: Path) -> None:
         build(trace, max_context_tokens=5)
 
 
+def test_a_budget_below_the_first_session_is_told_what_that_needs(tmp_path: Path) -> None:
+    path = tmp_path / "agent.jsonl"
+    requests = [{"t": t, "type": "n", "in": 3, "out": 2, "hash_ids": []} for t in range(5)]
+    path.write_text(json.dumps({"id": "a", "block_size": 64, "hash_id_scope": "local", "requests": requests}))
+    with pytest.raises(InputError, match=r"5 rows beyond max_turns .*max_turns: 5 or more"):
+        build(path, max_turns=4)
+
+
 def test_the_digest_names_what_is_asked_and_not_where_it_lies(trace: Path, tmp_path: Path) -> None:
     moved = shutil.copy(trace, tmp_path / "elsewhere.csv")
     digest = build(trace).digest
