@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ def test_a_format_nobody_knows(tmp_path: Path, text: str) -> None:
 def test_a_trace_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "absent.csv").what
     assert "cannot be read" in refusal(tmp_path).what
+
+
+def test_a_pipe_is_refused_before_anything_is_read_from_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "a pipe" in refusal(pipe).what
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def blocks(path: Path) -> Iterator[bytes]:
     """
     lines = 0
     try:
+        if path.is_fifo():
+            raise InputError("a pipe, which can be read only once", where=path, allowed="a file")
         with path.open("rb") as file:
             magic = file.peek(4)[:4]
             with _decompressed(file, magic) as source:
