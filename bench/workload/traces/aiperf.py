@@ -13,19 +13,19 @@ turn that does not say how long its output is is a turn without output.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import Message, Session, Turn
+from bench.core.records import DelayClass, Message, Session, Turn
 from bench.workload.stream import LeftOut
 from bench.workload.traces.arrivals import ArrivalClock
-from bench.workload.traces.conversation import History, following
+from bench.workload.traces.conversation import History
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
+from bench.workload.traces.turns import following
 
 NOT_TEXT = "of sessions with images, audio or video, whose tokens are not told"
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
@@ -95,11 +95,7 @@ def _session(
     for told in asked:
         history.say(Message(told.role, told.words))
         output_tokens = told.output_length or 0
-        turn = following(turns, history.prompt, output_tokens)
-        delay_ms = _delay_ms(told, before)
-        if turn.after and delay_ms is not None:
-            turn = replace(turn, delay_s=delay_ms / 1000, delay_class="tool" if told.role == "tool" else "human")
-        turns.append(turn)
+        turns.append(following(turns, history.prompt, output_tokens, *_delay(told, before)))
         history.say_unheard("assistant", output_tokens)
         before = told
     if turns:
@@ -107,12 +103,14 @@ def _session(
         yield Session(name, tuple(turns), None if start_ms is None else clock.since_first(start_ms, number) / 1000)
 
 
-def _delay_ms(told: _Asked, before: _Asked | None) -> float | None:
-    if told.delay is not None:
-        return told.delay
-    if before is None or told.timestamp is None or before.timestamp is None:
-        return None
-    return max(0.0, told.timestamp - before.timestamp)
+def _delay(told: _Asked, before: _Asked | None) -> tuple[float, DelayClass]:
+    """In seconds, and whose it is."""
+    delay_ms = told.delay
+    if delay_ms is None and before is not None and told.timestamp is not None and before.timestamp is not None:
+        delay_ms = max(0.0, told.timestamp - before.timestamp)
+    if delay_ms is None:
+        return 0.0, "none"
+    return delay_ms / 1000, "tool" if told.role == "tool" else "human"
 
 
 def _recognises(head: Head) -> bool:

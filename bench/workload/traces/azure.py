@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.tables import count, rows, shortened
+from bench.workload.traces.turns import unshared
 
 _COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII)
@@ -27,8 +28,7 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
         output_tokens = count(generated, "GeneratedTokens", path, number)
         since_ns = clock.since_first(stamps.ns(stamp, path, number), number)
         name = f"line-{number}"
-        prompt = (Segment(name, prompt_tokens),) if prompt_tokens else ()
-        yield Session(name, (Turn(0, prompt, output_tokens),), since_ns / _NS_PER_S)
+        yield Session(name, (Turn(0, unshared(name, prompt_tokens), output_tokens),), since_ns / _NS_PER_S)
 
 
 class _Stamps:

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions
 from bench.workload.traces.tables import amount, count, rows
+from bench.workload.traces.turns import following, unshared
 
 _COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 _OPTIONAL = ("Session ID", "Elapsed time")
@@ -53,19 +54,14 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 
 def _session(gathered: Sequence[_Row]) -> Session:
-    first = gathered[0]
-    turns = [Turn(0, _prompt(first), first.output_tokens)]
-    for index, row in enumerate(gathered[1:], start=1):
-        before = gathered[index - 1]
+    first = before = gathered[0]
+    turns: list[Turn] = []
+    for row in gathered:
         delay_s = max(0.0, row.arrival_s - before.arrival_s - before.elapsed_s)
-        turns.append(
-            Turn(index, _prompt(row), row.output_tokens, after=(index - 1,), delay_s=delay_s, delay_class="human")
-        )
+        prompt = unshared(f"line-{row.number}", row.prompt_tokens)
+        turns.append(following(turns, prompt, row.output_tokens, delay_s, "human"))
+        before = row
     return Session(f"line-{first.number}", tuple(turns), first.arrival_s)
-
-
-def _prompt(row: _Row) -> tuple[Segment, ...]:
-    return (Segment(f"line-{row.number}", row.prompt_tokens),) if row.prompt_tokens else ()
 
 
 def _recognises(head: Head) -> bool:

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.core.records import Message, Role, Segment, Turn
+from bench.workload.traces.turns import following
 
 _KEY_CHARACTERS = 32
 
@@ -76,11 +77,6 @@ def recorded_turns(messages: Iterable[Message], history: History) -> tuple[Turn,
     if unanswered:
         turns.append(following(turns, history.prompt, 0))
     return tuple(turns)
-
-
-def following(turns: list[Turn], prompt: tuple[Segment, ...], output_tokens: int) -> Turn:
-    """The turn that is asked when the last of `turns` has been answered."""
-    return Turn(len(turns), prompt, output_tokens, after=(len(turns) - 1,) if turns else ())
 
 
 def call_text(name: str, arguments: Any) -> str:

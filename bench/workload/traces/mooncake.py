@@ -22,6 +22,7 @@ from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import MOST, Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import IDLE_S, MOST_HELD, OpenSessions
+from bench.workload.traces.turns import following, unshared
 
 BLOCK_TOKENS = 512
 _Tokens = Annotated[int, Meta(ge=0, le=MOST)]
@@ -79,18 +80,15 @@ class _Builder:
         self._begun.add(session_id)
 
     def session(self, gathered: Sequence[_Request]) -> Session:
-        first = gathered[0]
-        prompt = self._new(first)
-        turns = [Turn(0, prompt, first.output_length)]
-        for index, row in enumerate(gathered[1:], start=1):
-            before = gathered[index - 1]
-            if before.output_length:
+        first = before = gathered[0]
+        prompt: tuple[Segment, ...] = ()
+        turns: list[Turn] = []
+        for row in gathered:
+            if turns and before.output_length:
                 prompt += (Segment(f"line-{before.number}/answer", before.output_length, "assistant"),)
             prompt += self._new(row)
-            wait_s = _wait_s(before, row)
-            turns.append(
-                Turn(index, prompt, row.output_length, after=(index - 1,), delay_s=wait_s, delay_class="human")
-            )
+            turns.append(following(turns, prompt, row.output_length, _wait_s(before, row), "human"))
+            before = row
         arrival_s = None if first.timestamp is None else first.timestamp / 1000
         return Session(f"line-{first.number}", tuple(turns), arrival_s)
 
@@ -98,7 +96,7 @@ class _Builder:
         if row.hash_ids is not None:
             check_blocks(row.hash_ids, row.input_length, BLOCK_TOKENS, self._path, row.number)
             return segments_of_blocks(row.hash_ids, row.input_length, BLOCK_TOKENS)
-        return (Segment(f"line-{row.number}", row.input_length),) if row.input_length else ()
+        return unshared(f"line-{row.number}", row.input_length)
 
 
 def _wait_s(before: _Request, row: _Request) -> float:

@@ -25,11 +25,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Session, Turn
 from bench.workload.picture_size import picture_segment
 from bench.workload.stream import LeftOut
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.servegen_composition import Client, Composition, Histogram, Window, composition
+from bench.workload.traces.turns import unshared
 
 _PROMPT_FIELDS = ("input_tokens", "text_tokens")
 _FIELDS = (*_PROMPT_FIELDS, "output_tokens", "reason_ratio", "image_count", "image_tokens")
@@ -67,7 +68,7 @@ class _Request(NamedTuple):
 def _session(request: _Request, client: Client) -> Session:
     name = f"client-{client.id}/{request.number}"
     pictures = (picture_segment(f"{name}/image-{i}", n) for i, n in enumerate(request.image_tokens) if n)
-    text = (Segment(name, request.text_tokens),) if request.text_tokens else ()
+    text = unshared(name, request.text_tokens)
     turn = Turn(0, (*pictures, *text), request.output_tokens, request.thinking_tokens)
     return Session(name, (turn,), request.time_s)
 

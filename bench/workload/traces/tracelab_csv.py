@@ -20,6 +20,7 @@ from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext
 from bench.workload.traces.lines import numbered_lines
 from bench.workload.traces.tables import amount, cells, count, rows
+from bench.workload.traces.turns import following
 
 _NAMES = ("session_id", "id")
 """Of the first column: TraceLab writes either."""
@@ -83,18 +84,12 @@ def _turns(rounds: Sequence[_Round], path: Path) -> tuple[Turn, ...]:
             allowed = f"at most the context before it: {context.tokens}"
             raise InputError(f"prefix_len = {one.prefix_tokens}", where=where, allowed=allowed)
         context.answer(one.output_tokens)
-    waits = [0.0, *(one.wait_after_s for one in rounds)]
-    return tuple(
-        Turn(
-            index,
-            prompt,
-            one.output_tokens,
-            after=(index - 1,) if index else (),
-            delay_s=waits[index],
-            delay_class="tool" if index else "none",
-        )
-        for index, (one, prompt) in enumerate(zip(rounds, context.prompts(), strict=True))
-    )
+    turns: list[Turn] = []
+    before = rounds[0]
+    for one, prompt in zip(rounds, context.prompts(), strict=True):
+        turns.append(following(turns, prompt, one.output_tokens, before.wait_after_s, "tool"))
+        before = one
+    return tuple(turns)
 
 
 def _recognises(head: Head) -> bool:

@@ -23,10 +23,10 @@ import msgspec
 
 from bench.core.errors import InputError
 from bench.core.records import DelayClass, Session, Turn
-from bench.workload.traces.conversation import following
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext
+from bench.workload.traces.turns import following
 
 _BROUGHT = ("user_message", "tool_result")
 """Events that come before a round's request; all others are part of its answer."""
@@ -93,13 +93,12 @@ def _session(name: str, rounds: Sequence[Round]) -> Session:
         context.ask(kept, told.prefix_tokens + told.newly_append_tokens - kept)
         context.answer(told.output_tokens)
     turns: list[Turn] = []
-    for place, (told, prompt) in enumerate(zip(rounds, context.prompts(), strict=True)):
+    before = rounds[0]
+    for told, prompt in zip(rounds, context.prompts(), strict=True):
         thinking = min(told.reasoning_output_tokens or 0, max(told.output_tokens - 1, 0))
-        turn = replace(following(turns, prompt, told.output_tokens), thinking_tokens=thinking)
-        if place:
-            delay_s, delay_class = _delay(rounds[place - 1], told)
-            turn = replace(turn, delay_s=delay_s, delay_class=delay_class)
-        turns.append(turn)
+        turn = following(turns, prompt, told.output_tokens, *_delay(before, told))
+        turns.append(replace(turn, thinking_tokens=thinking))
+        before = told
     return Session(name, tuple(turns))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.records import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.tables import amount, count, rows
+from bench.workload.traces.turns import unshared
 
 _COLUMNS = ("num_prefill_tokens", "num_decode_tokens")
 _ARRIVAL = "arrived_at"
@@ -23,8 +24,7 @@ def sessions(path: Path, reading: Reading) -> Iterator[Session]:
         output_tokens = count(decode, "num_decode_tokens", path, number)
         arrival_s = clock.since_first(amount(arrived, _ARRIVAL, path, number), number) if arrived else None
         name = f"line-{number}"
-        prompt = (Segment(name, prompt_tokens),) if prompt_tokens else ()
-        yield Session(name, (Turn(0, prompt, output_tokens),), arrival_s)
+        yield Session(name, (Turn(0, unshared(name, prompt_tokens), output_tokens),), arrival_s)
 
 
 def _recognises(head: Head) -> bool:
