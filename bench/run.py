@@ -16,7 +16,7 @@ from bench.core.errors import InputError
 from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
 from bench.engine.build import build_engine

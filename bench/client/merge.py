@@ -6,7 +6,8 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from bench.client.messages import Sent
-from bench.core.records import Session, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Session
 from bench.load.requests import Prompts
 
 _EVERYTHING_NS = 2**63

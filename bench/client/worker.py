@@ -23,7 +23,8 @@ from bench.core.clock import RealClock
 from bench.core.errors import BenchError
 from bench.core.module_process import call_when_readable
 from bench.core.protocols import Engine
-from bench.core.records import Turn, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Turn
 from bench.engine.build import build_engine
 from bench.load.client_watch import ClientWatch
 from bench.load.driver import Driver

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from bench.core.records import Chunk, Counters, Finish, PowerRow, Progress, Startup, StepRow, TurnRequest
+from bench.core.records import Chunk, Counters, Finish, PowerRow, Progress, Startup, StepRow
+from bench.core.sessions import TurnRequest
 
 PromptForm = Literal["tokens", "text", "chat"]
 """How an engine is asked: in token ids, in one text, or in messages that it puts into the model's template itself."""

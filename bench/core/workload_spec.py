@@ -16,8 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from bench.core.records import Effort, LengthMode
 from bench.core.section import Section
+from bench.core.sessions import Effort
+
+LengthMode = Literal["pinned", "free"]
 
 
 class _Workload(Section):

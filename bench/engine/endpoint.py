@@ -12,7 +12,8 @@ from typing import Any
 from bench.core.clock import Clock
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.protocols import Capabilities, Handle, PromptForm, Sink, StepLog
-from bench.core.records import Counters, Finish, Startup, TurnRequest
+from bench.core.records import Counters, Finish, Startup
+from bench.core.sessions import TurnRequest
 from bench.core.spec import EndpointEngineSpec
 from bench.core.units import ns_from_seconds, seconds_from_ns
 from bench.engine.http.address import Address

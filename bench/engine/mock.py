@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.core.clock import Clock, sleep_until
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
-from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, TokenKind, TurnRequest
+from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, TokenKind
+from bench.core.sessions import TurnRequest
 from bench.core.spec import MockEngineSpec
 from bench.core.units import NS_PER_MS
 

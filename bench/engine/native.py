@@ -14,7 +14,8 @@ from bench.core.clock import Clock
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.hub import model_folder
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
-from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow, TurnRequest
+from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow
+from bench.core.sessions import TurnRequest
 from bench.core.spec import DraftModelSpec, NativeEngineSpec
 from bench.core.units import seconds_from_ns
 from bench.engine.worker_process import WorkerProcess

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.core.clock import Clock
-from bench.core.records import Turn, TurnRequest
+from bench.core.sessions import Turn, TurnRequest
 from bench.load.order import Opening, SessionOrder
 from bench.load.requests import RequestMaker
 

@@ -18,7 +18,7 @@ from bench.core.load_spec import (
     StepLoadSpec,
     TraceLoadSpec,
 )
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.load.rates import Floats, diurnal_times_s, ramp_times_s, step_times_s
 
 

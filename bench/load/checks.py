@@ -30,7 +30,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from bench.core.records import Check
+from bench.core.sessions import Check
 from bench.load import confined
 
 _BOXED = "\\boxed{"

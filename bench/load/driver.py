@@ -14,7 +14,8 @@ from functools import partial
 from bench.core.clock import Clock
 from bench.core.errors import first_told
 from bench.core.protocols import Engine
-from bench.core.records import Progress, Session, Turn, TurnRequest, TurnRow
+from bench.core.records import Progress, TurnRow
+from bench.core.sessions import Session, Turn, TurnRequest
 from bench.core.spec import Spec
 from bench.core.units import NS_PER_MS, ns_from_seconds
 from bench.load.ahead import Ahead, Made

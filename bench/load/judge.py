@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bench.core.records import Check, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Check
 from bench.load.row_log import RowLog
 from bench.load.turn_sink import Answer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.core.load_spec import ClosedLoadSpec, LoadSpec
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.load.random_start import random_start
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 
 
 def random_start(session: Session, seed: int, lane: int) -> tuple[Turn | None, tuple[Turn, ...]]:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Protocol
 
 from bench.core.protocols import Engine
-from bench.core.records import Prompt, Sampling, Turn, TurnRequest
+from bench.core.sessions import Prompt, Sampling, Turn, TurnRequest
 from bench.core.spec import WorkloadSpec
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from bench.core.clock import Clock
 from bench.core.protocols import Engine, Handle
-from bench.core.records import Progress, TurnRequest, TurnRow
+from bench.core.records import Progress, TurnRow
+from bench.core.sessions import TurnRequest
 from bench.load.judge import Judge
 from bench.load.row_log import RowLog
 from bench.load.turn_sink import Answer, TurnSink

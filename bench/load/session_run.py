@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from bench.core.records import Turn, TurnRequest
+from bench.core.sessions import Turn, TurnRequest
 from bench.load.order import Opening
 
 

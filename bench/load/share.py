@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bench.core.errors import InputError
 from bench.core.load_spec import ClosedLoadSpec
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.core.spec import Spec
 from bench.load.arrivals import arrival_times_s
 

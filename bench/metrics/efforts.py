@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bench.core.records import Basis, Effort
+from bench.core.records import Basis
+from bench.core.sessions import Effort
 from bench.metrics import latency
 from bench.metrics.columns import Flags, Floats, TurnColumns
 from bench.metrics.percentiles import Sample, distribution

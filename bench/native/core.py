@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from neokernels.registry import Registry
 
-from bench.core.records import Counters, Sampling, StepRow
+from bench.core.records import Counters, StepRow
+from bench.core.sessions import Sampling
 from bench.core.units import NS_PER_S
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import is_out_of_memory

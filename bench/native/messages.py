@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from typing import Any, NamedTuple
 
-from bench.core.records import Counters, FinishReason, Sampling, StepRow, TokenKind
+from bench.core.records import Counters, FinishReason, StepRow, TokenKind
+from bench.core.sessions import Sampling
 from bench.native.settings import EngineSettings
 
 

@@ -15,7 +15,7 @@ from neokernels.sampling import sample
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.native.device import on_device
 from bench.native.sampling_rows import DrawnRows, PenalisedRows, SamplingColumns, SamplingRows
 

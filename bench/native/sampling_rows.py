@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 
 _LEAST_TEMPERATURE = 1e-5
 """Below it logits that differ at all are so far apart that drawing is taking the likeliest, and may overflow."""

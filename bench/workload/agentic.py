@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.core.records import DelayClass, Segment, Session, Turn
+from bench.core.sessions import DelayClass, Segment, Session, Turn
 from bench.core.spec import AgenticSpec
 from bench.workload.agentic_profile import AgenticProfile
 from bench.workload.context_growth import Context, grown

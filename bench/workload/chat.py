@@ -14,7 +14,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bench.core.errors import InputError
-from bench.core.records import Effort, Message
+from bench.core.sessions import Effort, Message
 
 _ANY_DAY = datetime.date(2025, 1, 1)
 _SWITCHES = ("enable_thinking", "thinking")

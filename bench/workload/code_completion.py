@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.core.spec import CodeCompletionSpec
 from bench.workload import field_draws
 from bench.workload.profile import CodeCompletionProfile, load_profile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.records import Segment
+from bench.core.sessions import Segment
 
 Context = tuple[Segment, ...]
 

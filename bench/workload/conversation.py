@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from bench.core.protocols import PromptForm
-from bench.core.records import Effort, Message, Prompt, Role, Segment, Turn
+from bench.core.sessions import Effort, Message, Prompt, Role, Segment, Turn
 from bench.workload.chat import ChatTemplate
 from bench.workload.draws import Draws
 from bench.workload.framing import without_added

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.core.spec import FixedSpec
 from bench.workload.stream import SessionStream
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
-from bench.core.records import Effort, Message
+from bench.core.sessions import Effort, Message
 from bench.workload.chat import ChatTemplate
 from bench.workload.vocabulary import Vocabulary
 

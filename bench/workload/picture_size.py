@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.core.records import Picture, Segment
+from bench.core.sessions import Picture, Segment
 
 PIXELS_PER_SIDE = 28
 """Of the square that is one token: 2 × 2 patches of 14 pixels, as the Qwen-VL models have it (arXiv 2409.12191)."""

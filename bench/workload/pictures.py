@@ -6,7 +6,7 @@ import hashlib
 import struct
 import zlib
 
-from bench.core.records import Picture
+from bench.core.sessions import Picture
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = 16

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
-from bench.core.records import Effort, Message, Prompt, Segment, Turn
+from bench.core.sessions import Effort, Message, Prompt, Segment, Turn
 from bench.workload.chat import ChatTemplate
 from bench.workload.conversation import Conversations
 from bench.workload.draws import Draws

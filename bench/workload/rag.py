@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.core.spec import RagSpec
 from bench.workload import field_draws
 from bench.workload.profile import RagProfile, load_profile

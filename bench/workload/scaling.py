@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.workload.picture_size import picture_of
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bench.core.digest import digest_of
-from bench.core.records import Check, Picture, Segment, Session, Turn
+from bench.core.sessions import Check, Picture, Segment, Session, Turn
 from bench.core.spec import WorkloadSpec
 
 _PLACES = {"path", "profile"}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.core.records import Segment
+from bench.core.sessions import Segment
 
 _KEPT_PLAYS = 8
 """Plays remembered. Sessions are sent again in turn, so one that is further behind the others would be very long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 
 NO_OUTPUT = "no output tokens"
 NO_PROMPT = "no prompt tokens"

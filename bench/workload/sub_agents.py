@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.core.records import Segment, Turn
+from bench.core.sessions import Segment, Turn
 from bench.workload.agentic_profile import SubAgents
 from bench.workload.context_growth import Context, grown
 from bench.workload.field_draws import chances, counts

@@ -3,7 +3,7 @@
     {"id": "one", "prompt": "2 + 2?", "check": {"kind": "exact", "expected": "4"}, "max_tokens": 64}
 
 `messages`, each with `role` and `content`, may stand in place of `prompt`. What `expected` means is said by
-`bench.core.records.Check`; for `tool_call` it may be the object itself.
+`bench.core.sessions.Check`; for `tool_call` it may be the object itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from bench.core.configs import resolve
 from bench.core.errors import InputError
-from bench.core.records import Check, Role, Segment, Session, Turn
+from bench.core.sessions import Check, Role, Segment, Session, Turn
 from bench.core.spec import TasksSpec
 from bench.core.suite import parse
 from bench.workload.stream import SessionStream

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 
-from bench.core.records import Effort, Session, Turn
+from bench.core.sessions import Effort, Session, Turn
 from bench.core.spec import WorkloadSpec
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 
 
 def wordless(session: Session) -> Session:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.core.spec import (
     AgenticSpec,
     ChatSpec,

@@ -18,7 +18,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.core.clock import RealClock
 from bench.core.protocols import Sink
-from bench.core.records import Chunk, Finish, Session, TurnRequest, TurnRow
+from bench.core.records import Chunk, Finish, TurnRow
+from bench.core.sessions import Session, TurnRequest
 from bench.core.spec import ClosedLoadSpec, ConstantLoadSpec, LoadSpec, MockEngineSpec
 from bench.engine.mock import MockEngine
 from bench.load.driver import Driver

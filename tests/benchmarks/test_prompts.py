@@ -14,7 +14,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.core.protocols import PromptForm
-from bench.core.records import Segment, Turn
+from bench.core.sessions import Segment, Turn
 from bench.workload.prompts import PromptSynthesizer
 
 pytestmark = pytest.mark.benchmark(timer=time.thread_time)

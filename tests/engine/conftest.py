@@ -15,7 +15,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.core.clock import RealClock
-from bench.core.records import Chunk, Finish, Sampling, Segment, Turn, TurnRequest
+from bench.core.records import Chunk, Finish
+from bench.core.sessions import Sampling, Segment, Turn, TurnRequest
 from bench.core.spec import NativeEngineSpec
 from bench.engine.native import NativeEngine
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.core import EngineCore
 from bench.native.load import load_engine

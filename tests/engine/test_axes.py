@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.core.records import Sampling, StepRow
+from bench.core.records import StepRow
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.core import EngineCore
 from bench.native.load import load_engine

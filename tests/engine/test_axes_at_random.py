@@ -11,7 +11,7 @@ import pytest
 import torch
 from neokernels.roofline import Ceilings
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.batch import Batch
 from bench.native.core import EngineCore

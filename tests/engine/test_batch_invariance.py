@@ -20,7 +20,7 @@ from neokernels.registry import Registry, Target
 from torch import Tensor
 from transformers import DeepseekV3Config, GptOssConfig, PreTrainedConfig, Qwen3MoeConfig
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.core import EngineCore

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bench.core.errors import EngineError
-from bench.core.records import Sampling, StepRow, TokenKind
+from bench.core.records import StepRow, TokenKind
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.batch import Batch
 from bench.native.core import EngineCore

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.node.fingerprint import fingerprint
 
 TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import GptOssConfig, GptOssForCausalLM
 
-from bench.core.records import Sampling, StepRow
+from bench.core.records import StepRow
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.load import load_engine
 from bench.native.messages import Submit

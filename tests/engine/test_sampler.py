@@ -20,7 +20,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.native.sampler import Sampler
 
 VOCABULARY = 300

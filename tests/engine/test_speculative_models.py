@@ -13,7 +13,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.core.errors import InputError
-from bench.core.records import Sampling, StepRow
+from bench.core.records import StepRow
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.core import EngineCore
 from bench.native.load import load_engine

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 from torch import Tensor
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.native.sampler import Sampler
 from bench.native.speculative.verify import Verifier
 

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from bench.core.errors import InputError
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.load import LoadedEngine, load_engine
 from bench.native.messages import Submit

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from bench.core.records import Sampling, Segment, TokenKind, Turn
+from bench.core.records import TokenKind
+from bench.core.sessions import Sampling, Segment, Turn
 from bench.core.spec import NativeEngineSpec
 from bench.native.core import EngineCore
 from bench.native.load import load_engine

@@ -12,7 +12,7 @@ import torch
 from interpreted import InterpretedRegistry, as_on_hopper
 from neokernels.registry import Registry, Target
 
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.core.spec import NativeEngineSpec
 from bench.native.core import EngineCore
 from bench.native.load import load_engine

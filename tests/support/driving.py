@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.core.clock import VirtualClock, run_virtual
-from bench.core.records import Prompt, Segment, Session, Turn, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Prompt, Segment, Session, Turn
 from bench.core.spec import LoadSpec, MeasureSpec, MockEngineSpec, ModelSpec, ReasoningSpec, Spec
 from bench.engine.mock import MockEngine
 from bench.load.driver import Driver

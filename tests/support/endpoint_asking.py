@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import uvloop
 
 from bench.core.clock import RealClock
-from bench.core.records import Chunk, Finish, Message, Sampling, Segment, Turn, TurnRequest
+from bench.core.records import Chunk, Finish
+from bench.core.sessions import Message, Sampling, Segment, Turn, TurnRequest
 from bench.core.spec import EndpointEngineSpec
 from bench.engine.endpoint import EndpointEngine
 

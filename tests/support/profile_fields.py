@@ -11,7 +11,7 @@ from typing import Any
 from profile_fit import cumulative, misfit, misfit_of_share, misfit_of_table, places
 from pydantic import BaseModel
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.core.spec import AgenticSpec, ChatSpec, CodeCompletionSpec, MultimodalSpec, RagSpec, ReasoningSpec
 from bench.workload.agentic import draw_agentic
 from bench.workload.agentic_profile import AgenticProfile

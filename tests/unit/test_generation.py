@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.records import Sampling
+from bench.core.sessions import Sampling
 from bench.native.generation import Generation
 from bench.native.messages import Submit
 from bench.native.thinking import Harmony, ThinkTags, marks_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bench.core.records import TurnRequest
+from bench.core.sessions import TurnRequest
 from bench.engine.http.completion import api_error, read_completion
 from bench.engine.http.events import EventSplitter
 from bench.engine.http.failures import ExchangeError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.core.records import Chunk, FinishReason, TokenKind, TurnRequest
+from bench.core.records import Chunk, FinishReason, TokenKind
+from bench.core.sessions import TurnRequest
 from bench.engine.http.completion import Choice, Delta, Usage
 from bench.engine.http.failures import ExchangeError
 from bench.engine.http.tally import Tally

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bench import __version__
-from bench.core.records import Message, Sampling, TurnRequest
+from bench.core.sessions import Message, Sampling, TurnRequest
 from bench.core.spec import EndpointEngineSpec
 from bench.engine.http.address import Address
 

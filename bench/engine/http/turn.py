@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Protocol
 
 from bench.core.protocols import Sink
-from bench.core.records import Chunk, Finish, FinishReason, TurnRequest
+from bench.core.records import Chunk, Finish, FinishReason
+from bench.core.sessions import TurnRequest
 from bench.engine.http.answer import AnswerReader, DocumentReader, StreamReader
 from bench.engine.http.completion import told_error
 from bench.engine.http.exchange import Exchange

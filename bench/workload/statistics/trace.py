@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.core.records import DelayClass, Session, Turn
+from bench.core.sessions import DelayClass, Session, Turn
 from bench.workload.shared_prefix import SharedPrefix, pieces_of
 from bench.workload.statistics.arrivals import ArrivalCounter, Arrivals
 from bench.workload.statistics.distribution import Distribution, PositiveValues, WholeNumbers

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import DelayClass, Message, Session, Turn
+from bench.core.sessions import DelayClass, Message, Session, Turn
 from bench.workload.stream import LeftOut
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.conversation import History

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.tables import count, rows, shortened

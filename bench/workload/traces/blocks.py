@@ -13,7 +13,7 @@ from operator import sub
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import Segment
+from bench.core.sessions import Segment
 
 
 def segments_of_blocks(blocks: Sequence[int], tokens: int, block_tokens: int, scope: str = "") -> tuple[Segment, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.interleaved import OpenSessions

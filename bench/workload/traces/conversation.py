@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
-from bench.core.records import Message, Role, Segment, Turn
+from bench.core.sessions import Message, Role, Segment, Turn
 from bench.workload.traces.turns import following
 
 _KEY_CHARACTERS = 32

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.stream import LeftOut
 
 MOST = 10**12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from bench.core.records import Role, Segment
+from bench.core.sessions import Role, Segment
 
 _Piece = tuple[int, int]
 """An addition to the context, by its number, and how many of its first tokens are kept."""

@@ -16,7 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks
 from bench.workload.traces.documents import documents

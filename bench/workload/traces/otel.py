@@ -30,7 +30,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import DelayClass, Message, Segment, Session, Turn
+from bench.core.sessions import DelayClass, Message, Segment, Session, Turn
 from bench.workload.traces.conversation import History
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bench.core.records import Segment
+from bench.core.sessions import Segment
 from bench.workload.traces.otel_spans import Span
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import Message, Role
+from bench.core.sessions import Message, Role
 from bench.workload.traces.conversation import call_text
 from bench.workload.traces.otel_spans import Span
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.picture_size import picture_segment
 from bench.workload.stream import LeftOut
 from bench.workload.traces.format import Head, Reading, TraceFormat

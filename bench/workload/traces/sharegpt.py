@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import Message, Role, Session
+from bench.core.sessions import Message, Role, Session
 from bench.workload.traces.conversation import History, recorded_turns
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import Message, Session
+from bench.core.sessions import Message, Session
 from bench.workload.traces.conversation import History, call_text, recorded_turns
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat

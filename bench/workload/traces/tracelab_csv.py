@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext

@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 
 from bench.core.errors import InputError
-from bench.core.records import DelayClass, Session, Turn
+from bench.core.sessions import DelayClass, Session, Turn
 from bench.workload.traces.documents import documents
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.growing_context import GrowingContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.records import DelayClass, Segment, Turn
+from bench.core.sessions import DelayClass, Segment, Turn
 
 
 def following(

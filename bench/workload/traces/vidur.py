@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.traces.arrivals import ArrivalClock
 from bench.workload.traces.format import Head, Reading, TraceFormat
 from bench.workload.traces.tables import amount, count, rows

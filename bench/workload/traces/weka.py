@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from bench.core.errors import InputError
-from bench.core.records import DelayClass, Segment, Session, Turn
+from bench.core.sessions import DelayClass, Segment, Session, Turn
 from bench.core.suite import parse
 from bench.workload.traces.blocks import segments_of_blocks
 from bench.workload.traces.documents import documents

@@ -9,7 +9,8 @@ from serving import Ask, Task, serve
 
 from bench.core.clock import RealClock
 from bench.core.errors import EngineError
-from bench.core.records import Chunk, Finish, Sampling, Segment, Turn, TurnRequest
+from bench.core.records import Chunk, Finish
+from bench.core.sessions import Sampling, Segment, Turn, TurnRequest
 from bench.core.spec import NativeEngineSpec
 from bench.engine.native import NativeEngine
 

@@ -8,7 +8,8 @@ from driving import CountedPrompts, chain
 
 from bench.client.merge import Merge
 from bench.client.messages import Sent, decode_rows, encode_rows
-from bench.core.records import Session, Turn, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Session, Turn
 
 
 class Counting(CountedPrompts):

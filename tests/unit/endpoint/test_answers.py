@@ -23,7 +23,7 @@ from endpoint_asking import (
     usage,
 )
 
-from bench.core.records import Check, TurnRequest
+from bench.core.sessions import Check, TurnRequest
 
 CHECK = Check("exact", "whatever")
 

@@ -25,7 +25,7 @@ from endpoint_asking import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.core.records import Check
+from bench.core.sessions import Check
 from bench.engine.http.connection import Connection
 from bench.engine.http.exchange import Exchange
 from bench.engine.http.turn import HttpTurn

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from endpoint_asking import asked
 
-from bench.core.records import Message, Sampling, TurnRequest
+from bench.core.sessions import Message, Sampling, TurnRequest
 from bench.core.spec import EndpointEngineSpec
 from bench.engine.http.address import Address
 from bench.engine.http.request import RequestRenderer

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from scipy import integrate, stats
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.core.spec import DiurnalLoadSpec, LoadSpec, RampLoadSpec, StepLoadSpec
 from bench.load.arrivals import arrival_times_s
 from bench.load.rates import diurnal_times_s, ramp_times_s, step_times_s

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.records import Check
+from bench.core.sessions import Check
 from bench.load.checks import passes
 
 

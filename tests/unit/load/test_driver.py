@@ -13,7 +13,8 @@ from driving import MOCK, MS, CountedPrompts, chain, drive, spec, turn
 from bench.core.clock import RealClock, VirtualClock, run_virtual, sleep_until
 from bench.core.errors import EngineError
 from bench.core.protocols import Handle, Sink
-from bench.core.records import Session, TurnRequest, TurnRow
+from bench.core.records import TurnRow
+from bench.core.sessions import Session, TurnRequest
 from bench.core.spec import ClosedLoadSpec, ConstantLoadSpec, LoadSpec, MockEngineSpec, PoissonLoadSpec
 from bench.engine.mock import MockEngine
 from bench.load.arrivals import arrival_times_s

@@ -11,7 +11,8 @@ from driving import CountedPrompts, spec, turn
 
 from bench.core.clock import RealClock
 from bench.core.protocols import Handle, Sink
-from bench.core.records import Check, Chunk, Finish, Session, TurnRequest, TurnRow
+from bench.core.records import Chunk, Finish, TurnRow
+from bench.core.sessions import Check, Session, TurnRequest
 from bench.core.spec import ClosedLoadSpec, MockEngineSpec, ReasoningSpec
 from bench.engine.mock import MockEngine
 from bench.load import checks

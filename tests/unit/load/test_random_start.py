@@ -8,7 +8,7 @@ from driving import chain, drive, turn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.core.spec import ClosedLoadSpec
 from bench.load.random_start import begun_at, random_start
 

@@ -6,7 +6,7 @@ import pytest
 from driving import CountedPrompts, chain, drive, spec
 
 from bench.core.errors import InputError
-from bench.core.records import Prompt, Turn
+from bench.core.sessions import Prompt, Turn
 from bench.core.spec import ClosedLoadSpec
 from bench.load.share import whole_load
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
-from bench.core.records import Message, Picture, Role, Segment, Turn
+from bench.core.sessions import Message, Picture, Role, Segment, Turn
 from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 from bench.workload.shared_prefix import SentTokens

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from bench.core.protocols import PromptForm
-from bench.core.records import Effort, Message, Segment, Turn
+from bench.core.sessions import Effort, Message, Segment, Turn
 from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Picture
+from bench.core.sessions import Picture
 from bench.workload.pictures import draw_png
 
 

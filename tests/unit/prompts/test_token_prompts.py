@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Turn
+from bench.core.sessions import Segment, Turn
 from bench.workload.prompts import PromptSynthesizer
 
 SPECIAL = ["<|user|>", "<|end|>", "<|assistant|>", "<|never|>"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session
+from bench.core.sessions import Segment, Session
 from bench.workload.prompts import PromptSynthesizer
 from bench.workload.shared_prefix import SharedPrefix, pieces_of
 from bench.workload.traces.blocks import check_blocks, segments_of_blocks

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Message, Role, Session, Turn
+from bench.core.sessions import Message, Role, Session, Turn
 from bench.workload.stream import LeftOut
 from bench.workload.traces.conversation import History, recorded_turns
 from bench.workload.traces.format import Reading

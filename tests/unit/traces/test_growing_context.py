@@ -7,7 +7,7 @@ from itertools import takewhile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Segment
+from bench.core.sessions import Segment
 from bench.workload.traces.growing_context import GrowingContext
 
 COUNTS = st.integers(0, 30)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.traces import interleaved
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import open_trace

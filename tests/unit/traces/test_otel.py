@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import recognise
 from bench.workload.traces.otel import sessions

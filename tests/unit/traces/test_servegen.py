@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.stream import LeftOut
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import open_trace, recognise

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.stream import LeftOut
 from bench.workload.traces.format import Reading
 from bench.workload.traces.servegen import sessions

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.workload.statistics.arrivals import ArrivalCounter
 from bench.workload.statistics.distribution import RANKS, PositiveValues, WholeNumbers
 from bench.workload.statistics.trace import TraceStatistics, count_trace

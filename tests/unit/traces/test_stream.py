@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.workload.stream import NO_OUTPUT, NO_PROMPT, LeftOut, askable
 
 PROMPT = (Segment("a", 3),)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.traces.format import Reading
 from bench.workload.traces.tau_bench import sessions
 

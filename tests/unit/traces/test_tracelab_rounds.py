@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.stream import LeftOut
 from bench.workload.traces.format import Reading
 from bench.workload.traces.importer import open_trace, recognise

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.workload.scaling import scale_session, scaled_count
 from bench.workload.stream import LeftOut, askable
 from bench.workload.traces.format import Reading

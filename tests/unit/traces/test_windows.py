@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.statistics.describe import describe_composition
 from bench.workload.statistics.distribution import Distribution
 from bench.workload.statistics.trace import TraceStatistics, count_trace

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from profile_fit import rewritten
 
 from bench.core.errors import InputError
-from bench.core.records import Session, Turn
+from bench.core.sessions import Session, Turn
 from bench.core.spec import AgenticSpec
 from bench.workload.agentic import draw_agentic
 from bench.workload.agentic_profile import AgenticProfile

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from profile_fit import rewritten
 
 from bench.core.errors import InputError
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.core.spec import ChatSpec, CodeCompletionSpec, MultimodalSpec, RagSpec, WorkloadSpec
 from bench.workload.picture_size import PIXELS_PER_SIDE, picture_segment
 from bench.workload.scaling import scale_session, scaled_count

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.records import Segment, Session, Turn
+from bench.core.sessions import Segment, Session, Turn
 from bench.workload.scaling import cap_delays, scale_session, scaled_count
 
 SCALES = st.floats(0.001, 3)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench.core.errors import InputError
-from bench.core.records import Check, Picture, Segment, Session, Turn
+from bench.core.sessions import Check, Picture, Segment, Session, Turn
 from bench.core.spec import AgenticSpec, TraceSpec
 from bench.workload.sessions_digest import digest_of_sessions
 from bench.workload.stream import SessionStream

@@ -12,7 +12,7 @@ from profile_fields import SHIPPED, Shipped, at
 from profile_fit import BOUND, misfit_of_table, rewritten
 from pydantic import BaseModel
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.workload.profile import Quantiles, load_profile
 from bench.workload.quantiles import QuantileTable
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench.core.errors import InputError
-from bench.core.records import Check
+from bench.core.sessions import Check
 from bench.core.spec import TasksSpec
 from bench.load.checks import passes
 from bench.workload.wordless import wordless

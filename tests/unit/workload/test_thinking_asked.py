@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bench.core.records import Session
+from bench.core.sessions import Session
 from bench.core.spec import AgenticSpec, FixedSpec, ReasoningSpec
 from bench.workload.workload import build_workload
 
