@@ -56,7 +56,7 @@ class TraceStatistics:
     input_tokens: Distribution | None
     output_tokens: Distribution | None
     thinking_share: Distribution | None
-    """Of outputs whose thinking the trace knows."""
+    """Of outputs with thinking: formats do not tell none from unknown."""
     turns: Distribution | None
     """Of a session."""
     peak_tokens: Distribution | None
