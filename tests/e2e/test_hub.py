@@ -178,7 +178,7 @@ def test_a_hub_that_lists_a_file_and_refuses_it(hub: Hub, environment: dict[str,
 
 
 def test_a_run_names_a_model_of_the_hub(hub: Hub, environment: dict[str, str], suite: Path, tmp_path: Path) -> None:
-    mock = "engine={kind: mock, ttft_ms: 1, tpot_ms: 0.1}"
+    mock = "engine={kind: mock, ttft_ms: 1, tpot_ms: 1}"
     command = [sys.executable, "-c", "from bench.cli.main import main; main()", "run", str(suite), "--json"]
     command += ["--out", str(tmp_path / "runs"), "--set", "model.path=example/tiny", "--set", mock]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
