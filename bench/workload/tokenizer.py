@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -27,5 +28,6 @@ def token_counter(folder: Path) -> Callable[[str], int] | None:
     """What counts a text's tokens, special ones not added, as the model in `folder` does; None without a tokenizer."""
     if not (folder / TOKENIZER_FILE).exists():
         return None
-    tokenizer = load_tokenizer(folder)
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+    # Large ones take half a second to read, and few workloads have texts to count.
+    tokenizer = cache(partial(load_tokenizer, folder))
+    return lambda text: len(tokenizer().encode(text, add_special_tokens=False).ids)

@@ -28,5 +28,7 @@ def test_a_folder_without_a_tokenizer_counts_nothing(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": 5}')
+    count = token_counter(tmp_path)
+    assert count is not None
     with pytest.raises(InputError, match=r"tokenizer\.json: not a tokenizer"):
-        token_counter(tmp_path)
+        count("words")
