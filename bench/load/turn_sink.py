@@ -32,12 +32,16 @@ class TurnSink:
             return
         if row.t_last_ns is None:
             row.t_first_ns = chunk.t_ns
-        row.chunk_t_ns.append(chunk.t_ns - (row.t_last_ns or 0))
-        row.chunk_tokens.append(chunk.n_tokens)
-        row.t_last_ns = chunk.t_ns
-        if chunk.t_engine_ns is not None:
-            row.chunk_t_engine_ns.append(chunk.t_engine_ns - (self._engine_last_ns or 0))
-            self._engine_last_ns = chunk.t_engine_ns
+        if chunk.t_ns == row.t_last_ns:
+            # Thinking that ends and an answer that begins in one packet: what arrived together has no gap.
+            row.chunk_tokens[-1] += chunk.n_tokens
+        else:
+            row.chunk_t_ns.append(chunk.t_ns - (row.t_last_ns or 0))
+            row.chunk_tokens.append(chunk.n_tokens)
+            row.t_last_ns = chunk.t_ns
+            if chunk.t_engine_ns is not None:
+                row.chunk_t_engine_ns.append(chunk.t_engine_ns - (self._engine_last_ns or 0))
+                self._engine_last_ns = chunk.t_engine_ns
         row.output_tokens += chunk.n_tokens
         if self._pinned:
             row.thinking_tokens = min(row.output_tokens, row.asked_thinking_tokens)
