@@ -53,7 +53,14 @@ class MockEngine:
         fails = self._spec.fail_every is not None and self._submitted % self._spec.fail_every == 0
         task = asyncio.create_task(self._answer(request, sink, fails=fails))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # Not told by the task itself, which may be cancelled before it begins.
+            if task.cancelled():
+                sink.finish(Finish(self._clock.now_ns(), "cancelled"))
+
+        task.add_done_callback(ended)
         return _MockHandle(request, task)
 
     async def cancel(self, handle: Handle) -> None:
@@ -80,18 +87,15 @@ class MockEngine:
         start_ns = self._clock.now_ns()
         reason: FinishReason = "length" if request.ignore_eos else "stop"
         thinking = self._thinking_tokens(request)
-        try:
-            for index in range(request.max_tokens):
-                due_ns = start_ns + round((self._spec.ttft_ms + index * self._spec.tpot_ms) * NS_PER_MS)
-                await sleep_until(self._clock, due_ns)
-                if fails:
-                    return sink.finish(Finish(self._clock.now_ns(), "failed", error="declared by fail_every"))
-                kind: TokenKind = "thinking" if index < thinking else "answer"
-                sink.chunk(Chunk(self._clock.now_ns(), None, 1, kind))
-            self._count(request)
-            sink.finish(Finish(self._clock.now_ns(), reason))
-        except asyncio.CancelledError:
-            sink.finish(Finish(self._clock.now_ns(), "cancelled"))
+        for index in range(request.max_tokens):
+            due_ns = start_ns + round((self._spec.ttft_ms + index * self._spec.tpot_ms) * NS_PER_MS)
+            await sleep_until(self._clock, due_ns)
+            if fails:
+                return sink.finish(Finish(self._clock.now_ns(), "failed", error="declared by fail_every"))
+            kind: TokenKind = "thinking" if index < thinking else "answer"
+            sink.chunk(Chunk(self._clock.now_ns(), None, 1, kind))
+        self._count(request)
+        sink.finish(Finish(self._clock.now_ns(), reason))
 
     def _thinking_tokens(self, request: TurnRequest) -> int:
         if request.ignore_eos:
