@@ -224,7 +224,7 @@ def _too_short(prepared: Prepared, load: float) -> str | None:
     before it has outgrown the tightest bound on a wait, no rate misses the SLO.
     """
     spec, sessions = prepared.case.spec, len(prepared.workload.sessions)
-    if isinstance(spec.load, ClosedLoadSpec) and load > sessions:
+    if isinstance(spec.load, ClosedLoadSpec) and not spec.load.recycle and load > sessions:
         return f"there are only {sessions} sessions for {load:g} at once"
     bounds = [bound for bound in (spec.slo.ttft_ms, spec.slo.ttfa_ms, spec.slo.e2e_ms) if bound is not None]
     if isinstance(spec.load, ClosedLoadSpec) or not bounds:

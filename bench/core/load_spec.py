@@ -29,11 +29,12 @@ class _Load(Section):
 class ClosedLoadSpec(_Load):
     kind: Literal["closed"]
     concurrency: PositiveInt
-    """Sessions alive at once; a session that waits for a tool is alive, a sub-agent is part of its session."""
+    """Sessions alive at once; a session that waits for a tool is alive, a sub-agent is part of its session. Fewer where
+    there are not as many and they do not recycle."""
     random_start: bool = False
     """Begin each lane at a random turn of its first session, the prompt before it computed but not measured."""
     recycle: bool = False
-    """Send the sessions again, under a new salt, until `measure.max_seconds` have passed."""
+    """Send the sessions again, each time under a new salt, until `measure.max_seconds` have passed."""
     seed: NonNegativeInt = 0
     """Of random starts."""
 

@@ -30,13 +30,14 @@ def whole_load(spec: Spec, sessions: Sequence[Session]) -> Share:
             raise InputError(
                 "load.recycle = true would never end", where=spec.name, allowed="measure.max_seconds with it"
             )
-        return Share(sessions, None, min(load.concurrency, len(sessions)))
+        # Where sessions recycle, a lane beyond their number begins with the next play.
+        return Share(sessions, None, load.concurrency if load.recycle else min(load.concurrency, len(sessions)))
     times_s = arrival_times_s(load, sessions).tolist()
     order = sorted(range(len(sessions)), key=times_s.__getitem__)
     return Share(
         [sessions[index] for index in order],
         [times_s[index] for index in order],
-        load.max_sessions or len(sessions),
+        min(load.max_sessions or len(sessions), len(sessions)),
     )
 
 
@@ -52,7 +53,7 @@ def deal(share: Share, clients: int) -> list[Share]:
     has all sessions, and takes the next one by a count that they share. Places are dealt out too: a client does not
     know of another's that are free.
     """
-    clients = max(1, min(clients, share.places, len(share.sessions)))
+    clients = min(clients, share.places)
     places = [share.places // clients + (client < share.places % clients) for client in range(clients)]
     if share.arrivals_s is None:
         return [replace(share, places=own) for own in places]

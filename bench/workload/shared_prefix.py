@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ import numpy as np
 from bench.core.sessions import Segment
 
 _KEPT_PLAYS = 8
-"""Plays remembered. Sessions are sent again in turn, so one that is further behind the others would be very long."""
+"""Plays remembered in any case, those first that a prompt was last sent of."""
+_KEPT_NODES = 400_000
+"""Below so many all plays are remembered, some 100 MB: where lanes outnumber sessions, many plays are sent at once."""
 
 
 class Piece(NamedTuple):
@@ -42,7 +45,9 @@ class SharedPrefix:
 
     def __init__(self) -> None:
         self._heads: set[tuple[int, ...]] = set()
-        self._plays: dict[int, _Tree] = {}
+        self._plays: OrderedDict[int, _Tree] = OrderedDict()
+        self._nodes = 0
+        """Of all plays."""
 
     def add(
         self, pieces: Sequence[Piece], *, head: tuple[int, ...] = (), tail: tuple[int, ...] = (), play: int = 0
@@ -54,9 +59,14 @@ class SharedPrefix:
         tree = self._plays.get(play)
         if tree is None:
             tree = self._plays[play] = _Tree()
-            for old in [other for other in self._plays if other <= play - _KEPT_PLAYS]:
-                del self._plays[old]
-        return max(shared, tree.add(pieces, head, tail))
+        self._plays.move_to_end(play)
+        self._nodes -= tree.nodes
+        shared = max(shared, tree.add(pieces, head, tail))
+        self._nodes += tree.nodes
+        while self._nodes > _KEPT_NODES and len(self._plays) > _KEPT_PLAYS:
+            _, forgotten = self._plays.popitem(last=False)
+            self._nodes -= forgotten.nodes
+        return shared
 
 
 class _Tree:
@@ -67,6 +77,10 @@ class _Tree:
         """By the node before, and by where in the prompt which key goes on from which of its tokens."""
         self._tails: dict[tuple[int, int], tuple[tuple[int, ...], ...]] = {}
         """What followed where the pieces of some prompt ended."""
+
+    @property
+    def nodes(self) -> int:
+        return len(self._reached)
 
     def add(self, pieces: Sequence[Piece], head: tuple[int, ...], tail: tuple[int, ...]) -> int:
         node = self._node(-1, 0, head, 0)

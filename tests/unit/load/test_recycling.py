@@ -9,6 +9,8 @@ from bench.core.errors import InputError
 from bench.core.sessions import Prompt, Turn
 from bench.core.spec import ClosedLoadSpec
 from bench.load.share import whole_load
+from bench.workload import shared_prefix
+from bench.workload.shared_prefix import Piece, SharedPrefix
 
 RECYCLED = ClosedLoadSpec(kind="closed", concurrency=2, recycle=True)
 
@@ -56,4 +58,25 @@ def test_concurrency_is_kept_until_the_end() -> None:
 def test_endless_recycling_is_refused() -> None:
     with pytest.raises(InputError, match=r"driven: load.recycle = true would never end \(allowed: measure.max_seconds"):
         whole_load(spec(RECYCLED), [chain("a", 1)])
-    assert whole_load(spec(RECYCLED, max_seconds=1.0), [chain("a", 1)]).places == 1
+
+
+def test_lanes_beyond_the_sessions_begin_with_the_next_play() -> None:
+    load = RECYCLED.model_copy(update={"concurrency": 5})
+    rows, _ = drive([chain("a", 2), chain("b", 2)], load, max_seconds=1.0)
+    begun_at_once = {row.session_id for row in rows if row.t_due_ns == 0}
+    assert begun_at_once == {"a", "b", "a+1", "b+1", "a+2"}
+
+
+def test_as_many_plays_are_remembered_as_are_sent_at_once() -> None:
+    sent = SharedPrefix()
+    grown = [[Piece("a", 0, 8)], [Piece("a", 0, 8), Piece("b", 0, 4)]]
+    assert [sent.add(grown[0], play=play) for play in range(40)] == [0] * 40
+    assert [sent.add(grown[1], play=play) for play in range(40)] == [8] * 40
+
+
+def test_plays_that_nothing_is_sent_of_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_prefix, "_KEPT_NODES", 0)
+    sent = SharedPrefix()
+    for play in range(9):
+        sent.add([Piece("a", 0, 8)], play=play)
+    assert [sent.add([Piece("a", 0, 8)], play=play) for play in (8, 1, 0)] == [8, 8, 0]

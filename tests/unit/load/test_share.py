@@ -42,3 +42,10 @@ def test_sessions_of_a_trace_are_put_in_the_order_of_their_arrivals() -> None:
     share = whole_load(spec(TraceLoadSpec(kind="trace")), recorded)
     assert [session.id for session in share.sessions] == ["s0", *(f"s{i}" for i in range(9, 0, -1))]
     assert share.arrivals_s == [float(i) for i in range(10)]
+
+
+def test_there_are_as_many_places_as_sessions_but_where_they_recycle() -> None:
+    load = ClosedLoadSpec(kind="closed", concurrency=20)
+    assert whole_load(spec(load), SESSIONS).places == 10
+    recycled = load.model_copy(update={"recycle": True})
+    assert whole_load(spec(recycled, max_seconds=1.0), SESSIONS).places == 20
