@@ -177,14 +177,10 @@ class Driver:
         self.progress.turns_planned += made.opening.adds_turns
         self.progress.sessions_alive += 1
         try:
-            if run.opening.warm_up is not None and not await self._warm_up(run, run.opening.warm_up):
+            if run.opening.warm_up is None or await self._warm_up(run, run.opening.warm_up):
+                await self._turns(run)
+            else:
                 self._not_sent(BROKEN_OFF, len(run.opening.turns))
-                return
-            first, *others = run.roots
-            for turn in others:
-                self._tasks.create_task(self._branch(run, turn))
-            await self._branch(run, first)
-            await run.ended()
             await self._engine.end_session(run.opening.id)
         finally:
             self.progress.sessions_alive -= 1
@@ -198,6 +194,13 @@ class Driver:
         )
         run.due_ns = self._clock.now_ns()
         return answered
+
+    async def _turns(self, run: SessionRun) -> None:
+        first, *others = run.roots
+        for turn in others:
+            self._tasks.create_task(self._branch(run, turn))
+        await self._branch(run, first)
+        await run.ended()
 
     async def _branch(self, run: SessionRun, turn: Turn) -> None:
         """Send `turn` and, one after another, what then waits for nothing; where several do they are branches too."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driving import chain, drive, turn
+from driving import MOCK, chain, drive, turn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.sessions import Session, Turn
 from bench.core.spec import ClosedLoadSpec
+from bench.engine.mock import MockEngine
+from bench.load.driver import BROKEN_OFF
 from bench.load.random_start import begun_at, random_start
 
 FAN = Session(
@@ -88,3 +90,18 @@ def rows_repeat(sessions: list[Session], load: ClosedLoadSpec, begun: dict[str, 
     return {
         row.session_id: row.turn_index for row in sorted(again, key=lambda row: -row.t_send_ns) if not row.warmup
     } == begun
+
+
+def test_a_lane_whose_warm_up_fails_ends_its_session_and_goes_on() -> None:
+    ended: list[str] = []
+
+    class Failing(MockEngine):
+        async def end_session(self, session_id: str) -> None:
+            ended.append(session_id)
+
+    load = ClosedLoadSpec(kind="closed", concurrency=1, random_start=True, seed=1)
+    failing = MOCK.model_copy(update={"fail_every": 1})
+    rows, driver = drive([chain("a", 40), chain("b", 1)], load, engine=lambda clock: Failing(failing, clock=clock))
+    assert [(row.session_id, row.warmup, row.status) for row in rows] == [("a", True, "failed"), ("b", False, "failed")]
+    assert ended == ["a", "b"]
+    assert driver.progress.turns_planned == 1 + driver.progress.not_sent[BROKEN_OFF]
