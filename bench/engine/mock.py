@@ -91,7 +91,8 @@ class MockEngine:
             due_ns = start_ns + round((self._spec.ttft_ms + index * self._spec.tpot_ms) * NS_PER_MS)
             await sleep_until(self._clock, due_ns)
             if fails:
-                return sink.finish(Finish(self._clock.now_ns(), "failed", error="declared by fail_every"))
+                sink.finish(Finish(self._clock.now_ns(), "failed", error="declared by fail_every"))
+                return
             kind: TokenKind = "thinking" if index < thinking else "answer"
             sink.chunk(Chunk(self._clock.now_ns(), None, 1, kind))
         self._count(request)
