@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from bench.core.errors import InputError
+from bench.core.api_key import api_key
 from bench.engine.mock_server.faults import FAULT_HEADER, MEANING
 
 MS = "MS"
@@ -82,17 +81,10 @@ def mock(
         echo=echo,
         faults=tuple(parse_rule(text, "--fault") for text in faults or ()),
         max_open=max_open,
-        api_key=None if api_key_env is None else _key(api_key_env),
+        api_key=None if api_key_env is None else api_key(api_key_env, "--api-key-env"),
     )
 
     def listening(url: str) -> None:
         typer.echo(f'{{"url": "{url}"}}' if as_json else f"listening on {url}")
 
     serve(settings, host, port, listening=listening, truth=truth)
-
-
-def _key(variable: str) -> str:
-    key = os.environ.get(variable)
-    if not key:
-        raise InputError(f"the variable {variable} is not set", where="--api-key-env", allowed="one that holds the key")
-    return key

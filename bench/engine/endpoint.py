@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from bench.core.api_key import api_key
 from bench.core.clock import Clock
-from bench.core.errors import BenchError, EngineError, InputError
+from bench.core.errors import BenchError, EngineError
 from bench.core.protocols import Capabilities, Handle, PromptForm, Sink, StepLog
 from bench.core.records import Counters, Finish, Startup
 from bench.core.sessions import TurnRequest
@@ -24,10 +23,11 @@ from bench.engine.http.pool import Pool
 from bench.engine.http.request import RequestRenderer
 from bench.engine.http.tls import tls_context
 from bench.engine.http.turn import HttpTurn
+from bench.engine.open_files import allow_most_open_files
 
 _FIRST_WAIT_S = 0.25
-_LONGEST_WAIT_S = 30.0
-"""Of waits between tries that no Retry-After sets; each is twice the one before."""
+_DOUBLINGS = 7
+"""Of waits between tries that no Retry-After sets, each twice the one before; the last are 32 s."""
 
 
 class EndpointEngine:
@@ -78,8 +78,9 @@ class EndpointEngine:
         Raises EngineError for one that does not answer, InputError for a key that is missing or refused.
         """
         began_ns = self.now_ns()
-        self.secret = _key(self._spec.api_key_env)
-        _raise_open_files()
+        if self._spec.api_key_env is not None:
+            self.secret = api_key(self._spec.api_key_env, "engine.api_key_env")
+        allow_most_open_files()
         self._pool = Pool(
             self._address,
             self._tls,
@@ -150,8 +151,8 @@ class EndpointEngine:
             return False
         wait_s = failure.retry_after_s
         if wait_s is None:
-            wait_s = min(_FIRST_WAIT_S * 2**turn.retries, _LONGEST_WAIT_S)
-        if self.now_ns() + ns_from_seconds(wait_s) >= turn.deadline_ns:
+            wait_s = _FIRST_WAIT_S * 2 ** min(turn.retries, _DOUBLINGS)
+        if wait_s >= seconds_from_ns(turn.deadline_ns - self.now_ns()):
             return False
         self._retries[failure.kind] += 1
         turn.retries += 1
@@ -204,24 +205,3 @@ class EndpointEngine:
         elif self._pool is not None:
             self._pool.cancel(turn)
         turn.cancelled()
-
-
-def _key(variable: str | None) -> str | None:
-    """The key in the environment variable of that name. Raises InputError where it holds none."""
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise InputError(f"the environment variable {variable!r} is not set", where="engine.api_key_env")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InputError(
-            f"the environment variable {variable!r} holds what is no key", where="engine.api_key_env", allowed="ASCII"
-        )
-    return key
-
-
-def _raise_open_files() -> None:
-    """Each connection is an open file, and the usual limit is far below what the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

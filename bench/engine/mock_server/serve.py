@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import uvloop
 from bench.core.errors import InputError
 from bench.engine.mock_server.server import MockServer
 from bench.engine.mock_server.settings import MockServerSettings
+from bench.engine.open_files import allow_most_open_files
 
 _COLLECT_AFTER = 100_000
 
@@ -25,7 +25,7 @@ def serve(
 
     `listening` is told the URL once the server can be asked.
     """
-    _allow_many_connections()
+    allow_most_open_files()
     # A collection of everything stops every answer for milliseconds, and what a request leaves behind has no cycles.
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
@@ -49,9 +49,3 @@ async def _until_told(
     await told.wait()
     await server.stop()
     return server
-
-
-def _allow_many_connections() -> None:
-    """Each connection is an open file: as many as this process may ask for."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

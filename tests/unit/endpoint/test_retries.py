@@ -61,6 +61,11 @@ def test_the_wait_is_the_turns_and_leaves_room_for_an_answer() -> None:
     assert (heard.end.error, heard.end.retries) == ("http_429: Retry-After 3600 s; busy", 0)
 
 
+def test_a_wait_beyond_all_numbers_is_a_refusal() -> None:
+    heard, _ = tried(busy(f"retry-after: {'9' * 400}"), WHOLE)
+    assert (heard.end.error, heard.end.retries) == ("http_429: Retry-After inf s; busy", 0)
+
+
 @pytest.mark.parametrize("status", [500, 401])
 def test_other_failures_are_final(status: int) -> None:
     assert tried(busy(status=status), WHOLE)[0].end.retries == 0
