@@ -124,7 +124,11 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._owner.lost(self, exchange)
 
-    # What the parser calls while it is fed.
+    # What the parser calls while it is fed. What it calls may raise: it then stops, with an HttpParserError.
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            raise ValueError("an answer to nothing")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._exchange is not None:
@@ -143,8 +147,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
-        if exchange is not None and exchange.status < 200:
-            exchange.headers.clear()  # an interim answer; the real one follows
+        if exchange is not None and exchange.status < 200 and exchange.status != 101:
+            # An interim answer; the real one follows, as it never does where the protocol is changed.
+            exchange.status = 0
+            exchange.headers.clear()
             return
         self._whole = True
         self._keeps = self._parser.should_keep_alive()

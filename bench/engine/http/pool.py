@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -45,6 +44,7 @@ class Pool:
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
         self.opened = 0
         self.reused = 0
+        """Exchanges put on a connection that was open, be it one that had carried none yet."""
         self.reconnected = 0
         """Exchanges that met a kept connection which the server had closed."""
 
@@ -70,10 +70,12 @@ class Pool:
                 if connection.usable:
                     self._idle[connection] = None
 
-        with contextlib.suppress(ExceptionGroup):
+        try:
             async with asyncio.TaskGroup() as opening:
                 for _ in range(min(_HANDSHAKES, connections)):
                     opening.create_task(open_some())
+        except* ExchangeError:
+            pass
 
     def send(self, exchange: Exchange) -> None:
         """Put `exchange` on a free connection, or on one that is opened for it; `exchange.ended` will be called."""

@@ -132,11 +132,13 @@ def test_interim_answers_are_passed_over() -> None:
     run(main())
 
 
-def test_what_follows_an_answer_spoils_its_connection_and_not_the_answer() -> None:
+@pytest.mark.parametrize("more", [b"more", response(b"data: {}\n\n", EVENT_STREAM, status=500), chunked(WHOLE)])
+def test_what_follows_an_answer_spoils_its_connection_and_not_the_answer(more: bytes) -> None:
     async def main() -> None:
-        async with answering(chunked(WHOLE) + b"more") as server, started(server.url) as engine:
+        async with answering(chunked(WHOLE) + more) as server, started(server.url) as engine:
             for _ in range(2):
-                assert (await ask(engine, asked())).tokens == 4
+                heard = await ask(engine, asked())
+                assert (heard.end.error, heard.tokens) == (None, 4)
             assert server.connections == 2
 
     run(main())
