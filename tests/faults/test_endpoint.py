@@ -125,7 +125,9 @@ def failed(answer: Answer | bytes, **spec: Any) -> str:
         (chunked(stream("a", told=2**31 - 1)), "too_long: 2147483647 tokens in "),
         (head("upgrade: other", "connection: upgrade", status=101), "http_101"),
         (chunked(b'data: {"x": ' + b"[" * 100_000 + b"\n\n"), "garbage: not an answer of the API: "),
-        (response(b"", "location: /other", status=307), "http_307"),
+        (response(b"", "location: /other", status=307), "http_307: moved to /other"),
+        (response(b"\x1f\x8b", EVENT_STREAM, "content-encoding: gzip"), "garbage: content encoded as gzip"),
+        (sends(head(status=100), then="close"), "truncated: closed after "),
         (response(b'{"detail": "no such path"}', status=404), "http_404: no such path"),
         (response(b"busy", "retry-after: Wed, 21 Oct 2015 07:28:00 GMT", status=429), "http_429: busy"),
         (response(b"x" * 1000, status=500), "http_500: xxx"),
@@ -201,11 +203,21 @@ def test_a_name_that_stands_for_no_address() -> None:
         run(endpoint("http://nowhere.invalid").start())
 
 
-def test_a_server_without_a_list_of_models_needs_the_name() -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (response(b'{"detail": "no such path"}', status=404), r": http://\S+ answers 404: no such path"),
+        (response(b"", "location: https://a.b/v1", status=301), r": http://\S+ answers 301: moved to https://a\.b/v1"),
+        (response(b"<html>", "content-type: text/html"), ": JSON is malformed: "),
+        (response(b'[{"id": "in no object"}]'), ": Expected `object`, got `array`"),
+        (response(b'{"data": []}'), r" \(allowed: "),
+    ],
+)
+def test_a_server_without_a_list_of_models_needs_the_name(answer: bytes, why: str) -> None:
     async def main(**spec: Any) -> str:
         async def none(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            await sends(response(b"", status=404))(writer)
+            await sends(answer)(writer)
 
         async with await asyncio.start_server(none, "127.0.0.1", 0) as server:
             engine = endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", **spec)
@@ -214,5 +226,5 @@ def test_a_server_without_a_list_of_models_needs_the_name() -> None:
             return str(engine.describe()["model"])
 
     assert run(main(served_model="mine")) == "mine"
-    with pytest.raises(InputError, match=r"^engine\.served_model: the server lists no model"):
+    with pytest.raises(InputError, match=rf"^engine\.served_model: the server lists no model{why}"):
         run(main())

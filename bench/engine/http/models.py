@@ -11,7 +11,7 @@ from bench.core.errors import EngineError, InputError
 from bench.engine.http.address import Address
 from bench.engine.http.completion import told_error
 from bench.engine.http.exchange import Exchange
-from bench.engine.http.failures import ExchangeError, one_line
+from bench.engine.http.failures import one_line
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import get_message
 
@@ -31,14 +31,18 @@ class Server:
     software: str | None
     """Its own name for itself."""
     models: tuple[Model, ...]
-    """Empty where it lists none."""
+    unlisted: str = ""
+    """Why there are no models, where it gave no list of them; not every server has one, and a run may need none."""
 
     def served_model(self, asked: str | None) -> str:
         """The model to ask for: `asked`, or else the first that is listed. Raises InputError where there is none."""
         if asked is not None:
             return asked
         if not self.models:
-            raise InputError("the server lists no model", where="engine.served_model", allowed="the name it serves")
+            why = f": {self.unlisted}" if self.unlisted else ""
+            raise InputError(
+                f"the server lists no model{why}", where="engine.served_model", allowed="the name it serves"
+            )
         return self.models[0].id
 
     def max_model_len(self, name: str) -> int | None:
@@ -74,20 +78,26 @@ async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns:
     if lookup.failure is not None:
         raise lookup.failure
     software = lookup.header(b"server")
+    server = one_line(software, key) if software else None
     body = b"".join(lookup.bodies)
+    if lookup.status == 200:
+        return _listed(server, body)
+    location = lookup.header(b"location")
+    reason = one_line(f"moved to {location}", key) if location else told_error(body, key) or "no reason"
+    answers = f"{address} answers {lookup.status}: {reason}"
     if lookup.status in (401, 403):
         raise InputError(
-            f"{address} answers {lookup.status}: {told_error(body, key) or 'no reason'}",
+            answers,
             where="engine.api_key_env",
             allowed="the name of a variable that holds a key the server takes",
         )
     if lookup.status >= 500:
-        raise EngineError(f"{address} answers {lookup.status}: {told_error(body, key) or 'no reason'}")
-    return Server(one_line(software, key) if software else None, _listed(body) if lookup.status == 200 else ())
+        raise EngineError(answers)
+    return Server(server, (), answers)
 
 
-def _listed(body: bytes) -> tuple[Model, ...]:
+def _listed(software: str | None, body: bytes) -> Server:
     try:
-        return tuple(msgspec.json.decode(body, type=_Models).data)
+        return Server(software, tuple(msgspec.json.decode(body, type=_Models).data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ExchangeError("garbage", f"no list of models: {one_line(str(error))}") from None
+        return Server(software, (), one_line(str(error)))

@@ -69,6 +69,8 @@ def _head(method: str, address: Address, path: str, key: str | None, accepted: s
         f"Host: {address.authority}",
         f"User-Agent: neobench/{__version__}",
         f"Accept: {accepted}",
+        # Without it a server may compress, and what it holds back for that would look like slow tokens.
+        "Accept-Encoding: identity",
     ]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")

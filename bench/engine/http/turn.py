@@ -149,6 +149,9 @@ class HttpTurn(Exchange):
         kind = (self.header(b"content-type") or "text/event-stream").lower()
         if "html" in kind:
             raise ExchangeError("garbage", f"content of type {one_line(kind, self._owner.secret)}")
+        encoding = self.header(b"content-encoding") or "identity"
+        if encoding.lower() != "identity":
+            raise ExchangeError("garbage", f"content encoded as {one_line(encoding, self._owner.secret)}")
         self._reader = (DocumentReader if "json" in kind else StreamReader)(self.request, self._owner.secret)
         return self._reader
 
@@ -181,10 +184,12 @@ class HttpTurn(Exchange):
         self._chunks, self.tokens = answer.chunks, answer.tokens
 
     def _refusal(self) -> ExchangeError:
-        """An answer that says no."""
+        """An answer that says no. A Retry-After that is a date is not heeded."""
         seconds = self.header(b"retry-after")
         retry_after_s = float(seconds) if seconds is not None and seconds.isdecimal() else None
         told = [] if retry_after_s is None else [f"Retry-After {retry_after_s:g} s"]
+        if location := self.header(b"location"):
+            told.append(one_line(f"moved to {location}", self._owner.secret))
         told += [line] if (line := told_error(self._error_body, self._owner.secret)) else []
         return ExchangeError(f"http_{self.status}", "; ".join(told), retry_after_s=retry_after_s)
 
