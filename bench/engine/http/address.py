@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from bench.core.errors import InputError
@@ -24,18 +25,21 @@ class Address:
 
     @staticmethod
     def parse(base_url: str) -> Address:
-        """Raises InputError for what is no URL of a server, or holds a password."""
+        """Raises InputError for what is no URL of a server, or may hold a secret: before an @, or in a query.
+
+        Of a URL that may hold one nothing is told.
+        """
         try:
             parts = urlsplit(base_url.strip())
             port = parts.port
         except ValueError as error:
-            raise InputError(f"no URL: {error}", where=_WHERE, allowed=_ALLOWED) from None
-        # What stands before an @ may be a password, so none of the URL is told.
+            why = "" if "@" in base_url else f": {error}"
+            raise InputError(f"no URL{why}", where=_WHERE, allowed=_ALLOWED) from None
         if parts.username is not None or parts.password is not None:
             raise InputError("holds a user or a password", where=_WHERE, allowed="a key in the variable of api_key_env")
-        if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment:
-            raise InputError(repr(base_url), where=_WHERE, allowed=_ALLOWED)
-        if port == 0 or not (parts.hostname + parts.path).isascii() or any(c <= " " for c in parts.netloc + parts.path):
+        if parts.query or parts.fragment:
+            raise InputError("holds a query or a fragment", where=_WHERE, allowed=_ALLOWED)
+        if parts.scheme not in _PORTS or port == 0 or not _may_be(parts.hostname) or not _sendable(parts.path):
             raise InputError(repr(base_url), where=_WHERE, allowed=_ALLOWED)
         path = parts.path.rstrip("/")
         root = path if path.endswith("/v1") else f"{path}/v1"
@@ -61,3 +65,19 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.root}"
+
+
+def _may_be(host: str | None) -> TypeGuard[str]:
+    """Whether a host could have this name: no look-up takes one of an empty label, or of one that is too long."""
+    if not host or not _sendable(host):
+        return False
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _sendable(text: str) -> bool:
+    """Whether the head of a request can hold it."""
+    return text.isascii() and text.isprintable() and " " not in text
