@@ -11,14 +11,24 @@ from bench.core.api_key import api_key
 from bench.engine.mock_server.faults import FAULT_HEADER, MEANING
 
 MS = "MS"
+HOUR_MS = 3_600_000
 
 
 def mock(
-    host: Annotated[str, typer.Option(metavar="ADDRESS")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Of this machine; 0.0.0.0 or :: lets other machines ask, too."),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
-    ttft_ms: Annotated[float, typer.Option(min=0, metavar=MS, help="From a request to its first token.")] = 50.0,
-    gap_ms: Annotated[float, typer.Option(min=0, metavar=MS, help="From one write of tokens to the next.")] = 10.0,
-    jitter_ms: Annotated[float, typer.Option(min=0, metavar=MS, help="Each write is late by up to so much.")] = 0.0,
+    ttft_ms: Annotated[
+        float, typer.Option(min=0, max=HOUR_MS, metavar=MS, help="From a request to its first token.")
+    ] = 50.0,
+    gap_ms: Annotated[
+        float, typer.Option(min=0, max=HOUR_MS, metavar=MS, help="From one write of tokens to the next.")
+    ] = 10.0,
+    jitter_ms: Annotated[
+        float, typer.Option(min=0, max=HOUR_MS, metavar=MS, help="Each write is late by up to so much.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the jitter.")] = 0,
     tokens_per_event: Annotated[int, typer.Option(min=1, metavar="N")] = 1,
     events_per_write: Annotated[int, typer.Option(min=1, metavar="N")] = 1,

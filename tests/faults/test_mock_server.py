@@ -160,6 +160,23 @@ def test_a_key_that_is_not_there_and_a_port_that_is_taken_are_told(refusal: Call
         assert "in use" in refusal("mock", "--port", taken.getsockname()[1])
 
 
+@pytest.mark.parametrize("host", ["", "nowhere.invalid", "192.0.2.1", "\udcff", "a" * 100])
+def test_a_host_that_is_not_this_machine_is_told(host: str, refusal: Callable[..., str]) -> None:
+    assert "of this machine" in refusal("mock", "--host", host)
+
+
+@pytest.mark.parametrize("ms", ["-1", "nan", "inf", "1e300"])
+def test_a_time_that_no_answer_can_take_is_told(ms: str, refusal: Callable[..., str]) -> None:
+    for option in ("--ttft-ms", "--gap-ms", "--jitter-ms"):
+        assert option in refusal("mock", option, ms)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_answered(
+    tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    assert "cannot be written" in refusal("mock", "--truth", tmp_path / "none" / "truth.json")
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_where_it_listens_and_ends_at_once_when_told(ending: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "truth.json"

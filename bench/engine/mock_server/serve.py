@@ -7,6 +7,7 @@ import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import uvloop
 
@@ -23,8 +24,11 @@ def serve(
 ) -> None:
     """Answer until the process is told to end, then write the times of all writes to `truth`.
 
-    `listening` is told the URL once the server can be asked.
+    `listening` is told the URL once the server can be asked. Raises InputError for an address it cannot have, and for
+    a `truth` that cannot be written, before anything is answered.
     """
+    if truth is not None:
+        _write(truth, "ab", b"")
     allow_most_open_files()
     # A collection of everything stops every answer for milliseconds, and what a request leaves behind has no cycles.
     gc.freeze()
@@ -32,10 +36,7 @@ def serve(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         server = runner.run(_until_told(settings, host, port, listening))
     if truth is not None:
-        try:
-            truth.write_bytes(server.truth.as_json())
-        except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror}", where=truth) from None
+        _write(truth, "wb", server.truth.as_json())
 
 
 async def _until_told(
@@ -49,3 +50,11 @@ async def _until_told(
     await told.wait()
     await server.stop()
     return server
+
+
+def _write(file: Path, mode: Literal["ab", "wb"], data: bytes) -> None:
+    try:
+        with file.open(mode) as opened:
+            opened.write(data)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=file) from None

@@ -47,6 +47,8 @@ class MockServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on a free port where it is 0. Returns the URL. Raises InputError for an address it cannot have."""
+        if not host or not (host.isascii() and host.isprintable()):  # empty would be every address, and no URL
+            raise InputError(repr(host), where="bench mock", allowed="an address of this machine")
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -56,7 +58,7 @@ class MockServer:
         except OSError as error:
             listening.close()
             raise InputError(
-                f"{host} port {port}: {error.strerror}", where="bench mock", allowed="a free address"
+                f"{host} port {port}: {error.strerror}", where="bench mock", allowed="a free address of this machine"
             ) from None
         address = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{address}:{listening.getsockname()[1]}"
