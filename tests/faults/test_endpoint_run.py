@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from mock_serving import AT_ONCE, serving
@@ -41,6 +42,27 @@ def suite_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 def all_bytes(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_turns_that_a_stall_holds_up_have_waited_since_they_were_due(
+    suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    faults = (parse_rule("stall:every=10", "--fault"),)
+    with serving(MockServerSettings(**AT_ONCE, api_key=KEY, faults=faults)) as url:
+        arrivals = ("load.kind=constant", "load.sessions_per_s=100", "load.max_sessions=1")
+        settings = [part for one in arrivals for part in ("--set", one)]
+        suite = suite_for(url, stall_timeout_s=0.3)
+        ran = bench("run", suite, *settings, "--out", tmp_path / "runs", "--json")
+    turns = pd.read_parquet(Path(ran.json["folders"][0]) / "turns.parquet")
+    turns = turns[~turns.warmup].sort_values("t_due_ns")
+    assert (turns.t_due_ns.diff().dropna() == 10_000_000).all()
+    stalled = turns[turns.error.fillna("").str.startswith("stalled")]
+    assert len(stalled) == 2
+    for stall in stalled.itertuples():
+        behind = turns[(turns.t_due_ns > stall.t_due_ns) & (turns.t_due_ns < stall.t_done_ns)]
+        assert len(behind)
+        assert (behind.t_first_ns.dropna() > stall.t_done_ns).all()
+        assert (behind.t_due_ns + behind.hold_ns >= stall.t_done_ns).all()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
