@@ -1,4 +1,4 @@
-"""What every section of a suite has in common: no key beyond its fields, and no value after it was read."""
+"""What every section that a user may write has in common: no key beyond its fields, and no value after it was read."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from bench.core.sessions import DelayClass, Segment, Session, Turn
 from bench.core.spec import AgenticSpec
 from bench.workload.agentic_profile import AgenticProfile
 from bench.workload.context_growth import Context, grown
-from bench.workload.field_draws import chances, choices, counts, values
+from bench.workload.field_draws import at_most, chances, choices, counts, values
 from bench.workload.profile import load_profile
 from bench.workload.stream import SessionStream
 from bench.workload.sub_agents import SubAgentDraws
@@ -36,7 +36,7 @@ def draw_agentic(spec: AgenticSpec) -> SessionStream:
 
 def _sessions(profile: AgenticProfile, spec: AgenticSpec) -> Iterator[Session]:
     for_turns, for_contexts, for_output, for_waits = np.random.default_rng(spec.seed).spawn(4)
-    lengths = counts(profile.turns.table, for_turns)
+    lengths = at_most(spec.max_turns_per_session, counts(profile.turns.table, for_turns))
     outputs = counts(profile.output_tokens.table, for_output)
     contexts = _ContextDraws(profile, for_contexts)
     waits = _WaitDraws(profile, for_waits)
@@ -44,8 +44,7 @@ def _sessions(profile: AgenticProfile, spec: AgenticSpec) -> Iterator[Session]:
         key = f"agentic/{index}"
         of_session = _Contexts(contexts, key)
         turns = [Turn(0, of_session.first(), next(outputs))]
-        length = next(lengths)
-        for step in range(1, length if spec.max_turns_per_session is None else min(length, spec.max_turns_per_session)):
+        for step in range(1, next(lengths)):
             before = turns[-1]
             wait = waits.after(turns, f"{key}/{step}")
             prompt = of_session.next(step, before.output_tokens, wait.what)

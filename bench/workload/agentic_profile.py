@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bench.workload.profile import MeasuredCount, MeasuredShare, Portion, Profile, ProfileSection, Quantiles
+from bench.core.section import Section
+from bench.workload.profile import MeasuredCount, MeasuredShare, Portion, Profile, Quantiles
 
 
-class ToolClass(ProfileSection):
+class ToolClass(Section):
     """Tools that take about as long as one another."""
 
     source: str
@@ -19,7 +20,7 @@ class ToolClass(ProfileSection):
     delay_s: Quantiles
 
 
-class Compaction(ProfileSection):
+class Compaction(Section):
     """A prompt that keeps tool definitions and system prompt, and has a summary in place of all the rest."""
 
     source: str
@@ -29,7 +30,7 @@ class Compaction(ProfileSection):
     """What follows the system prompt then."""
 
 
-class SubAgents(ProfileSection):
+class SubAgents(Section):
     """Agents that a turn launches side by side, over tools and a system prompt of their own."""
 
     source: str
@@ -47,12 +48,12 @@ class SubAgents(ProfileSection):
     output_tokens: Quantiles
 
 
-class RoleCount(ProfileSection):
+class RoleCount(Section):
     source: str
     roles: Annotated[int, Field(ge=2)]
 
 
-class Roles(ProfileSection):
+class Roles(Section):
     """Parts that agents of one session play in turn, each with a system prompt and a history of its own."""
 
     count: RoleCount

@@ -24,7 +24,7 @@ def draw_chat(spec: ChatSpec) -> SessionStream:
 
 def _sessions(profile: ChatProfile, spec: ChatSpec) -> Iterator[Session]:
     for_turns, for_start, for_message, for_output, for_delay = np.random.default_rng(spec.seed).spawn(5)
-    lengths = field_draws.counts(profile.turns.table, for_turns)
+    lengths = field_draws.at_most(spec.max_turns_per_session, field_draws.counts(profile.turns.table, for_turns))
     starts = field_draws.counts(profile.start_tokens.table, for_start)
     messages = field_draws.counts(profile.message_tokens.table, for_message)
     outputs = field_draws.counts(profile.output_tokens.table, for_output)
@@ -32,7 +32,7 @@ def _sessions(profile: ChatProfile, spec: ChatSpec) -> Iterator[Session]:
     for index in range(spec.sessions):
         key = f"chat/{index}"
         turns = [Turn(0, (Segment(f"{key}/start", next(starts)),), next(outputs))]
-        for number in range(1, _at_most(next(lengths), spec.max_turns_per_session)):
+        for number in range(1, next(lengths)):
             before = turns[-1]
             said = (
                 Segment(f"{key}/{number}/answer", before.output_tokens),
@@ -49,7 +49,3 @@ def _sessions(profile: ChatProfile, spec: ChatSpec) -> Iterator[Session]:
                 )
             )
         yield Session(f"chat-{index:05d}", tuple(turns))
-
-
-def _at_most(turns: int, limit: int | None) -> int:
-    return turns if limit is None else min(turns, limit)

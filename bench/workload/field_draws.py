@@ -25,6 +25,11 @@ def counts(table: QuantileTable, rng: np.random.Generator) -> Iterator[int]:
         yield from table.sample_counts(rng, _AT_ONCE).tolist()
 
 
+def at_most(limit: int | None, draws: Iterator[int]) -> Iterator[int]:
+    """`draws`, those above `limit` as that."""
+    return draws if limit is None else (min(draw, limit) for draw in draws)
+
+
 def chances(share: float, rng: np.random.Generator) -> Iterator[bool]:
     """True in this share of draws."""
     while True:

@@ -8,29 +8,19 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.core.configs import resolve
 from bench.core.errors import InputError
 from bench.core.records import Basis
+from bench.core.section import Section
 from bench.core.suite import parse, read_yaml
 from bench.workload.quantiles import Interpolation, QuantileTable
 
 Portion = Annotated[float, Field(ge=0, le=1)]
 
 
-class ProfileSection(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ProfileSource(ProfileSection):
+class ProfileSource(Section):
     """Where numbers come from."""
 
     title: str
@@ -41,7 +31,7 @@ class ProfileSource(ProfileSection):
     note: str = ""
 
 
-class Quantiles(ProfileSection):
+class Quantiles(Section):
     """One field's distribution."""
 
     source: str
@@ -61,21 +51,21 @@ class Quantiles(ProfileSection):
         return QuantileTable.of(self.quantiles, self.interpolation)
 
 
-class MeasuredCount(ProfileSection):
+class MeasuredCount(Section):
     """A count that every session shares."""
 
     source: str
     tokens: PositiveInt
 
 
-class MeasuredShare(ProfileSection):
+class MeasuredShare(Section):
     """How often something happens."""
 
     source: str
     share: Portion
 
 
-class Profile(ProfileSection):
+class Profile(Section):
     description: str
     sources: dict[str, ProfileSource]
 
@@ -164,7 +154,7 @@ def load_profile(name_or_path: str, kind: type[P]) -> P:
     return profile
 
 
-def _named_sources(section: BaseModel, place: str = "") -> list[tuple[str, str]]:
+def _named_sources(section: Section, place: str = "") -> list[tuple[str, str]]:
     """Every `source` in a profile with the place it stands in."""
     found: list[tuple[str, str]] = []
     for name in type(section).model_fields:
@@ -172,10 +162,10 @@ def _named_sources(section: BaseModel, place: str = "") -> list[tuple[str, str]]
         here = f"{place}.{name}".lstrip(".")
         if name == "source":
             found.append((place, value))
-        elif isinstance(value, BaseModel):
+        elif isinstance(value, Section):
             found += _named_sources(value, here)
         elif isinstance(value, dict):
             for key, entry in value.items():
-                if isinstance(entry, BaseModel):
+                if isinstance(entry, Section):
                     found += _named_sources(entry, f"{here}.{key}")
     return found

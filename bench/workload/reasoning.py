@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.core.sessions import Segment, Session, Turn
 from bench.core.spec import ReasoningSpec
+from bench.workload import field_draws
 from bench.workload.profile import ReasoningProfile, load_profile
 from bench.workload.stream import SessionStream
 
@@ -15,18 +16,17 @@ from bench.workload.stream import SessionStream
 def draw_reasoning(spec: ReasoningSpec) -> SessionStream:
     """`spec.sessions` single-turn sessions. Raises InputError where the profile is not one."""
     profile = load_profile(spec.profile, ReasoningProfile)
-    return SessionStream("reasoning profile", profile.attribution, _sessions(profile, spec.sessions, spec.seed))
+    return SessionStream("reasoning profile", profile.attribution, _sessions(profile, spec))
 
 
-def _sessions(profile: ReasoningProfile, count: int, seed: int) -> Iterator[Session]:
-    # A generator a field: drawn from one uniform, the fields would be perfectly correlated and the tail overstated.
-    for_input, for_output, for_share = np.random.default_rng(seed).spawn(3)
-    inputs = profile.input_tokens.table.sample_counts(for_input, count)
-    outputs = profile.output_tokens.table.sample_counts(for_output, count)
-    shares = profile.thinking_share.table.sample(for_share, count)
-    for index in range(count):
-        output = int(outputs[index])
-        prompt = Segment(f"reasoning/{index}", int(inputs[index]))
+def _sessions(profile: ReasoningProfile, spec: ReasoningSpec) -> Iterator[Session]:
+    for_input, for_output, for_share = np.random.default_rng(spec.seed).spawn(3)
+    inputs = field_draws.counts(profile.input_tokens.table, for_input)
+    outputs = field_draws.counts(profile.output_tokens.table, for_output)
+    shares = field_draws.values(profile.thinking_share.table, for_share)
+    for index in range(spec.sessions):
+        output = next(outputs)
+        prompt = Segment(f"reasoning/{index}", next(inputs))
         # The answer has at least one token: an output that is all thinking would have no time to first answer token.
-        thinking = min(round(output * shares[index]), output - 1)
+        thinking = min(round(output * next(shares)), output - 1)
         yield Session(f"reasoning-{index:05d}", (Turn(0, (prompt,), output, thinking),))

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from bench.core.configs import resolve
 from bench.core.errors import InputError
+from bench.core.section import Section
 from bench.core.sessions import Check, Role, Segment, Session, Turn
 from bench.core.spec import TasksSpec
 from bench.core.suite import parse
@@ -25,16 +26,12 @@ from bench.workload.stream import SessionStream
 from bench.workload.traces.documents import documents
 
 
-class _Given(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GivenMessage(_Given):
+class GivenMessage(Section):
     role: Role
     content: str = Field(min_length=1)
 
 
-class GivenCheck(_Given):
+class GivenCheck(Section):
     kind: Literal["exact", "tool_call", "unit_test"]
     expected: str | dict[str, Any]
 
@@ -56,7 +53,7 @@ class GivenCheck(_Given):
         return Check(self.kind, self.expected if isinstance(self.expected, str) else json.dumps(self.expected))
 
 
-class GivenTask(_Given):
+class GivenTask(Section):
     id: str = Field(min_length=1)
     prompt: str | None = Field(default=None, min_length=1)
     messages: tuple[GivenMessage, ...] = ()
