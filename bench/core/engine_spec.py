@@ -126,7 +126,8 @@ class EndpointEngineSpec(Section):
 
     kind: Literal["endpoint"]
     base_url: str
-    """As `http://127.0.0.1:8000`, with or without the `/v1` of its paths."""
+    """As `http://127.0.0.1:8000`, with or without the `/v1` of its paths. It is asked directly: no proxy is used,
+    whatever the environment names, and no redirect is followed."""
     api: Literal["completions", "chat"] = "completions"
     served_model: str | None = None
     """What the server calls the model; null takes the first it lists."""
