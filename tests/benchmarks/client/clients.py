@@ -17,11 +17,11 @@ import pandas as pd
 import yaml
 from mock_process import BENCH, MockProcess, Truth, on_core
 
+from bench.core.units import NS_PER_S
+
 HERE = Path(__file__).parent
-NS_PER_S = 1_000_000_000
 _SAMPLE_SECONDS = 0.02
 _RUN_SECONDS = 180.0
-_HANDSHAKE_NS = NS_PER_S // 100
 
 
 class ClientError(Exception):

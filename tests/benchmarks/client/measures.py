@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from clients import Ran
 
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
+from bench.core.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,10 @@ class MockProcess:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(_STOP_SECONDS)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        finally:
+            self._process.kill()
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from clients import ClientError, Ran, run_bench, run_floor
-from measures import NS_PER_S, Errors, Pace, errors, open_at_most, pace
+from clients import Ran, run_bench, run_floor
+from measures import Errors, Pace, errors, open_at_most, pace
 from mock_process import MockProcess, mock
+
+from bench.core.units import NS_PER_S
 
 OURS, FLOOR = "neobench", "plain epoll loop, no parsing (a floor)"
 CHAT = "neobench, chats that begin with an empty role"
@@ -140,8 +142,6 @@ SCENARIOS = {
     "open_loop": open_loop,
     "start": start,
 }
-
-__all__ = ["FLOOR", "OURS", "SCENARIOS", "ClientError", "Setting"]
 
 
 def _medians(rounds: list[Errors]) -> dict[str, float]:

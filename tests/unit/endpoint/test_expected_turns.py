@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from endpoint_asking import endpoint
 from mock_serving import AT_ONCE, get, serving
 
-from bench.core.clock import RealClock
-from bench.core.spec import EndpointEngineSpec
-from bench.engine.endpoint import EndpointEngine
 from bench.engine.mock_server.settings import MockServerSettings
-
-
-def engine_for(url: str) -> EndpointEngine:
-    return EndpointEngine(EndpointEngineSpec(kind="endpoint", base_url=url, served_model="mock"), clock=RealClock())
 
 
 def test_there_is_a_connection_for_each_turn_that_is_expected_and_none_is_opened_twice() -> None:
     async def expecting(url: str, *turns: int) -> dict[str, Any]:
-        engine = engine_for(url)
+        engine = endpoint(url)
         await engine.start()
         for number in turns:
             await asyncio.wait_for(engine.expect(number), 20)
@@ -36,7 +30,7 @@ def test_there_is_a_connection_for_each_turn_that_is_expected_and_none_is_opened
 def test_a_server_that_takes_no_more_connections_is_no_failure_before_one_is_missed() -> None:
     async def expecting_in_vain() -> int:
         with serving(MockServerSettings(**AT_ONCE)) as url:
-            engine = engine_for(url)
+            engine = endpoint(url)
             await engine.start()
         opened: int = engine.describe()["connections"]["opened"]
         await asyncio.wait_for(engine.expect(1000), 20)
