@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prompt_turns import common_prefix
 from tokenizers import Tokenizer
 
 from bench.core.errors import InputError
@@ -30,10 +31,6 @@ HISTORY = (
 
 def turn(*segments: Segment) -> Turn:
     return Turn(0, segments, 1)
-
-
-def common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def encoded(text: str) -> tuple[int, ...]:

@@ -8,24 +8,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prompt_turns import common_prefix, turn
 from tokenizers import Tokenizer, models, normalizers
 
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
-from bench.core.sessions import Message, Prompt, Segment, Turn
+from bench.core.sessions import Message, Prompt
 from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 
 FolderOf = Callable[[str, str], Path]
 TINY = Path(__file__).parents[3] / "configs" / "models" / "tiny"
-
-
-def turn(*segments: tuple[str, int]) -> Turn:
-    return Turn(0, tuple(Segment(key, tokens) for key, tokens in segments), 1)
-
-
-def common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def told(folder: Path, form: PromptForm, messages: tuple[Message, ...]) -> list[int]:

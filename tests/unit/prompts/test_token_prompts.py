@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prompt_turns import common_prefix, turn
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bench.core.errors import InputError
-from bench.core.sessions import Segment, Turn
+from bench.core.sessions import Turn
 from bench.workload.prompts import PromptSynthesizer
 
 SPECIAL = ["<|user|>", "<|end|>", "<|assistant|>", "<|never|>"]
@@ -36,14 +37,6 @@ def model_folder(folder: Path, config: dict[str, object] | None) -> Path:
     if config is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
-
-
-def turn(*segments: tuple[str, int]) -> Turn:
-    return Turn(0, tuple(Segment(key, tokens) for key, tokens in segments), 1)
-
-
-def common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def test_counts_are_exact_and_equal_keys_are_equal_tokens(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from profile_fit import cumulative
+from prompt_turns import common_prefix
 
 from bench.workload.agentic_profile import AgenticProfile
 from bench.workload.profile import ChatProfile, Quantiles, RagProfile, load_profile
@@ -25,10 +26,6 @@ BLOCK = 512
 def rows(name: str) -> list[dict[str, Any]]:
     with gzip.open(TRACES / f"{name}.jsonl.gz", "rt") as file:
         return [json.loads(line) for line in file]
-
-
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def distance(recorded: Sequence[float], listed: Quantiles) -> float:
@@ -54,7 +51,7 @@ def test_compaction() -> None:
     for session in rows("weka_cc_le128k"):
         for before, request in pairwise(next(chains(session))):
             steps += 1
-            if shared(before["hash_ids"], request["hash_ids"]) < 0.9 * len(before["hash_ids"]):
+            if common_prefix(before["hash_ids"], request["hash_ids"]) < 0.9 * len(before["hash_ids"]):
                 summaries.append(request["in"] - session["tool_tokens"] - session["system_tokens"])
     assert len(summaries) / steps == pytest.approx(profile.share, abs=5e-5)
     assert distance(summaries, profile.summary_tokens) < 0.06  # three of 56 rows
@@ -103,7 +100,7 @@ def test_documents_and_questions() -> None:
     documents, questions, outputs = [], [], []
     for requests in asked:
         whole = [row["hash_ids"][: row["input_length"] // BLOCK] for row in requests]
-        tokens = BLOCK * min(shared(whole[0], other) for other in whole[1:])
+        tokens = BLOCK * min(common_prefix(whole[0], other) for other in whole[1:])
         documents.append(tokens)
         questions += [row["input_length"] - tokens for row in requests]
         outputs += [row["output_length"] for row in requests]
