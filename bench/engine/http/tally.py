@@ -107,11 +107,10 @@ class Tally:
         weights = self._characters if any(self._characters) else [1] * len(self._stamps)
         missing = told - self.events - len(self._silent)
         if missing > 0:
-            return [
-                # An entry without tokens of its own is a silent one, or words that no token was counted for.
-                max(count, not length) + more
-                for count, length, more in zip(self._tokens, self._characters, _spread(missing, weights), strict=True)
-            ]
+            counts = [count + more for count, more in zip(self._tokens, _spread(missing, weights), strict=True)]
+            for place in self._silent:
+                counts[place] += 1
+            return counts
         spread = _spread(told, weights)
         first = next((index for index, weight in enumerate(weights) if weight), 0)
         if told > 0 and spread and spread[first] == 0:

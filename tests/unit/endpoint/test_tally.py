@@ -67,6 +67,27 @@ def test_there_are_as_many_as_told_in_order_and_from_the_first(events: list[tupl
         assert counted[0][0] == events[0][0]
 
 
+@given(
+    parts=st.lists(
+        st.tuples(st.sampled_from(["told", "held", "silent"]), st.integers(0, 1), st.text("ab", max_size=3))
+    ),
+    tokens=st.integers(1, 100),
+)
+def test_so_they_are_where_parts_of_an_event_count_no_token_of_their_own(
+    parts: list[tuple[str, int, str]], tokens: int
+) -> None:
+    counted = Tally(keep_text=False)
+    counted.add(0, "answer", "a")
+    for t_ns, (how, own, text) in enumerate(parts):
+        if how == "told":
+            counted.add(t_ns, "thinking", text, own)
+        elif how == "held":
+            counted.add_held(t_ns, own)
+        else:
+            counted.add_silent(t_ns)
+    assert sum(counted.counts(tokens)) == tokens
+
+
 def test_text_is_kept_where_it_is_asked_for() -> None:
     assert [chunk.text for chunk in chunks(tally((1, "a"), (1, "b"), (2, "c"), keep_text=True), None)] == ["ab", "c"]
     assert [chunk.text for chunk in chunks(tally((1, "a")), None)] == [None]
