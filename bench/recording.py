@@ -83,7 +83,10 @@ class Recording:
 
     @contextlib.asynccontextmanager
     async def measuring(self, client: Client) -> AsyncIterator[None]:
-        """The part of the case that is measured: sensors are read, the display moves, and the time is the run's."""
+        """The part of the case that is measured: sensors are read, the display moves, and the time is the run's.
+
+        Raises, when it is left without another failure, what broke the display or the log of the engine's steps.
+        """
         self._client = client
         self._sensors = open_sensors(
             self._case.spec.power, accelerator_ids=self._engine.describe().get("accelerator_ids")
@@ -97,7 +100,9 @@ class Recording:
             finally:
                 self._end_ns = self._clock.now_ns()
                 ticking.cancel()
-                await asyncio.wait({ticking})
+                (failure,) = await asyncio.gather(ticking, return_exceptions=True)
+            if isinstance(failure, Exception):
+                raise failure
         self._writer.append_health(health_rows(self._clock))
 
     async def _tick(self, client: Client) -> None:
