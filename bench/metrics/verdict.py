@@ -114,7 +114,9 @@ def _failures(turns: TurnColumns) -> Reason | None:
     failed = int(turns.failed.sum())
     if failed <= FAILED_SHARE * len(turns):
         return None
-    return Reason("failures", f"{failed} of {len(turns)} requests failed", {"failed": failed, "sent": len(turns)})
+    first = turns.error[int(turns.failed.argmax())]
+    message = f"{failed} of {len(turns)} requests failed, the first in the log with {first}"
+    return Reason("failures", message, {"failed": failed, "sent": len(turns)})
 
 
 def _output_short(turns: TurnColumns) -> Reason | None:

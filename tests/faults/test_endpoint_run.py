@@ -17,6 +17,7 @@ from bench.engine.mock_server.faults import parse_rule
 from bench.engine.mock_server.settings import MockServerSettings
 
 KEY = "sk-a-very-secret-key"
+FAILS = {"http_500", "truncated"}
 
 
 @pytest.fixture
@@ -74,9 +75,12 @@ def test_failed_turns_are_counted_and_the_key_is_nowhere(
         ran = bench("run", suite_for(url, processes=processes), "--out", tmp_path / "runs")
     assert ran.code in (0, 1)
     (result,) = (tmp_path / "runs").iterdir()
-    requests = json.loads((result / "record.json").read_text())["requests"]
+    record = json.loads((result / "record.json").read_text())
+    requests = record["requests"]
+    (reason,) = (reason for reason in record["verdict"]["reasons"] if reason["code"] == "failures")
+    assert any(f" requests failed, the first in the log with {kind}: " in reason["message"] for kind in FAILS)
     assert requests["sent"] == 24
-    assert set(requests["failed"]) == {"http_500", "truncated"}
+    assert set(requests["failed"]) == FAILS
     assert requests["completed"] == 24 - sum(requests["failed"].values())
     assert requests["notes"]["no_usage"] > 0
     assert KEY.encode() not in all_bytes(tmp_path / "runs")
