@@ -30,7 +30,8 @@ class Submit(NamedTuple):
     """With `ignore_eos`: how many of the output's tokens count as thinking. Otherwise the model's own marks tell."""
     sampling: Sampling
     thinking_budget: int | None = None
-    """Without `ignore_eos`: the most tokens that count as thinking, what ends it included; None sets no limit."""
+    """Without `ignore_eos`: the most tokens that count as thinking, what ends it included; None sets no limit.
+    What ends it is said even where it takes more, as in harmony it may."""
 
 
 class Cancel(NamedTuple):

@@ -67,7 +67,7 @@ class MeasuredShare(Section):
 
 class Profile(Section):
     description: str
-    sources: dict[str, ProfileSource]
+    sources: dict[str, ProfileSource] = Field(min_length=1)
 
     @property
     def attribution(self) -> str:
