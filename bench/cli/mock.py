@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from bench.core.api_key import api_key
 from bench.engine.mock_server.faults import FAULT_HEADER, MEANING
+from bench.engine.mock_server.settings import MockServerSettings, ThinkingForm
 
 MS = "MS"
 HOUR_MS = 3_600_000
@@ -37,7 +38,7 @@ def mock(
     ] = None,
     thinking_share: Annotated[float, typer.Option(min=0, max=1, help="Share of an answer that is thinking.")] = 0.0,
     thinking: Annotated[
-        Literal["reasoning_content", "reasoning", "tags", "harmony"],
+        ThinkingForm,
         typer.Option(help="How thinking is told: in that field of a chat, or marked in the text."),
     ] = "reasoning_content",
     role_chunk: Annotated[
@@ -73,7 +74,6 @@ def mock(
     """
     from bench.engine.mock_server.faults import parse_rule
     from bench.engine.mock_server.serve import serve
-    from bench.engine.mock_server.settings import MockServerSettings
 
     settings = MockServerSettings(
         ttft_ms=ttft_ms,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from bench.engine.mock_server.answer import Answer, Part
-from bench.engine.mock_server.settings import MockServerSettings, ThinkingForm
+from bench.engine.mock_server.settings import MODEL, MockServerSettings, ThinkingForm
 
 NUMBER_DIGITS = 12
 DONE = b"data: [DONE]\n\n"
@@ -116,7 +116,7 @@ class Frames:
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{_NUMBER}",
             "object": chat_object if chat else "text_completion",
             "created": self._created,
-            "model": self._settings.model,
+            "model": MODEL,
         }
 
     def _form(self, chat: bool) -> ThinkingForm:

@@ -18,7 +18,7 @@ from bench.engine.mock_server.http import HttpRequest, error_response, response
 from bench.engine.mock_server.play import script_of
 from bench.engine.mock_server.schedule import Schedule
 from bench.engine.mock_server.script import Grid, Script, at_once
-from bench.engine.mock_server.settings import MockServerSettings
+from bench.engine.mock_server.settings import MODEL, MockServerSettings
 from bench.engine.mock_server.truth import Ended, RequestTruth, TruthLog
 
 _GENERATE = {b"/v1/completions": False, b"/v1/chat/completions": True}
@@ -105,7 +105,7 @@ class MockServer:
             case b"GET", b"/v1/models":
                 if not self._may_ask(request):
                     return error_response(401, "the key is wrong", keep_alive)
-                models = [{"id": self._settings.model, "object": "model", "created": 0, "owned_by": "bench mock"}]
+                models = [{"id": MODEL, "object": "model", "created": 0, "owned_by": "bench mock"}]
                 return response(200, json.dumps({"object": "list", "data": models}).encode(), keep_alive)
             case b"GET", b"/health":
                 return response(200, b'{"status":"ok"}', keep_alive)

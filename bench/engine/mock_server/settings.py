@@ -7,6 +7,9 @@ from typing import Literal
 
 from bench.engine.mock_server.faults import FaultRule
 
+MODEL = "mock"
+"""What the server calls its model; it answers for any name."""
+
 ThinkingForm = Literal["reasoning_content", "reasoning", "tags", "harmony"]
 
 
@@ -43,5 +46,3 @@ class MockServerSettings:
     """Most answers in flight; a request beyond them is answered 429. None sets no limit."""
     api_key: str | None = field(default=None, repr=False)
     """What `Authorization: Bearer` must say; None asks for nothing."""
-    model: str = "mock"
-    """What the server calls its model; it answers for any name."""

@@ -22,7 +22,7 @@ _READ_BYTES = 1 << 18
 _GIVE_UP_SECONDS = 60.0
 
 
-Answered = tuple[int, array]
+Answered = tuple[int, "array[int]"]
 """When a request was sent, and when each packet of its answer was read."""
 
 
