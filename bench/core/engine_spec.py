@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from bench.core.axes import GraphMode, GraphSizes, KernelSource, KvDtype, PolicyName, WeightFormat
 from bench.core.section import Section, Share
 
 Numerics = Literal["fast", "batch_invariant"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+# A week at most: longer than any answer takes, and far from where a clock's nanoseconds end.
+Timeout = Annotated[float, Field(gt=0, le=7 * 86_400)]
+Milliseconds = Annotated[float, Field(ge=0, le=7 * 86_400_000)]
 
 
 class ModelSpec(Section):
@@ -112,8 +115,8 @@ class MockEngineSpec(Section):
     """An engine of declared speed with no model behind it: for trying a suite, and for tests of everything else."""
 
     kind: Literal["mock"]
-    ttft_ms: NonNegativeFloat = 20.0
-    tpot_ms: NonNegativeFloat = 5.0
+    ttft_ms: Milliseconds = 20.0
+    tpot_ms: Milliseconds = 5.0
     thinking_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of a free-length output that is thinking; pinned lengths take the workload's own split."""
     fail_every: PositiveInt | None = None
@@ -138,10 +141,10 @@ class EndpointEngineSpec(Section):
     verify_tls: bool = True
     ca_file: str | None = None
     """Certificates to trust instead of the system's."""
-    timeout_s: PositiveFloat = 600.0
+    timeout_s: Timeout = 600.0
     """Longest time for a whole request."""
-    connect_timeout_s: PositiveFloat = 10.0
-    stall_timeout_s: PositiveFloat = 120.0
+    connect_timeout_s: Timeout = 10.0
+    stall_timeout_s: Timeout = 120.0
     """Longest time without a byte once a request is sent."""
     retries: NonNegativeInt = 0
     """How often a request is sent again after what `retry_on` names; each is counted, and its time is the turn's."""

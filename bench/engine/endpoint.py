@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.core.api_key import api_key
 from bench.core.clock import Clock
-from bench.core.errors import BenchError, EngineError
+from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.protocols import Capabilities, Handle, PromptForm, Sink, StepLog
 from bench.core.records import Counters, Finish, Startup
 from bench.core.sessions import TurnRequest
@@ -44,9 +44,13 @@ class EndpointEngine:
     step_log: StepLog | None = None
 
     def __init__(self, spec: EndpointEngineSpec, *, clock: Clock) -> None:
-        """Raises InputError for a URL that is none, or a file of certificates that holds none."""
+        """Raises InputError for a URL that is none, and for certificates that are none or that nobody would look at."""
         self._spec = spec
         self._address = Address.parse(spec.base_url)
+        if spec.ca_file is not None and not self._address.tls:
+            raise InputError(
+                "the server is asked without TLS", where="engine.ca_file", allowed="with a URL of https://"
+            )
         self._tls = tls_context(verify=spec.verify_tls, ca_file=spec.ca_file) if self._address.tls else None
         self.now_ns = clock.now_ns
         self.secret: str | None = None

@@ -1,10 +1,14 @@
-"""What is watched is looked at when it is due, moves its own deadline, and can be forgotten."""
+"""What is watched is looked at when it is due, moves its own deadline and can be forgotten; none is beyond a clock."""
 
 from __future__ import annotations
 
 import asyncio
 
+import pytest
+from pydantic import ValidationError
+
 from bench.core.clock import VirtualClock, run_virtual
+from bench.core.spec import EndpointEngineSpec
 from bench.core.units import NS_PER_MS, NS_PER_S
 from bench.engine.http.deadlines import Deadlines
 
@@ -34,6 +38,13 @@ def test_each_is_looked_at_when_it_says() -> None:
         assert both.at_ms == [1020, 7000, 7020]
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "connect_timeout_s", "stall_timeout_s"])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e300])
+def test_a_time_that_no_clock_reaches_is_no_deadline(name: str, seconds: float) -> None:
+    with pytest.raises(ValidationError):
+        EndpointEngineSpec(kind="endpoint", base_url="http://127.0.0.1:1", **{name: seconds})
 
 
 def test_what_is_forgotten_is_not_looked_at() -> None:

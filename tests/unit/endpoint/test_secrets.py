@@ -117,3 +117,8 @@ def test_a_file_that_holds_no_certificates(tmp_path: Path) -> None:
             wrong.write_text(text)
         with pytest.raises(InputError, match=r"^engine\.ca_file: .*wrong\.pem: "):
             endpoint("https://127.0.0.1:1", ca_file=str(wrong))
+
+
+def test_certificates_that_nobody_would_look_at() -> None:
+    with pytest.raises(InputError, match=r"^engine\.ca_file: the server is asked without TLS"):
+        endpoint("http://127.0.0.1:1", ca_file=str(LOCALHOST))
