@@ -30,6 +30,7 @@ from bench.run import Prepared, prepare, run_one, run_suite
 
 MOST_LOADS = 24
 """Loads after which a search ends: doubling 12 times and bisecting as often spans all that a machine can be asked."""
+_LONGER = "more sessions, more of measure.max_seconds or a lower start"
 MISSED = frozenset({"failures"})
 """Reasons for which a record is invalid and that a load too high brings about."""
 
@@ -86,7 +87,7 @@ def run_and_search(
         watch.case(spec.name, index, len(searching))
         prepared.append(prepare(spec, watch.phase))
         if (short := _too_short(prepared[-1], getattr(spec.load, _varied(spec)))) is not None:
-            raise InputError(f"load.search: {short}", where=spec.name, allowed="more sessions or a lower start")
+            raise InputError(f"load.search: {short}", where=spec.name, allowed=_LONGER)
     results = run_suite(Suite(plain), out, watch=watch, command=command) if plain else []
     searches = [_HighestLoad(one, out, watch, command) for one in prepared]
     found = [search.find() for search in searches]

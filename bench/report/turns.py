@@ -93,7 +93,8 @@ def _correct_answers(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _oddities(requests: Mapping[str, Any]) -> Iterator[str]:
-    told = [f"{word} {count}" for word, count in (requests.get("notes") or {}).items()]
+    told = [f"{count} failed: {kind}" for kind, count in (requests.get("failed") or {}).items()]
+    told += [f"{word} {count}" for word, count in (requests.get("notes") or {}).items()]
     if retries := requests.get("retries"):
         told.append(f"{retries} tried again")
     if told:

@@ -72,6 +72,7 @@ def test_efforts_answers_and_oddities() -> None:
     assert answers.startswith("answers: 45 of 50 correct, 90.0% (79.0% to 96.0%); 1.5 correct a second,")
     assert answers.endswith("each for 300 output tokens, 2.5 J gpu")
     assert lines(requests={"retries": 3, "notes": {"no_usage": 2}}) == ["requests: no_usage 2, 3 tried again"]
+    assert lines(requests={"failed": {"http_500": 6}}) == ["requests: 6 failed: http_500"]
 
 
 def test_what_must_be_known_of_a_load() -> None:
