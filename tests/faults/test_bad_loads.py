@@ -58,3 +58,17 @@ def test_is_refused_before_anything_starts(
     assert ran.code == 2
     assert ran.err.splitlines()[-1] == f"bench: {line}"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_thinking_budget_that_a_server_never_hears_of_is_refused(bench: Callable[..., Any], tmp_path: Path) -> None:
+    suite = tmp_path / "bad.yaml"
+    workload = "{kind: reasoning, sessions: 4, length_mode: free, thinking_budget: 20}"
+    suite.write_text(SUITE.format(workload=workload, load="{kind: closed, concurrency: 2}"))
+    endpoint = "engine={kind: endpoint, base_url: 'http://127.0.0.1:1', api: chat}"
+    ran = bench("run", suite, "--out", tmp_path / "runs", "--set", endpoint)
+    assert ran.code == 2
+    assert "bad: workload.thinking_budget is not told to the server (allowed: engine.extra_body with" in ran.err
+    told = bench(
+        "run", suite, "--out", tmp_path / "runs", "--set", endpoint, "--set", "engine.extra_body.a=$thinking_budget"
+    )
+    assert told.code == 3  # nobody listens there
