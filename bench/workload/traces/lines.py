@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from bench.core.errors import InputError
 
@@ -61,7 +63,7 @@ def blocks(path: Path) -> Iterator[bytes]:
             magic = file.peek(4)[:4]
             with _decompressed(file, magic) as source:
                 first = True
-                while block := source.read1(_BLOCK):  # type: ignore[attr-defined] # all that _decompressed opens have it
+                while block := source.read1(_BLOCK):
                     yield block.removeprefix(_BYTE_ORDER_MARK) if first else block
                     first = False
                     lines += block.count(b"\n")
@@ -100,14 +102,18 @@ def _compression(magic: bytes) -> str | None:
     return "gzip" if magic.startswith(_GZIP_MAGIC) else None
 
 
-def _decompressed(file: BinaryIO, magic: bytes) -> BinaryIO:
+class _Source(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def _decompressed(file: BufferedReader, magic: bytes) -> AbstractContextManager[_Source]:
     match _compression(magic):
         case "gzip":
-            return gzip.GzipFile(fileobj=file)  # type: ignore[return-value] # a BinaryIO in all that is called
+            return gzip.GzipFile(fileobj=file)
         case "zstd":
             import pyarrow  # only traces that need it pay for the import
 
-            stream: BinaryIO = pyarrow.CompressedInputStream(file, "zstd")
+            stream: AbstractContextManager[_Source] = pyarrow.CompressedInputStream(file, "zstd")
             return stream
         case _:
             return file
