@@ -84,12 +84,18 @@ def run_suite(folder: Path, seconds: float) -> int:
 
 def run(arguments: Sequence[str], seconds: float) -> int:
     """The exit code of this Python with `arguments`; after `seconds` it is interrupted."""
+    heed_interrupts()
     with subprocess.Popen([sys.executable, *arguments]) as process:
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             return process.wait()
+
+
+def heed_interrupts() -> None:
+    """Here and in what is started: a shell lets its background jobs ignore them, and the time would never be over."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def machine_name() -> str:
@@ -101,6 +107,7 @@ def machine_name() -> str:
 def measure(arguments: Sequence[str], out: Path, seconds: float) -> tuple[int, list[Result]]:
     """`bench run` with `arguments`, interrupted after `seconds`: its exit code and the results it left in `out`."""
     before = set(out.glob("*"))
+    heed_interrupts()
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, max(1.0, seconds))
     code = execute(["run", *arguments, "--out", str(out)])

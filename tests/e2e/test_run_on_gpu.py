@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,12 @@ def test_what_was_measured_becomes_an_entry_of_the_log(script: Any, tmp_path: Pa
 
 @pytest.mark.slow
 def test_when_the_time_is_over_what_was_measured_stays(script: Any, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a background job of a shell
     settings = [*ON_A_CPU, "measure.max_seconds=60", "load.concurrency=1", "engine.graph_mode=none"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     code, (result,) = script.measure(["gpu", *arguments], tmp_path / "machine", 12.0)
     assert code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "interrupted" in {reason["code"] for reason in result.record.verdict.reasons}
     assert "(invalid) at 1" in script.log_entry([result], tmp_path / "machine")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,12 @@ from typing import Any
 import pytest
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+"""Runs the command of its arguments and tells how many KiB it held at most."""
 
 
 @pytest.fixture
@@ -81,8 +86,7 @@ def test_a_million_rows_need_no_more_memory_than_the_program(tmp_path: Path) -> 
         for second in range(1_000_000):
             clock = f"{second // 3600 % 24:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
             file.write(f"2024-05-{10 + second // 86400} {clock}.0000000,{second % 8000 + 1},{second % 900}\n")
-    subprocess.run(
-        [Path(sys.executable).with_name("bench"), "traces", "show", path], check=True, capture_output=True, timeout=300
-    )
-    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak_kib < 400 * 1024  # the rows as sessions would be a gigabyte
+    # A process between, for a child begins with the peak of its parent, and this one has run other tests.
+    show = [sys.executable, "-c", PEAK, Path(sys.executable).with_name("bench"), "traces", "show", path]
+    ran = subprocess.run(show, check=True, capture_output=True, text=True, timeout=300)
+    assert int(ran.stderr) < 400 * 1024  # the rows as sessions would be a gigabyte
