@@ -20,6 +20,7 @@ from bench.core.protocols import Watch
 from bench.core.sessions import Session
 from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
+from bench.core.tokenizer import token_counter
 from bench.engine.build import build_engine
 from bench.engine.http.request import THINKING_BUDGET
 from bench.load.driver import Driver
@@ -27,7 +28,6 @@ from bench.load.share import Share, whole_load
 from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
-from bench.workload.tokenizer import token_counter
 from bench.workload.wordless import wordless
 from bench.workload.workload import Workload, build_workload
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.protocols import PromptForm
 from bench.core.sessions import Effort, Message, Prompt, Role, Segment, Turn
-from bench.workload.chat import ChatTemplate
 from bench.workload.draws import Draws
 from bench.workload.framing import without_added
 from bench.workload.shared_prefix import Piece, SentTokens

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.errors import InputError
 from bench.core.sessions import Effort, Message
-from bench.workload.chat import ChatTemplate
 from bench.workload.vocabulary import Vocabulary
 
 _SENTINEL = "neobench-user-message"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
 from bench.core.sessions import Effort, Message, Prompt, Segment, Turn
-from bench.workload.chat import ChatTemplate
+from bench.core.tokenizer import TOKENIZER_FILE, load_tokenizer
 from bench.workload.conversation import Conversations
 from bench.workload.draws import Draws
 from bench.workload.framing import (
@@ -25,7 +26,6 @@ from bench.workload.framing import (
 )
 from bench.workload.pictures import draw_png
 from bench.workload.shared_prefix import Piece, SharedPrefix, pieces_of
-from bench.workload.tokenizer import TOKENIZER_FILE, load_tokenizer
 from bench.workload.vocabulary import every_id, ordinary_tokens, words_of
 
 _KEPT_PICTURES = 1024

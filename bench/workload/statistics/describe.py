@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from bench.core.hub import model_folder
+from bench.core.tokenizer import token_counter
 from bench.workload.statistics.distribution import RANKS
 from bench.workload.statistics.trace import count_trace
 from bench.workload.stream import SessionStream
-from bench.workload.tokenizer import token_counter
 from bench.workload.traces.format import Reading, estimated_tokens
 from bench.workload.traces.importer import recognise
 from bench.workload.traces.servegen_composition import composition

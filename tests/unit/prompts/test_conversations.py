@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prompt_turns import common_prefix
 from tokenizers import Tokenizer
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
 from bench.core.sessions import Message, Picture, Role, Segment, Turn
-from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 from bench.workload.shared_prefix import SentTokens
 

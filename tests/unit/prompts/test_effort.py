@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.protocols import PromptForm
 from bench.core.sessions import Effort, Message, Segment, Turn
-from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 
 FolderOf = Callable[[str, str], Path]

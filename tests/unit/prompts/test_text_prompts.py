@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prompt_turns import common_prefix, turn
 from tokenizers import Tokenizer, models, normalizers
 
+from bench.core.chat_template import ChatTemplate
 from bench.core.errors import InputError
 from bench.core.protocols import PromptForm
 from bench.core.sessions import Message, Prompt
-from bench.workload.chat import ChatTemplate
 from bench.workload.prompts import PromptSynthesizer
 
 FolderOf = Callable[[str, str], Path]

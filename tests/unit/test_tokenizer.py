@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import InputError
-from bench.workload.tokenizer import load_tokenizer, token_counter
+from bench.core.tokenizer import load_tokenizer, token_counter
 
 TINY = Path(__file__).resolve().parents[3] / "configs" / "models" / "tiny"
 
