@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bench.core.sessions import DelayClass, Effort
 
@@ -16,6 +16,16 @@ TokenKind = Literal["thinking", "answer"]
 FinishReason = Literal["stop", "length", "cancelled", "failed"]
 TurnStatus = Literal["ok", "failed", "cancelled"]
 Basis = Literal["measured", "quoted", "published", "projected", "declared", "assumed"]
+
+
+class TokenLogprob(NamedTuple):
+    """What was likely at one place of an output. Natural logarithms, after bias and penalties, before temperature."""
+
+    token: int | str
+    """The token that was chosen: its id, or its text where the engine tells no ids."""
+    logprob: float
+    top: tuple[tuple[int | str, float], ...]
+    """The most likely tokens, as many as were asked, from likely to unlikely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class Chunk:
     kind: TokenKind
     token_ids: tuple[int, ...] | None = None
     text: str | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """Of each of its tokens, where they were asked."""
 
 
 @dataclass(frozen=True, slots=True)

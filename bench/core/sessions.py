@@ -138,5 +138,7 @@ class TurnRequest:
     sampling: Sampling
     messages: tuple[Message, ...] = ()
     """As in `Prompt`."""
+    logprobs: int = 0
+    """How many of the most likely tokens are told, with their log probabilities, at each place of the output."""
     body: bytes = field(default=b"", repr=False)
     """The request as it goes over a wire, where the engine made it ahead of time; it may hold a key."""

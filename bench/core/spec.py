@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from bench.core.digest import digest_of
+from bench.core.endpoint_spec import EndpointEngineSpec
 from bench.core.engine_spec import (
     DraftModelSpec,
-    EndpointEngineSpec,
     EngineSpec,
     MockEngineSpec,
     ModelSpec,
@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 
-PLACES = ("device", "base_url", "api_key_env", "ca_file", "processes")
+PLACES = ("device", "base_url", "api_key_env", "ca_file", "processes", "python", "port")
 """Settings of an engine that say where it is and who asks it, not what it does."""
 
 

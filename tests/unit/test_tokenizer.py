@@ -9,7 +9,7 @@ import pytest
 from bench.core.errors import InputError
 from bench.core.tokenizer import load_tokenizer, token_counter
 
-TINY = Path(__file__).resolve().parents[3] / "configs" / "models" / "tiny"
+TINY = Path(__file__).resolve().parents[2] / "configs" / "models" / "tiny"
 
 
 def test_a_model_counts_its_tokens_without_special_ones() -> None:

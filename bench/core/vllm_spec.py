@@ -1,0 +1,38 @@
+"""The engine sections of a suite for vLLM: in a process of ours, and as the server it is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from bench.core.endpoint_spec import HttpClientSpec, Timeout
+from bench.core.section import Section
+
+
+class VllmProcessSpec(Section):
+    """How vLLM is started."""
+
+    python: str | None = None
+    """The interpreter that has vLLM, as `.venv-vllm-cpu/bin/python`; null is the one that runs this."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """vLLM's own engine arguments by their Python names, as `max_num_seqs: 64`; each goes to vLLM as it is. The model
+    is `model.path`, and random weights are asked for by `model.weights`."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables set for vLLM beside those of this process, as `VLLM_CPU_KVCACHE_SPACE: "2"`."""
+    start_timeout_s: Timeout = 1_800.0
+    """Longest time until it is ready."""
+
+
+class VllmEngineSpec(VllmProcessSpec):
+    """vLLM's AsyncLLM, asked without a network in between."""
+
+    kind: Literal["vllm"]
+
+
+class VllmServerEngineSpec(VllmProcessSpec, HttpClientSpec):
+    """`vllm serve`, started, asked over HTTP on loopback, and stopped."""
+
+    kind: Literal["vllm-server"]
+    port: PositiveInt | None = None
+    """Null takes one that is free."""

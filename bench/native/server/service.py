@@ -1,0 +1,36 @@
+"""What every request to the server is answered with."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+from bench.core.chat_template import ChatTemplate
+from bench.core.clock import Clock
+from bench.core.protocols import Engine
+
+
+class Admission(Protocol):
+    """Who may ask the engine now."""
+
+    def enter(self, generations: int) -> AbstractAsyncContextManager[None]:
+        """Hold a place for each of a request's generations.
+
+        Raises ApiError with status 429 where there are not so many, 503 where the server is about to end.
+        """
+
+
+@dataclass(frozen=True)
+class Service:
+    engine: Engine
+    """Started."""
+    model: str
+    """What the model is called here."""
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    """None for a model without one, which can only go on with a text."""
+    clock: Clock
+    admission: Admission
