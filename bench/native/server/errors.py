@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 
@@ -31,3 +32,8 @@ class ApiError(Exception):
         if self.status is HTTPStatus.TOO_MANY_REQUESTS:
             return "rate_limit_error"
         return "server_error" if self.status >= 500 else "invalid_request_error"
+
+    def as_json(self) -> bytes:
+        """The object that a response carries, or an event of a stream that had begun."""
+        told = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return json.dumps({"error": told}).encode()
