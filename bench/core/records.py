@@ -18,6 +18,10 @@ TurnStatus = Literal["ok", "failed", "cancelled"]
 Basis = Literal["measured", "quoted", "published", "projected", "declared", "assumed"]
 
 
+LEAST_LOGPROB = -9999.0
+"""What is told of a token that cannot come, where −∞ has no place: OpenAI's API says it of one that hardly can."""
+
+
 class TokenLogprob(NamedTuple):
     """What was likely at one place of an output. Natural logarithms, after bias and penalties, before temperature."""
 

@@ -35,6 +35,7 @@ from bench.native.messages import (
 from bench.native.model_config import ModelConfig
 from bench.native.settings import EngineSettings
 
+_MOST_LOGPROBS = 20
 _STOP_SECONDS = 5.0
 """Longest wait for the step in progress when stopping; after it the process is killed."""
 
@@ -100,6 +101,7 @@ class NativeEngine:
             token_ids=True,
             cache_stats=True,
             step_log=True,
+            logprobs=_MOST_LOGPROBS,
             max_context_tokens=self._ready.max_context_tokens if self._ready else self._model_context_tokens,
         )
 
@@ -142,6 +144,7 @@ class NativeEngine:
                 thinking_tokens=request.turn.thinking_tokens,
                 sampling=request.sampling,
                 thinking_budget=request.turn.thinking_budget,
+                logprobs=request.logprobs,
             )
         )
         self._turns[turn.id] = turn
@@ -196,10 +199,10 @@ class NativeEngine:
     def _deliver(self, update: Update) -> None:
         now_ns = self._clock.now_ns()
         self._counters = update.counters
-        for id, kind, token_ids in update.tokens:
+        for id, kind, token_ids, logprobs in update.tokens:
             # Tokens of a turn that was cancelled meanwhile may still be on their way.
             if (turn := self._turns.get(id)) is not None:
-                turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids))
+                turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids, logprobs=logprobs))
         for id, reason, error, cached_tokens in update.ended:
             self._finish(id, reason, error, cached_tokens)
 

@@ -22,11 +22,13 @@ from bench.core.sessions import Sampling
 from bench.core.units import NS_PER_S
 from bench.native.batch import BatchItem, HostBatch
 from bench.native.device import is_out_of_memory
-from bench.native.executor import Executor, Pending
+from bench.native.executor import Executor
 from bench.native.failures import Failure
 from bench.native.generation import Generation, unknown_token
-from bench.native.graphs.runner import PlannedStep, StepRunner
+from bench.native.graphs.runner import StepRunner
+from bench.native.launched import Launched
 from bench.native.ledger import Ledger
+from bench.native.log_probabilities import AskedRows, Likely
 from bench.native.messages import Ended, Submit, Tokens
 from bench.native.prefix_cache import extend_hashes
 from bench.native.request import Slice
@@ -45,19 +47,6 @@ class StepResult:
     tokens: list[Tokens]
     ended: list[Ended]
     row: StepRow | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Launched:
-    """A step on its way."""
-
-    slices: list[Slice]
-    due: list[int]
-    """Indices of the slices that are due a token, in the order of the result's rows."""
-    planned: PlannedStep
-    counts: dict[str, int]
-    """Fields of its StepRow by name, as far as they are known."""
-    pending: Pending
 
 
 class EngineCore:
@@ -101,11 +90,12 @@ class EngineCore:
             runner,
             sampler,
             None if speculation is None else speculation.verifier,
+            imposable=[token_id for token_id in marks.imposable if token_id < vocabulary],
             max_running=max_running,
             device=device,
             overlap=overlap,
         )
-        self._in_flight: _Launched | None = None
+        self._in_flight: Launched | None = None
         self._work_since_ns = 0
         self._prompt_tokens = 0
         self._discarded_tokens = 0
@@ -177,7 +167,7 @@ class EngineCore:
         row = None if launched is None else self._book(launched)
         return StepResult(*self._ledger.take(), row)
 
-    def _launch(self) -> _Launched | None:
+    def _launch(self) -> Launched | None:
         """None when all that is left is in flight."""
         if self._speculation is not None:
             self._speculation.plan(generation.request for generation in self._ledger)
@@ -197,14 +187,16 @@ class EngineCore:
         planned = self._runner.plan(host)
         rows = np.array([slices[index].request.row for index in due], dtype=np.int64)
         positions = np.array([slices[index].request.total - 1 for index in due], dtype=np.int64)
+        asked = self._asked(slices, items, due)
         if drafts is not None and any(drafts.tokens):
             drafted = [drafts.tokens[index] for index in due]
-            work = self._token_steps.verification(planned, rows, positions, drafted, drafts.probabilities)
+            work = self._token_steps.verification(planned, rows, positions, drafted, drafts.probabilities, asked)
         else:
-            work = self._token_steps.sampling(planned, rows, positions)
+            work = self._token_steps.sampling(planned, rows, positions, asked)
         pending = self._executor.launch(work, self._work_since_ns)
         self._prompt_tokens += prefill_tokens
-        return _Launched(slices, due, planned, self._attention_work.counts(slices, host, prefill_tokens), pending)
+        counts = self._attention_work.counts(slices, host, prefill_tokens)
+        return Launched(slices, due, asked, planned, counts, pending)
 
     def _begin(self, slices: Sequence[Slice]) -> None:
         """Set down what requests ask for that have started, or started again, since the last step."""
@@ -223,7 +215,11 @@ class EngineCore:
         due = request.computed + known == request.total
         return BatchItem(token_ids, request.computed, request.block_table, (1 + len(drafts)) * due)
 
-    def _book(self, launched: _Launched) -> StepRow | None:
+    def _asked(self, slices: Sequence[Slice], items: Sequence[BatchItem], due: Sequence[int]) -> AskedRows | None:
+        wanted = [self._ledger[slices[index].request.id].logprobs for index in due]
+        return AskedRows.of(wanted, [items[index].logit_tokens for index in due]) if any(wanted) else None
+
+    def _book(self, launched: Launched) -> StepRow | None:
         try:
             result, took = launched.pending.result()
         except (RuntimeError, MemoryError) as error:
@@ -232,27 +228,22 @@ class EngineCore:
             self._fail_step(error, (*launched.slices, *since), len(launched.planned.batch.token_ids))
             return None
         accepted = discarded = 0
-        told, experts_touched = self._token_steps.read(result)
-        for index, row in zip(launched.due, told, strict=True):
+        told = self._token_steps.read(result, launched.asked)
+        for index, row, likely in zip(launched.due, told.token_ids, told.likely, strict=True):
             said = [token_id for token_id in row if token_id >= 0]
             accepted += max(0, len(said) - 1)
-            discarded += self._conclude(launched.slices[index], said)
+            discarded += self._conclude(launched.slices[index], said, likely)
         self._discarded_tokens += discarded
         counts = launched.counts
         self._scheduler.observe(took.duration_ns / NS_PER_S, counts["prefill_tokens"], counts["decode_tokens"])
         if self._speculation is not None:
             self._speculation.count_step(took.duration_ns)
-        return StepRow(
-            t_ns=took.t_ns,
-            duration_ns=took.duration_ns,
-            accepted_tokens=accepted,
-            discarded_tokens=discarded,
-            padding_tokens=launched.planned.padding_tokens,
-            graph_key=launched.planned.graph_key,
-            device_ns=took.device_ns,
+        return launched.row(
+            took,
             host_ns=took.host_ns if self._speculation is None else self._speculation.host_ns(took.host_ns),
-            experts_touched=experts_touched,
-            **counts,
+            accepted=accepted,
+            discarded=discarded,
+            experts_touched=told.experts_touched,
         )
 
     def _fail_step(self, error: RuntimeError | MemoryError, slices: Sequence[Slice], tokens: int) -> None:
@@ -265,7 +256,7 @@ class EngineCore:
         # A request of the step that was cancelled or preempted meanwhile left blocks there that were never filled.
         self._scheduler.blocks.forget_idle()
 
-    def _conclude(self, one: Slice, said: Sequence[int]) -> int:
+    def _conclude(self, one: Slice, said: Sequence[int], likely: Sequence[Likely]) -> int:
         """Book what one request was told. Returns how many tokens came too late, after its end or its budget's."""
         request = one.request
         generation = self._ledger.get(request.id)
@@ -280,7 +271,7 @@ class EngineCore:
         if self._speculation is not None:
             self._speculation.statistics.count_request(one.drafts, len(kept) - 1)
             self._scheduler.accept(request, len(kept) - 1)
-        late = self._ledger.tell(generation, kept)
+        late = self._ledger.tell(generation, kept, likely)
         self._hash_blocks(generation)
         if late is not None:
             self._scheduler.remove(request.id)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.core.units import NS_PER_MS
 
-Work = Callable[[], Tensor]
+Work = Callable[[], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class StepTime:
 class Pending(Protocol):
     """A step that was launched."""
 
-    def result(self) -> tuple[Tensor, StepTime]:
+    def result(self) -> tuple[tuple[Tensor, ...], StepTime]:
         """What its work gave, on the host, once it has ended. Raises what the work raised."""
 
 
@@ -57,7 +57,7 @@ class _Timeline:
     def __init__(self) -> None:
         self._ended_ns = 0
 
-    def run(self, work: Work, work_since_ns: int) -> tuple[Tensor, StepTime]:
+    def run(self, work: Work, work_since_ns: int) -> tuple[tuple[Tensor, ...], StepTime]:
         start_ns = max(work_since_ns, self._ended_ns)
         began_ns = time.monotonic_ns()
         try:
@@ -72,7 +72,7 @@ class _InLine:
         self._timeline = _Timeline()
 
     def launch(self, work: Work, work_since_ns: int) -> Pending:
-        ran: Future[tuple[Tensor, StepTime]] = Future()
+        ran: Future[tuple[tuple[Tensor, ...], StepTime]] = Future()
         try:
             ran.set_result(self._timeline.run(work, work_since_ns))
         except (RuntimeError, MemoryError) as error:
@@ -104,12 +104,11 @@ class _Stream:
         try:
             result = work()
         except (RuntimeError, MemoryError) as error:
-            failed: Future[tuple[Tensor, StepTime]] = Future()
+            failed: Future[tuple[tuple[Tensor, ...], StepTime]] = Future()
             failed.set_exception(error)
             return failed
         ended.record()
-        on_host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
-        on_host.copy_(result, non_blocking=True)
+        on_host = tuple(map(_copied, result))
         copied.record()
         pending = _OnStream(self, on_host, (began, ended, copied), self._ended, work_since_ns)
         self._ended = ended
@@ -133,12 +132,18 @@ class _Stream:
 @dataclass(frozen=True, slots=True)
 class _OnStream:
     stream: _Stream
-    on_host: Tensor
+    on_host: tuple[Tensor, ...]
     events: tuple[torch.Event, torch.Event, torch.Event]
     before: torch.Event | None
     work_since_ns: int
 
-    def result(self) -> tuple[Tensor, StepTime]:
+    def result(self) -> tuple[tuple[Tensor, ...], StepTime]:
         began, ended, copied = self.events
         copied.synchronize()
         return self.on_host, self.stream.time_of(began, ended, self.before, self.work_since_ns)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """`tensor` on the host, once the stream has come so far."""
+    on_host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return on_host.copy_(tensor, non_blocking=True)

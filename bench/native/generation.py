@@ -19,6 +19,7 @@ class Generation:
         self.request = Request(submit.id, prompt_tokens=len(submit.prompt_ids), max_tokens=submit.max_tokens)
         self.sampling = submit.sampling
         self.ignore_eos = submit.ignore_eos
+        self.logprobs = submit.logprobs
         self._declared_thinking_tokens = submit.thinking_tokens
         self._budget = None if submit.ignore_eos else submit.thinking_budget
         self._thinking = marks.begin(submit.prompt_ids)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.core.records import FinishReason
 from bench.native.failures import Failure
 from bench.native.generation import Generation
+from bench.native.log_probabilities import Likely
 from bench.native.messages import Ended, Tokens
 
 
@@ -40,11 +41,15 @@ class Ledger:
         """Forget a request that nobody waits for; one that is not open is no matter."""
         self._open.pop(request_id, None)
 
-    def tell(self, generation: Generation, token_ids: Sequence[int]) -> int | None:
-        """Book the next tokens of an output. Where it ends, how many of them came too late; None where it goes on."""
+    def tell(self, generation: Generation, token_ids: Sequence[int], likely: Sequence[Likely] = ()) -> int | None:
+        """Book the next tokens of an output. Where it ends, how many of them came too late; None where it goes on.
+
+        `likely`: where each of them was chosen, if the request asked.
+        """
         request = generation.request
         for place, token_id in enumerate(token_ids):
-            self._tokens.append(Tokens(request.id, generation.append(token_id), (token_id,)))
+            logprobs = (likely[place].of(token_id, generation.logprobs),) if likely else None
+            self._tokens.append(Tokens(request.id, generation.append(token_id), (token_id,), logprobs))
             self.output_tokens += 1
             reason: FinishReason | None = None
             if token_id in self._eos_ids and not generation.ignore_eos:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any, NamedTuple
 
-from bench.core.records import Counters, FinishReason, StepRow, TokenKind
+from bench.core.records import Counters, FinishReason, StepRow, TokenKind, TokenLogprob
 from bench.core.sessions import Sampling
 from bench.native.settings import EngineSettings
 
@@ -32,6 +32,8 @@ class Submit(NamedTuple):
     thinking_budget: int | None = None
     """Without `ignore_eos`: the most tokens that count as thinking, what ends it included; None sets no limit.
     What ends it is said even where it takes more, as in harmony it may."""
+    logprobs: int = 0
+    """How many of the most likely tokens are told with each of the output."""
 
 
 class Cancel(NamedTuple):
@@ -78,6 +80,8 @@ class Tokens(NamedTuple):
     id: int
     kind: TokenKind
     token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """Of each of them, where they were asked."""
 
 
 class Ended(NamedTuple):

@@ -45,6 +45,11 @@ class ThinkTags:
     opening: int | None = None
     closing: int | None = None
 
+    @property
+    def imposable(self) -> tuple[int, ...]:
+        """Every token that a way out may lead over."""
+        return () if self.closing is None else (self.closing,)
+
     def begin(self, prompt_ids: Sequence[int]) -> Thinking:
         """An output may begin inside the tags: behind a prompt that ends in the opening one, alone or with the line
         break that chat templates put after it."""
@@ -82,6 +87,11 @@ class Harmony:
     final: int
     message: int
     analysis: int
+
+    @property
+    def imposable(self) -> tuple[int, ...]:
+        """Every token that a way out may lead over."""
+        return (self.end, self.start, self.assistant, self.channel, self.final, self.message)
 
     def begin(self, prompt_ids: Sequence[int]) -> Thinking:
         """A prompt for an answer ends in the beginning of its header."""
