@@ -10,8 +10,8 @@ import msgspec
 from bench.core.errors import EngineError, InputError
 from bench.engine.http.address import Address
 from bench.engine.http.completion import told_error
-from bench.engine.http.exchange import Exchange
 from bench.engine.http.failures import one_line
+from bench.engine.http.lookup import Lookup
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import get_message
 
@@ -49,26 +49,9 @@ class Server:
         return next((model.max_model_len for model in self.models if model.id == name), None)
 
 
-class _Lookup(Exchange):
-    """A small answer that someone waits for."""
-
-    __slots__ = ("whole",)
-
-    def __init__(self, message: bytes, deadline_ns: int) -> None:
-        self.whole: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        super().__init__(message, deadline_ns)
-
-    def grew(self) -> None:
-        """It is read when it is whole."""
-
-    def ended(self) -> None:
-        if not self.whole.done():
-            self.whole.set_result(None)
-
-
 async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns: int) -> Server:
     """Raises InputError for a key that is refused, EngineError for a server that fails, ExchangeError for no answer."""
-    lookup = _Lookup(get_message(address, "/models", key), deadline_ns)
+    lookup = Lookup(get_message(address, "/models", key), deadline_ns)
     pool.send(lookup)
     try:
         await lookup.whole
