@@ -1,4 +1,4 @@
-"""A Python module run as a child process that is given one end of a connection."""
+"""Python run as a child process that is given one end of a connection: a module of ours, or a script elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
@@ -19,15 +19,33 @@ def start_module(module: str, output: IO[bytes] | None = None) -> tuple[subproce
     What the child prints goes to `output`, or where this process prints. The child is a plain process rather than one
     of multiprocessing's: those run the parent's main module once more and keep a tracker process.
     """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    return _start([sys.executable, "-P", "-m", module], output, environment, own_session=False)
+
+
+def start_script(
+    python: str, script: str, environment: Mapping[str, str], output: IO[bytes] | None = None
+) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+    """Run `python script FD` as `start_module` runs a module, with another interpreter and what that has installed.
+
+    It leads a session of its own: Ctrl-C does not reach it, and what it starts can be ended with it.
+    """
+    return _start([python, "-P", script], output, environment, own_session=True)
+
+
+def _start(
+    command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str], *, own_session: bool
+) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+            [*command, str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            env=environment,
+            start_new_session=own_session,
         )
     return process, Connection(ours.detach())
 
