@@ -140,5 +140,7 @@ class TurnRequest:
     """As in `Prompt`."""
     logprobs: int = 0
     """How many of the most likely tokens are told, with their log probabilities, at each place of the output."""
+    min_tokens: int = 0
+    """The fewest tokens before one that would end the output: until then none is said. Only our own engine heeds it."""
     body: bytes = field(default=b"", repr=False)
     """The request as it goes over a wire, where the engine made it ahead of time; it may hold a key."""

@@ -145,6 +145,7 @@ class NativeEngine:
                 sampling=request.sampling,
                 thinking_budget=request.turn.thinking_budget,
                 logprobs=request.logprobs,
+                min_tokens=request.min_tokens,
             )
         )
         self._turns[turn.id] = turn

@@ -203,7 +203,7 @@ class EngineCore:
         for request, _, _ in slices:
             generation = self._ledger[request.id]
             if generation.placed_anew():
-                self._sampler.begin(request.row, generation.sampling, generation.token_ids)
+                self._sampler.begin(request.row, generation.sampling, generation.token_ids, generation.ends_from)
                 if self._speculation is not None:
                     self._speculation.speculator.begin(request, generation.token_ids)
 

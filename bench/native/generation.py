@@ -20,6 +20,8 @@ class Generation:
         self.sampling = submit.sampling
         self.ignore_eos = submit.ignore_eos
         self.logprobs = submit.logprobs
+        self.ends_from = 0 if submit.ignore_eos else self.request.prompt_tokens + submit.min_tokens
+        """How many tokens, the prompt's too, come before the first that may be EOS."""
         self._declared_thinking_tokens = submit.thinking_tokens
         self._budget = None if submit.ignore_eos else submit.thinking_budget
         self._thinking = marks.begin(submit.prompt_ids)

@@ -104,7 +104,13 @@ def _load(
     warm_up = runner.warm_up()
     accuracy = gate.check(runner, pools[0])
     logits_target = Target(target.device, torch.float32, target.numerics)
-    sampler = Sampler(registry, logits_target, max_running=settings.max_running, vocabulary=config.vocabulary)
+    sampler = Sampler(
+        registry,
+        logits_target,
+        max_running=settings.max_running,
+        vocabulary=config.vocabulary,
+        eos_ids=config.eos_ids,
+    )
     resolved = _resolved(settings, target, collectives.backend)
     overlap = resolved["overlap"]
     core = EngineCore(

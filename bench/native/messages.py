@@ -34,6 +34,8 @@ class Submit(NamedTuple):
     What ends it is said even where it takes more, as in harmony it may."""
     logprobs: int = 0
     """How many of the most likely tokens are told with each of the output."""
+    min_tokens: int = 0
+    """Without `ignore_eos`: how many tokens of the output no EOS is among."""
 
 
 class Cancel(NamedTuple):

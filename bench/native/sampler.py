@@ -31,20 +31,23 @@ class Sampler:
     [rows, V] bool, made when the first such request is due.
     """
 
-    def __init__(self, registry: Registry, target: Target, *, max_running: int, vocabulary: int) -> None:
+    def __init__(
+        self, registry: Registry, target: Target, *, max_running: int, vocabulary: int, eos_ids: Sequence[int] = ()
+    ) -> None:
         self._device = target.device
         self._argmax: Callable[[Tensor], Tensor] = registry.resolve(argmax, target)
         self._sample: Callable[..., Tensor] = registry.resolve(sample, target)
-        self._columns = SamplingColumns(max_running)
+        self._columns = SamplingColumns(max_running, [token_id for token_id in eos_ids if token_id < vocabulary])
         self._seen_shape = (max_running, vocabulary)
         self._seen: Tensor | None = None
 
-    def begin(self, row: int, sampling: Sampling, token_ids: Sequence[int]) -> None:
+    def begin(self, row: int, sampling: Sampling, token_ids: Sequence[int], ends_from: int = 0) -> None:
         """A request starts, or starts again after a preemption, at `row` of the per-request state.
 
-        token_ids: its prompt and what it has said so far.
+        token_ids: its prompt and what it has said so far. ends_from: how many tokens of both come before the first
+        that may be EOS.
         """
-        self._columns.begin(row, sampling, token_ids)
+        self._columns.begin(row, sampling, token_ids, ends_from)
 
     def replace(self, row: int, chosen: Sequence[int], given: int, token_ids: Sequence[int]) -> None:
         """The request at `row` was given `given` and not the tokens `chosen` for it; it has `token_ids` by now."""

@@ -6,6 +6,7 @@ rows of them and carries only what some row asks for; rows that ask for the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ _COLUMNS = np.dtype(
         ("filters", np.int64),  # a sum of the flags above, or greedy
         ("penalty", np.float32),
         ("biased", np.bool_),
+        ("ends_from", np.int64),
     ]
 )
 
@@ -87,14 +89,18 @@ class SamplingRows:
 class SamplingColumns:
     """What the requests that run ask for, one row each."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, eos_ids: Sequence[int] = ()) -> None:
         self._columns = np.zeros(rows, _COLUMNS)
+        self._no_end = tuple((token_id, -math.inf) for token_id in eos_ids)
         self._bias: dict[int, tuple[tuple[int, float], ...]] = {}
         self._begun: dict[int, NDArray[np.int64]] = {}
         self._replaced: list[tuple[int, NDArray[np.int64], int]] = []
 
-    def begin(self, row: int, sampling: Sampling, token_ids: Sequence[int]) -> None:
-        """Give `row` to a request that starts, or starts again, with `token_ids`: its prompt and what it has said."""
+    def begin(self, row: int, sampling: Sampling, token_ids: Sequence[int], ends_from: int = 0) -> None:
+        """Give `row` to a request that starts, or starts again, with `token_ids`: its prompt and what it has said.
+
+        So many tokens of both as `ends_from` come before the first that may be EOS.
+        """
         filters = _TOP_K * (sampling.top_k is not None) + _TOP_P * (sampling.top_p < 1) + _MIN_P * (sampling.min_p > 0)
         self._columns[row] = (
             sampling.temperature,
@@ -105,6 +111,7 @@ class SamplingColumns:
             filters if sampling.temperature >= _LEAST_TEMPERATURE else _GREEDY,
             sampling.repetition_penalty,
             bool(sampling.logit_bias),
+            ends_from if self._no_end else 0,
         )
         self._bias[row] = sampling.logit_bias
         self._begun.pop(row, None)
@@ -129,7 +136,7 @@ class SamplingColumns:
             positions=positions,
             drawn=_drawn(columns),
             penalised=self._penalised(columns, rows),
-            biased=self._biased(columns, rows),
+            biased=self._biased(columns, rows, positions),
         )
 
     def _penalised(self, columns: NDArray[np.void], rows: NDArray[np.int64]) -> PenalisedRows | None:
@@ -140,11 +147,15 @@ class SamplingColumns:
         replaced, self._replaced = tuple(self._replaced), []
         return PenalisedRows(where, rows[where], columns["penalty"][where], begun, replaced)
 
-    def _biased(self, columns: NDArray[np.void], rows: NDArray[np.int64]) -> BiasedLogits | None:
-        where = np.flatnonzero(columns["biased"])
+    def _biased(
+        self, columns: NDArray[np.void], rows: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> BiasedLogits | None:
+        goes_on = positions < columns["ends_from"]
+        where = np.flatnonzero(columns["biased"] | goes_on)
         if not len(where):
             return None
-        biases = [self._bias[row] for row in rows[where].tolist()]
+        chosen = zip(rows[where].tolist(), goes_on[where].tolist(), strict=True)
+        biases = [self._bias[row] + (self._no_end if on else ()) for row, on in chosen]
         tokens, values = zip(*(pair for bias in biases for pair in bias), strict=True)
         counts = [len(bias) for bias in biases]
         return BiasedLogits(np.repeat(where, counts), np.array(tokens), np.array(values, dtype=np.float32))
