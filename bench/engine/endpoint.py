@@ -21,6 +21,7 @@ from bench.engine.http.failures import ExchangeError
 from bench.engine.http.models import Server, ask_server
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import RequestRenderer
+from bench.engine.http.round_trip import RoundTrips
 from bench.engine.http.tls import tls_context
 from bench.engine.http.turn import HttpTurn
 from bench.engine.open_files import allow_most_open_files
@@ -56,6 +57,7 @@ class EndpointEngine:
         self.secret: str | None = None
         self._timeout_ns = ns_from_seconds(spec.timeout_s)
         self._pool: Pool | None = None
+        self._round_trips: RoundTrips | None = None
         self._renderer: RequestRenderer | None = None
         self._backlog = Backlog(clock.now_ns)
         self._turns: set[HttpTurn] = set()
@@ -103,7 +105,10 @@ class EndpointEngine:
             await self.stop()
             raise
         self._renderer = RequestRenderer(self._spec, self._address, self._model, self.secret)
-        return Startup(total_s=seconds_from_ns(self.now_ns() - began_ns))
+        total_s = seconds_from_ns(self.now_ns() - began_ns)
+        self._round_trips = RoundTrips(self._pool, self._address, self.secret, self.now_ns)
+        await self._round_trips.measure()
+        return Startup(total_s=total_s)
 
     async def expect(self, turns: int) -> None:
         """Open a connection for each, so that none of their times holds a handshake."""
@@ -136,6 +141,9 @@ class EndpointEngine:
 
     async def stop(self) -> None:
         """Close every connection; turns still open finish as cancelled."""
+        # Of several clients the others may still be sending.
+        if self._round_trips is not None and not self._turns and self._spec.processes == 1:
+            await self._round_trips.measure()
         for turn in list(self._turns):
             self._cancel(turn)
         if self._pool is not None:
@@ -193,6 +201,8 @@ class EndpointEngine:
                 "reused": self._pool.reused,
                 "reconnected": self._pool.reconnected,
             }
+        if self._round_trips is not None:
+            described["round_trip_ms"] = self._round_trips.describe()
         if not self._address.loopback:
             # Its accelerators are not this machine's, whose sensors would tell of someone else's work.
             described["accelerator_ids"] = []

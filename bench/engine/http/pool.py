@@ -79,14 +79,20 @@ class Pool:
 
     def send(self, exchange: Exchange) -> None:
         """Put `exchange` on a free connection, or on one that is opened for it; `exchange.ended` will be called."""
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            if connection.usable:
-                self.reused += 1
-                connection.kept = True
-                self._start(connection, exchange)
-                return
-        self._open(exchange)
+        connection = self._free()
+        if connection is None:
+            self._open(exchange)
+            return
+        self.reused += 1
+        connection.kept = True
+        self._start(connection, exchange)
+
+    def send_uncounted(self, exchange: Exchange) -> bool:
+        """`send` for what is no part of the run: on a free connection, or not at all. Returns whether it was sent."""
+        connection = self._free()
+        if connection is not None:
+            self._start(connection, exchange)
+        return connection is not None
 
     def cancel(self, exchange: Exchange) -> None:
         """Stop what `exchange` does and close its connection; `exchange.ended` is not called."""
@@ -123,6 +129,13 @@ class Pool:
             self._open(exchange)
         else:
             exchange.ended()
+
+    def _free(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+        return None
 
     def _was_closed_before(self, connection: Connection, exchange: Exchange) -> bool:
         """Whether the server had closed a kept connection before it can have read what was sent."""
