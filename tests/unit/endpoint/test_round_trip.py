@@ -1,4 +1,4 @@
-"""Round trips go over a kept connection while nothing is measured, and whatever befalls one is no failure of the run."""
+"""Round trips go over a kept connection while nothing is measured, and what befalls one is no failure of the run."""
 
 from __future__ import annotations
 
