@@ -15,8 +15,13 @@ def groups_of(records: Iterable[Record]) -> list[list[Record]]:
     """Records of one case on one node class together, in the order first seen."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.case.id, hardware_of(record)["key"]), []).append(record)
+        groups.setdefault(group_of(record), []).append(record)
     return list(groups.values())
+
+
+def group_of(record: Record) -> tuple[str, str]:
+    """What the records of a group have in common: case and node class."""
+    return record.case.id, hardware_of(record)["key"]
 
 
 def valid_repeats(group: list[Record]) -> list[Record]:

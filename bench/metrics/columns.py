@@ -28,6 +28,9 @@ class TurnColumns:
 
     session: Ints
     """Number of the turn's session, (n,)."""
+    session_ids: tuple[str, ...]
+    """By that number."""
+    turn_index: Ints
     foreground: Flags
     ok: Flags
     failed: Flags
@@ -66,6 +69,8 @@ class TurnColumns:
     chunk_turn: Ints
     """Row of the turn a chunk belongs to, ascending, (m,)."""
     chunk_t: Floats
+    chunk_engine_t: Floats
+    """The engine's own stamps; NaN where it has none."""
     chunk_tokens: Ints
     warmup_turns: int
     """How many turns were left out as warm-up."""
@@ -90,6 +95,8 @@ class TurnColumns:
         cut = _among(sessions.dictionary, cut_sessions)
         return cls(
             session=_ints(sessions.indices),
+            session_ids=tuple(sessions.dictionary.to_pylist()),
+            turn_index=rows.ints("turn_index"),
             foreground=_flags(rows.column("foreground")),
             ok=_flags(pc.equal(status, "ok")),
             failed=_flags(pc.equal(status, "failed")),
@@ -119,6 +126,7 @@ class TurnColumns:
             cut=cut,
             chunk_turn=chunk_turn,
             chunk_t=chunk_t,
+            chunk_engine_t=rows.engine_stamps(chunk_turn),
             chunk_tokens=_ints(rows.column("chunk_tokens").flatten()),
             warmup_turns=len(table) - len(rows.table),
         )
@@ -170,6 +178,15 @@ class _Rows:
         if not times.value_lengths().equals(self.column("chunk_tokens").value_lengths()):
             raise InputError("chunk_t_ns and chunk_tokens differ in length", where="turns table")
         return _chunk_times(times, self._start_ns)
+
+    def engine_stamps(self, chunk_turn: Ints) -> Floats:
+        """The engine's time of each chunk, given whose it is; NaN for all of a turn that has not one for each."""
+        stamps = self.column("chunk_t_engine_ns")
+        stamped = _ints(stamps.value_lengths()) == _ints(self.column("chunk_t_ns").value_lengths())
+        found = np.full(len(chunk_turn), np.nan)
+        owner, times = _chunk_times(stamps, self._start_ns)
+        found[stamped[chunk_turn]] = times[stamped[owner]]
+        return found
 
 
 def _begun_in_the_middle(table: Any, start_ns: int) -> set[str]:

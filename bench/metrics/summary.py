@@ -60,13 +60,10 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
     numbers, intervals included.
     """
     spec = case.spec
-    columns = TurnColumns.of(turns, start_ns=context.start_ns, cut_sessions=context.cut_sessions or ())
-    window = steady_window(columns, spec.load, stop_ns=_stop_ns(spec, context))
+    columns, counted, window = counted_turns(spec, context, turns)
     if isinstance(window, NoWindow):
-        counted = np.zeros(len(columns), dtype=np.bool_)
         steady = _Steady(Energy(missing=f"no steady window: {window.reason}"))
     else:
-        counted = columns.ok & window.holds(latency.origin(columns, spec.load.open_loop))
         steady = _steady(columns, counted, window, spec, context, power=power, steps=steps)
     return Summary(
         window=_window_section(window, spec, context),
@@ -81,6 +78,15 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         roofline=steady.roofline,
         verdict=verdict(columns, counted, window, steady.energy, spec, context),
     )
+
+
+def counted_turns(spec: Spec, context: RunContext, turns: Any) -> tuple[TurnColumns, Flags, Window | NoWindow]:
+    """The columns of a `turns` table, which of its turns the latencies are of, and the steady window."""
+    columns = TurnColumns.of(turns, start_ns=context.start_ns, cut_sessions=context.cut_sessions or ())
+    window = steady_window(columns, spec.load, stop_ns=_stop_ns(spec, context))
+    if isinstance(window, NoWindow):
+        return columns, np.zeros(len(columns), dtype=np.bool_), window
+    return columns, columns.ok & window.holds(latency.origin(columns, spec.load.open_loop)), window
 
 
 @dataclass(frozen=True)

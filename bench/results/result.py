@@ -43,9 +43,10 @@ class Result:
 
         Raises InputError for a file that is missing or broken.
         """
-        return Tables(**{name: self._table(name) for name in SCHEMAS})
+        return Tables(**{name: self.table(name) for name in SCHEMAS})
 
-    def _table(self, name: str) -> Any:
+    def table(self, name: str) -> Any:
+        """One of them, as `pyarrow.Table`. Raises as `tables` does."""
         sealed = parquet_path(self.path, name)
         if self.finished or sealed.exists():
             return _read_parquet(sealed, name)
