@@ -12,13 +12,15 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bench.core.configs import resolve
+from bench.core.configs import config_root, names, resolve
+from bench.core.endpoint_spec import EndpointPreset
 from bench.core.errors import InputError
 from bench.core.grid import expand, merge, nested
 from bench.core.spec import NamedSlo, Spec
 
 M = TypeVar("M", bound=BaseModel)
 _TOP_KEYS = ("suite", "description", "base", "specs", "trace")
+_PRESETS = "engines"
 _A_MAPPING = "a mapping of keys to values"
 _NO_MAPPING = ("model_type", "model_attributes_type", "dict_type")
 """Pydantic's names for something else where a mapping belongs."""
@@ -54,10 +56,10 @@ def load_suite(name_or_path: str, *, sets: tuple[str, ...] = (), trace: str | No
             raise InputError("`specs` is missing or empty", where=path, allowed="a list of one or more specs")
         overrides = [_mapping(spec, path, f"specs[{i}]") for i, spec in enumerate(listed)]
         places = [f"specs[{i}]" for i in range(len(listed))]
-    set_values = _parse_sets(sets)
+    set_values = parse_sets(sets)
     settled = {text.partition("=")[0] for text in sets}
     specs = tuple(
-        parse(Spec, merge(merge(base, _with_bounds(one)), set_values), f"{path}: {place}")
+        parse(Spec, _with_preset(merge(merge(base, _with_bounds(one)), set_values)), f"{path}: {place}")
         for override, place in zip(overrides, places, strict=True)
         for one in expand(override, f"{path}: {place}", settled)
     )
@@ -72,6 +74,24 @@ def _with_bounds(section: dict[str, Any]) -> dict[str, Any]:
     path = resolve(section["slo"], "slos")
     named = parse(NamedSlo, read_yaml(path), str(path))
     return {**section, "slo": named.model_dump(exclude={"source"})}
+
+
+def _with_preset(spec: dict[str, Any]) -> dict[str, Any]:
+    """`spec` with the settings of its endpoint laid over those of the preset that it names.
+
+    Only once the spec is whole: what was written for one preset is kept where another is named in its place.
+    """
+    engine = spec.get("engine")
+    if not isinstance(engine, dict) or engine.get("kind") != "endpoint" or not isinstance(engine.get("preset"), str):
+        return spec
+    name = engine["preset"]
+    # A preset goes before a folder of its name, as a checkout of the server is.
+    path = config_root() / _PRESETS / f"{name}.yaml" if name in names(_PRESETS) else resolve(name, _PRESETS)
+    preset = parse(EndpointPreset, read_yaml(path), str(path)).settings
+    if "base_url" in engine:
+        # A key is for the preset's own server: nobody else is given it unasked.
+        preset.pop("api_key_env", None)
+    return {**spec, "engine": merge(preset, engine)}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -176,7 +196,8 @@ def _sentence(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def _parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
+def parse_sets(sets: tuple[str, ...]) -> dict[str, Any]:
+    """The mapping that `a.b=value` settings write; later ones win. Raises InputError for one of another form."""
     tree: dict[str, Any] = {}
     for text in sorted(sets, key=_kinds_first):
         path, equals, value = text.partition("=")

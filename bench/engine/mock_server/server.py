@@ -9,6 +9,7 @@ import socket
 import time
 
 from bench.core.errors import InputError
+from bench.core.listening import bound_socket
 from bench.engine.mock_server.answer import plan_answer
 from bench.engine.mock_server.asked import Asked, BadRequestError, parse_asked
 from bench.engine.mock_server.connection import Connection
@@ -47,21 +48,8 @@ class MockServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on a free port where it is 0. Returns the URL. Raises InputError for an address it cannot have."""
-        if not host or not (host.isascii() and host.isprintable()):  # empty would be every address, and no URL
-            raise InputError(repr(host), where="bench mock", allowed="an address of this machine")
+        listening, url = bound_socket(host, port, "bench mock")
         loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            listening.close()
-            raise InputError(
-                f"{host} port {port}: {error.strerror}", where="bench mock", allowed="a free address of this machine"
-            ) from None
-        address = f"[{host}]" if family == socket.AF_INET6 else host
-        url = f"http://{address}:{listening.getsockname()[1]}"
         self._schedule = schedule = Schedule(loop)
         if any(rule.fault.kind == "refuse" and rule.every is None for rule in self._settings.faults):
             self._refusing = listening  # bound and not listening: the port stays ours and refuses
