@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvloop
 from bench.client.open import open_client
 from bench.core.clock import RealClock
 from bench.core.digest import model_digest
+from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.errors import InputError
 from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
@@ -22,7 +22,7 @@ from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngi
 from bench.core.suite import Suite
 from bench.core.tokenizer import token_counter
 from bench.engine.build import build_engine
-from bench.engine.http.request import THINKING_BUDGET
+from bench.engine.http.askable import refuse_unaskable
 from bench.load.driver import Driver
 from bench.load.share import Share, whole_load
 from bench.recording import Recording
@@ -88,7 +88,8 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
             where=spec.name,
             allowed="engine: {kind: endpoint, api: chat, ...}",
         )
-    _refuse_untold_budget(spec)
+    if isinstance(spec.engine, HttpClientSpec):
+        refuse_unaskable(spec.engine, spec.workload, spec.name)
     share = whole_load(spec, workload.sessions)
     case = Case.of(
         spec,
@@ -97,18 +98,6 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
         draft_model_digest=draft_model_digest,
     )
     return Prepared(case, model, workload, share)
-
-
-def _refuse_untold_budget(spec: Spec) -> None:
-    """Raise InputError for a thinking budget that a server would never hear of."""
-    if spec.workload.thinking_budget is None or spec.workload.length_mode == "pinned":
-        return
-    if isinstance(spec.engine, EndpointEngineSpec) and THINKING_BUDGET not in json.dumps(spec.engine.extra_body):
-        raise InputError(
-            "workload.thinking_budget is not told to the server",
-            where=spec.name,
-            allowed=f"engine.extra_body with {THINKING_BUDGET} as the value of the server's own field",
-        )
 
 
 def _draft_model_digest(spec: Spec, tell: Callable[[str], None]) -> str | None:

@@ -83,8 +83,8 @@ __all__ = [
 ]
 
 
-PLACES = ("device", "base_url", "api_key_env", "ca_file", "processes", "python", "port")
-"""Settings of an engine that say where it is and who asks it, not what it does."""
+PLACES = ("device", "base_url", "api_key_env", "ca_file", "processes", "python", "port", "preset")
+"""Settings of an engine that say where it is, who asks it and what its others were read from, not what it does."""
 
 
 class MeasureSpec(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TypeGuard
 from urllib.parse import urlsplit
@@ -12,11 +13,13 @@ from bench.core.errors import InputError
 _WHERE = "engine.base_url"
 _ALLOWED = "http://HOST[:PORT][/PATH] or https://, without user, query or fragment"
 _PORTS = {"http": 80, "https": 443}
+_VERSION = re.compile(r"/v\d+[a-z]*\d*(/|$)")
+"""The part of a path that says an API's version: `/v1`, `/v1beta`."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """`root` is the path that the API's own paths follow; it ends in `/v1`."""
+    """`root` is the path that the API's own paths follow: the URL's, with `/v1` where that has no version of an API."""
 
     scheme: str
     host: str
@@ -42,7 +45,7 @@ class Address:
         if parts.scheme not in _PORTS or port == 0 or not _may_be(parts.hostname) or not _sendable(parts.path):
             raise InputError(repr(base_url), where=_WHERE, allowed=_ALLOWED)
         path = parts.path.rstrip("/")
-        root = path if path.endswith("/v1") else f"{path}/v1"
+        root = path if _VERSION.search(path) else f"{path}/v1"
         return Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], root)
 
     @property

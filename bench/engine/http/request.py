@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from bench import __version__
+from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.sessions import Message, Sampling, TurnRequest
-from bench.core.spec import EndpointEngineSpec
 from bench.engine.http.address import Address
-
-THINKING_BUDGET = "$thinking_budget"
-"""Stands in `extra_body` for the turn's own budget; where a turn has none, what it is the value of is left out."""
+from bench.engine.http.fragment import Fragment
 
 _encode = msgspec.json.Encoder().encode
 
@@ -27,13 +25,18 @@ def get_message(address: Address, path: str, key: str | None) -> bytes:
 class RequestRenderer:
     """Renders the requests of one run. Everything that no turn changes is rendered once."""
 
-    def __init__(self, spec: EndpointEngineSpec, address: Address, model: str, key: str | None) -> None:
+    def __init__(self, spec: HttpClientSpec, address: Address, model: str, key: str | None) -> None:
         self._chat = spec.api == "chat"
         self._text = spec.prompt == "text"
-        self._force_length = spec.force_length
-        self._extra = spec.extra_body
-        self._budgeted = THINKING_BUDGET in _encode(spec.extra_body).decode()
-        self._same = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
+        self._max_tokens = spec.max_tokens_field
+        self._sampling = frozenset(spec.sampling_fields)
+        self._length = Fragment(spec.length_body)
+        self._effort = Fragment(spec.effort_body)
+        self._logprobs = Fragment(spec.logprobs_body)
+        self._extra = Fragment(spec.extra_body)
+        self._same: dict[str, Any] = {"model": model, "stream": True}
+        if spec.stream_options:
+            self._same["stream_options"] = spec.stream_options
         path = "/chat/completions" if self._chat else "/completions"
         accepted = "text/event-stream, application/json"
         head = _head("POST", address, path, key, accepted)
@@ -43,22 +46,23 @@ class RequestRenderer:
         """Head and body. Keys of `extra_body` replace the body's own."""
         body: dict[str, Any] = {
             **self._same,
-            "max_tokens": request.max_tokens,
-            **_sampling(request.sampling),
+            self._max_tokens: request.max_tokens,
+            **_sampling(request.sampling, self._sampling),
         }
         if self._chat:
             body["messages"] = [_message(message) for message in request.messages]
         else:
             body["prompt"] = request.messages[0].text if self._text else request.prompt_ids
-        if request.ignore_eos and self._force_length:
-            body["ignore_eos"] = True
-            body["min_tokens"] = request.max_tokens
-        if request.turn.effort is not None:
-            body["reasoning_effort"] = request.turn.effort
-        if self._budgeted:
-            body.update(_with_budget(self._extra, request.turn.thinking_budget))
-        else:
-            body.update(self._extra)
+        if request.ignore_eos:
+            body.update(self._length.of(request))
+        if self._chat and request.turn.effort is not None:
+            body.update(self._effort.of(request))
+        if request.logprobs:
+            asked = (
+                {"logprobs": True, "top_logprobs": request.logprobs} if self._chat else {"logprobs": request.logprobs}
+            )
+            body.update(asked, **self._logprobs.of(request))
+        body.update(self._extra.of(request))
         rendered = _encode(body)
         return b"%b%d\r\n\r\n%b" % (self._head, len(rendered), rendered)
 
@@ -77,7 +81,8 @@ def _head(method: str, address: Address, path: str, key: str | None, accepted: s
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def _sampling(sampling: Sampling) -> dict[str, Any]:
+def _sampling(sampling: Sampling, known: Collection[str]) -> dict[str, Any]:
+    """What differs from the API's own, of the fields that are known."""
     asked: dict[str, Any] = {"temperature": sampling.temperature}
     if sampling.temperature > 0:
         # A server that draws nothing has no use for a seed, and some are slower with one.
@@ -92,7 +97,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         asked["repetition_penalty"] = sampling.repetition_penalty
     if sampling.logit_bias:
         asked["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias}
-    return asked
+    return {name: value for name, value in asked.items() if name in known}
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -101,20 +106,3 @@ def _message(message: Message) -> dict[str, Any]:
     urls = [f"data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in message.pictures]
     parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return {"role": message.role, "content": [*parts, {"type": "text", "text": message.text}]}
-
-
-def _with_budget(extra: Mapping[str, Any], budget: int | None) -> dict[str, Any]:
-    """`extra` with `budget` in the places kept for it."""
-    return {
-        key: _filled(value, budget) for key, value in extra.items() if value != THINKING_BUDGET or budget is not None
-    }
-
-
-def _filled(value: Any, budget: int | None) -> Any:
-    match value:
-        case dict():
-            return _with_budget(value, budget)
-        case list():
-            return [_filled(item, budget) for item in value if item != THINKING_BUDGET or budget is not None]
-        case _:
-            return budget if value == THINKING_BUDGET else value

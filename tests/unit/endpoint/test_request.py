@@ -72,6 +72,21 @@ def test_length_is_forced_only_where_the_server_can(pinned: bool) -> None:
     assert ("ignore_eos" in rendered(asked(pinned=pinned))[1]) == pinned
 
 
+def test_a_length_is_forced_in_the_servers_own_words() -> None:
+    body = rendered(
+        asked(7), force_length={"exact": {"tokens": "$max_tokens"}}, max_tokens_field="max_completion_tokens"
+    )[1]
+    assert body["exact"] == {"tokens": 7}
+    assert body["max_completion_tokens"] == 7
+    assert not {"max_tokens", "min_tokens", "ignore_eos"} & body.keys()
+
+
+def test_what_a_server_does_not_know_is_not_sent() -> None:
+    drawn = replace(asked(), sampling=Sampling(temperature=1.0, seed=5))
+    body = rendered(drawn, sampling_fields=["top_p"], stream_options={})[1]
+    assert not {"temperature", "seed", "stream_options"} & body.keys()
+
+
 def test_sampling_is_sent_where_it_differs_from_the_apis_own() -> None:
     drawn = Sampling(
         temperature=0.7, seed=5, top_k=9, top_p=0.9, min_p=0.1, repetition_penalty=1.1, logit_bias=((3, -1.0),)
@@ -90,8 +105,12 @@ def test_sampling_is_sent_where_it_differs_from_the_apis_own() -> None:
 
 
 def test_effort_is_the_turns() -> None:
-    assert rendered(asked(effort="low"))[1]["reasoning_effort"] == "low"
-    assert "reasoning_effort" not in rendered(asked())[1]
+    assert rendered(asked(effort="low"), api="chat")[1]["reasoning_effort"] == "low"
+    assert "reasoning_effort" not in rendered(asked(), api="chat")[1]
+    assert "reasoning_effort" not in rendered(asked(effort="low"))[1]  # its prompt says it
+    told = rendered(asked(effort="low"), api="chat", effort_body={"thinking": {"level": "$effort", "most": 9}})[1]
+    assert told["thinking"] == {"level": "low", "most": 9}
+    assert "reasoning_effort" not in told
 
 
 def test_the_extra_body_is_laid_over_the_rest() -> None:
