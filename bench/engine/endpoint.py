@@ -17,7 +17,7 @@ from bench.core.spec import EndpointEngineSpec
 from bench.core.units import ns_from_seconds, seconds_from_ns
 from bench.engine.http.address import Address
 from bench.engine.http.backlog import Backlog
-from bench.engine.http.failures import ExchangeError
+from bench.engine.http.failures import ExchangeError, one_line
 from bench.engine.http.models import Server, ask_server
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import RequestRenderer
@@ -194,6 +194,8 @@ class EndpointEngine:
             described["tls"] = {"verified": self._spec.verify_tls, "ca_file": self._spec.ca_file}
         if self._server is not None and self._model is not None:
             described["server"] = self._server.software
+            owned_by = self._server.owned_by(self._model)
+            described["owned_by"] = None if owned_by is None else one_line(owned_by, self.secret)
             described["max_model_len"] = self._server.max_model_len(self._model)
         if self._pool is not None:
             described["connections"] = {

@@ -20,6 +20,8 @@ class Model(msgspec.Struct):
     id: str
     max_model_len: int | None = None
     """Longest context, where the server tells it."""
+    owned_by: str | None = None
+    """Mostly the name of the server's software."""
 
 
 class _Models(msgspec.Struct):
@@ -47,6 +49,9 @@ class Server:
 
     def max_model_len(self, name: str) -> int | None:
         return next((model.max_model_len for model in self.models if model.id == name), None)
+
+    def owned_by(self, name: str) -> str | None:
+        return next((model.owned_by for model in self.models if model.id == name), None)
 
 
 async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns: int) -> Server:
