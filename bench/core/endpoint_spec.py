@@ -26,8 +26,8 @@ _NO_THINKING = ("role", "content", "tool_calls")
 class HttpClientSpec(Section):
     """How a server is asked, whoever started it.
 
-    What is laid into a body may hold, as a value anywhere in it, the text `$max_tokens`, `$effort` or `$thinking_budget`:
-    each stands for the turn's own. Where a turn has none, the key it is the value of is left out.
+    What is laid into a body may hold, as values anywhere in it, the texts `$max_tokens`, `$effort` and
+    `$thinking_budget`: they stand for the turn's own. Where a turn has none, the key it is the value of is left out.
     """
 
     api: Literal["completions", "chat"] = "completions"
