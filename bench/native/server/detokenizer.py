@@ -96,11 +96,8 @@ class _TokenPlaces(dict[int, str]):
 
     def __missing__(self, token_id: int) -> str:
         token = self._tokenizer.id_to_token(token_id)
-        if token is None:
-            place = "silent"
-        else:
-            place = "byte" if _BYTE_TOKEN.fullmatch(token) else "text"
-        self[token_id] = place
+        reads_as = "text" if token is None or not _BYTE_TOKEN.fullmatch(token) else "byte"
+        self[token_id] = place = "silent" if token is None else reads_as
         return place
 
 
@@ -140,7 +137,7 @@ class _WindowText:
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letter that byte-level tokenizers write for each byte: itself where it is seen in print, else one from 256."""
+    """The letter that byte-level tokenizers write for each byte: its own where that shows in print, else one from 256."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printed]
     return {chr(byte): byte for byte in printed} | {chr(256 + place): byte for place, byte in enumerate(others)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def test_what_passes_is_the_text_before_the_first_of_them(text: str, strings: li
     stops = StopStrings(strings)
     borders = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     passed = ""
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         passed += stops.push(text[begin:end])
         if stops.matched:
             break
