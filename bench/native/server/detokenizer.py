@@ -137,7 +137,7 @@ class _WindowText:
 
 
 def _byte_letters() -> dict[str, int]:
-    """The letter that byte-level tokenizers write for each byte: its own where that shows in print, else one from 256."""
+    """The letter that byte-level tokenizers write for each byte: its own where that is printed, else one from 256."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printed]
     return {chr(byte): byte for byte in printed} | {chr(256 + place): byte for place, byte in enumerate(others)}

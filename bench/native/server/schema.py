@@ -126,7 +126,7 @@ class TextFormat(msgspec.Struct):
     type: Literal["text"]
 
 
-class ChatCompletionRequest(GenerationRequest, kw_only=True):
+class ChatRequest(GenerationRequest, kw_only=True):
     """Answers the last of the messages."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
