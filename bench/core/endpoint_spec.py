@@ -111,6 +111,10 @@ class EndpointEngineSpec(HttpClientSpec):
     verify_tls: bool = True
     ca_file: str | None = None
     """Certificates to trust instead of the system's."""
+    check_accuracy: bool = False
+    """Hold the server's answers to a float32 reference of the weights in `model.path` before anything is timed. Off
+    unless asked for: most endpoints run weights that are not at hand, and some are paid by the request. The server has
+    to be asked in token ids and to tell log probabilities by them."""
 
 
 class PresetSource(Section):

@@ -22,6 +22,8 @@ class VllmProcessSpec(Section):
     """Variables set for vLLM beside those of this process, as `VLLM_CPU_KVCACHE_SPACE: "2"`."""
     start_timeout_s: Timeout = 1_800.0
     """Longest time until it is ready."""
+    check_accuracy: bool = True
+    """Hold its answers to a float32 reference of the model before anything is timed."""
 
 
 class VllmEngineSpec(VllmProcessSpec):
