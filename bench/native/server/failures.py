@@ -1,0 +1,45 @@
+"""What went wrong in the server itself: told in one line where it runs, and never to a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bench.native.server.answers import error_response
+from bench.native.server.errors import ApiError
+
+FAILED = ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed", code="internal_error")
+
+
+class Failures:
+    """ASGI: the outermost; answers 500 where nothing was answered yet."""
+
+    def __init__(self, app: ASGIApp, tell: Callable[[str], None]) -> None:
+        self._app = app
+        self._tell = tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def noted(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:  # noqa: BLE001  # whatever a handler lets through is the server's own mistake
+            self._tell(f"{scope['method']} {scope['path']!a}: {_place(error)}")
+            if not began:
+                await error_response(FAILED)(scope, receive, send)
+
+
+def _place(error: Exception) -> str:
+    """The failure, and the line of code it came from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,90 @@
+"""The server's own description, OpenAPI 3.1, from the types it reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bench.native.server.models import ModelList
+
+_REFUSALS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+_REFERENCE = "#/components/schemas/{name}"
+
+
+class Refused(Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Refusal(Struct):
+    """What every error is answered with."""
+
+    error: Refused
+
+
+def describe(version: str, bodies: Mapping[str, type[Struct]], *, keyed: bool) -> dict[str, Any]:
+    """`bodies` is what each path that generates reads; `keyed` says that a key is asked."""
+    types = [*bodies.values(), ModelList, Refusal]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    refusal = {"application/json": {"schema": schemas[-1]}}
+    get = {
+        "/v1/models": _get("The model.", {"application/json": {"schema": schemas[-2]}}, refusal),
+        "/health": _get("Whether requests are let in.", {"application/json": {"schema": {"type": "object"}}}, refusal),
+        "/metrics": _get("Prometheus' text format.", {"text/plain": {"schema": {"type": "string"}}}, refusal),
+        "/version": _get("Of bench.", {"application/json": {"schema": {"type": "object"}}}, refusal),
+    }
+    post = {path: _post(schema, refusal) for path, schema in zip(bodies, schemas, strict=False)}
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "bench serve", "version": version},
+        "paths": {**post, **get},
+        "components": {"schemas": components},
+    }
+    if keyed:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        document["paths"]["/health"]["get"]["security"] = []
+    return document
+
+
+def _get(about: str, content: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+    return {"get": {"summary": about, "responses": _responses(content, refusal, refused)}}
+
+
+def _post(body: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    content = {
+        "application/json": {"schema": {"type": "object"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+    }
+    return {
+        "post": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": _responses(content, refusal, _REFUSALS),
+        }
+    }
+
+
+def _responses(
+    content: dict[str, Any], refusal: dict[str, Any], refused: tuple[HTTPStatus, ...]
+) -> dict[str, dict[str, Any]]:
+    return {
+        "200": {"description": "The answer.", "content": content},
+        **{str(status.value): {"description": status.phrase, "content": refusal} for status in refused},
+    }
