@@ -18,11 +18,12 @@ from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.sessions import Session
-from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
+from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec, VllmEngineSpec
 from bench.core.suite import Suite
 from bench.core.tokenizer import token_counter
 from bench.engine.build import build_engine
 from bench.engine.http.askable import refuse_unaskable
+from bench.engine.vllm_limits import refuse_unheeded_budget
 from bench.load.driver import Driver
 from bench.load.share import Share, whole_load
 from bench.recording import Recording
@@ -90,6 +91,8 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
         )
     if isinstance(spec.engine, HttpClientSpec):
         refuse_unaskable(spec.engine, spec.workload, spec.name)
+    if isinstance(spec.engine, VllmEngineSpec):
+        refuse_unheeded_budget(spec.engine, spec.workload, spec.name)
     share = whole_load(spec, workload.sessions)
     case = Case.of(
         spec,

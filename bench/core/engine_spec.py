@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from bench.core.axes import GraphMode, GraphSizes, KernelSource, KvDtype, PolicyName, WeightFormat
 from bench.core.endpoint_spec import EndpointEngineSpec
 from bench.core.section import Section, Share
+from bench.core.vllm_spec import VllmEngineSpec, VllmServerEngineSpec
 
 Numerics = Literal["fast", "batch_invariant"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -123,4 +124,7 @@ class MockEngineSpec(Section):
     max_context_tokens: PositiveInt = 1_000_000
 
 
-EngineSpec = Annotated[NativeEngineSpec | MockEngineSpec | EndpointEngineSpec, Field(discriminator="kind")]
+EngineSpec = Annotated[
+    NativeEngineSpec | MockEngineSpec | EndpointEngineSpec | VllmEngineSpec | VllmServerEngineSpec,
+    Field(discriminator="kind"),
+]

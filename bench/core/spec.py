@@ -33,6 +33,7 @@ from bench.core.load_spec import (
     TraceLoadSpec,
 )
 from bench.core.section import Section, Share
+from bench.core.vllm_spec import VllmEngineSpec, VllmServerEngineSpec
 from bench.core.workload_spec import (
     AgenticSpec,
     ChatSpec,
@@ -79,6 +80,8 @@ __all__ = [
     "TasksSpec",
     "TraceLoadSpec",
     "TraceSpec",
+    "VllmEngineSpec",
+    "VllmServerEngineSpec",
     "WorkloadSpec",
 ]
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from bench.core.clock import Clock
 from bench.core.protocols import Engine
-from bench.core.spec import EndpointEngineSpec, EngineSpec, MockEngineSpec, NativeEngineSpec
+from bench.core.spec import (
+    EndpointEngineSpec,
+    EngineSpec,
+    MockEngineSpec,
+    NativeEngineSpec,
+    VllmEngineSpec,
+    VllmServerEngineSpec,
+)
 
 
 def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, random_seed: int | None = None) -> Engine:
@@ -27,3 +34,11 @@ def build_engine(spec: EngineSpec, model_folder: Path, *, clock: Clock, random_s
             from bench.engine.native import NativeEngine
 
             return NativeEngine(spec, model_folder, clock=clock, random_seed=random_seed)
+        case VllmEngineSpec():
+            from bench.engine.vllm import VllmEngine
+
+            return VllmEngine(spec, model_folder, clock=clock, random_seed=random_seed)
+        case VllmServerEngineSpec():
+            from bench.engine.vllm_server.engine import VllmServerEngine
+
+            return VllmServerEngine(spec, model_folder, clock=clock, random_seed=random_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.core.spec import EndpointEngineSpec, MockEngineSpec
+from bench.core.spec import EndpointEngineSpec, MockEngineSpec, VllmEngineSpec, VllmServerEngineSpec
 from bench.results.record import Record
 
 
@@ -34,10 +34,21 @@ def _precision(record: Record) -> str:
         return "none"
     if isinstance(engine, EndpointEngineSpec):
         return "the server's"
+    asked = _asked_of_vllm(engine) if isinstance(engine, VllmEngineSpec | VllmServerEngineSpec) else engine.model_dump()
     dtype, weights, cache = (
-        str((record.engine or {}).get(name, getattr(engine, name))) for name in ("dtype", "weight_format", "kv_dtype")
+        str((record.engine or {}).get(name, asked[name])) for name in ("dtype", "weight_format", "kv_dtype")
     )
     chosen = (record.engine or {}).get("kernels", ())
     rounded = sorted({choice["activations"] for choice in chosen if choice.get("activations")})
     kept = [f"{weights} weights"] * (weights != "dense") + [f"{cache} cache"] * (cache not in (dtype, "auto"))
     return ", ".join([dtype, *kept, *(f"{name} activations" for name in rounded)])
+
+
+def _asked_of_vllm(engine: VllmEngineSpec | VllmServerEngineSpec) -> dict[str, Any]:
+    """In our own engine's terms."""
+    arguments = engine.arguments
+    return {
+        "dtype": arguments.get("dtype", "auto"),
+        "weight_format": arguments.get("quantization") or "dense",
+        "kv_dtype": arguments.get("kv_cache_dtype", "auto"),
+    }
