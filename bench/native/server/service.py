@@ -19,7 +19,9 @@ class Admission(Protocol):
     def enter(self, generations: int) -> AbstractAsyncContextManager[None]:
         """Hold a place for each of a request's generations.
 
-        Raises ApiError with status 429 where there are not so many, 503 where the server is about to end.
+        Raises ApiError with status 429 where there are not so many, 503 where the server is about to end. Whatever
+        answers is cancelled when its client has left, its time is over or the server ends. Leave it then and there: an
+        async generator that was cancelled where it is read runs its `finally` only when it is collected, or closed.
         """
 
 
