@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 from tokenizers import Tokenizer
 
 from bench.core.clock import RealClock
@@ -38,13 +39,23 @@ GENERATE = "/v1/completions"
 
 
 class Asked(msgspec.Struct):
-    """What the handler here does: so many events, so long apart, whole or as a stream."""
+    """What the handler here does: so many events, so long apart and so much longer, whole or as a stream."""
 
     events: int = 1
     pause_s: float = 0.0
+    padding: int = 0
     stream: bool = False
     generations: int = 1
     fail: bool = False
+
+
+class Stream(StreamingResponse):
+    """Closes what it streams, also when it is cancelled while it sends: only then is a generator's end run at once."""
+
+    async def stream_response(self, send: Send) -> None:
+        assert isinstance(self.body_iterator, AsyncGenerator)
+        async with contextlib.aclosing(self.body_iterator):
+            await super().stream_response(send)
 
 
 async def generate(request: Request, service: Service) -> Response:
@@ -55,18 +66,18 @@ async def generate(request: Request, service: Service) -> Response:
     entered = service.admission.enter(asked.generations)
     await entered.__aenter__()
 
-    async def events() -> AsyncIterator[bytes]:
+    async def events() -> AsyncGenerator[bytes]:
         try:
             for index in range(asked.events):
                 await asyncio.sleep(asked.pause_s)
                 if asked.fail:
                     raise RuntimeError("a secret of the server's")
-                yield b"data: %d\n\n" % index
+                yield b"data: %d%b\n\n" % (index, b" " * asked.padding)
         finally:
             await entered.__aexit__(None, None, None)
 
     if asked.stream:
-        return StreamingResponse(events(), media_type="text/event-stream")
+        return Stream(events(), media_type="text/event-stream")
     return Response(b"".join([event async for event in events()]), media_type="application/json")
 
 
