@@ -166,10 +166,14 @@ class ClientProcesses:
         if client not in self._ended:
             self._lose(client, line)
 
-    def _lose(self, client: int, line: str) -> None:
+    def lose(self, line: str) -> None:
+        """What all of them ask is lost: `drive` raises EngineError with `line`."""
         self._lost = self._lost or line
-        self._merge.end(client)
         self._tell()
+
+    def _lose(self, client: int, line: str) -> None:
+        self._merge.end(client)
+        self.lose(line)
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

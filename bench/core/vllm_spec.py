@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt
 
-from bench.core.endpoint_spec import HttpClientSpec, Timeout
+from bench.core.endpoint_spec import THINKING_BUDGET, HttpClientSpec, Timeout
 from bench.core.section import Section
 
 
@@ -36,5 +36,9 @@ class VllmServerEngineSpec(VllmProcessSpec, HttpClientSpec):
     """`vllm serve`, started, asked over HTTP on loopback, and stopped."""
 
     kind: Literal["vllm-server"]
-    port: PositiveInt | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Null takes one that is free."""
+    max_logprobs: NonNegativeInt = 20
+    logprobs_body: dict[str, Any] = Field(default_factory=lambda: {"return_tokens_as_token_ids": True})
+    extra_body: dict[str, Any] = Field(default_factory=lambda: {"thinking_token_budget": THINKING_BUDGET})
+    """As in an endpoint's section, with what vLLM knows in the beginning. What is written replaces all of it."""
