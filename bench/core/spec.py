@@ -176,9 +176,19 @@ class Case(BaseModel):
     workload_digest: str
     draft_model_digest: str | None = None
     """Of the model that drafts, where one does."""
+    model_form_digest: str | None = None
+    """Of the model's configuration and tokenizer without its weights, which is all that is known of an endpoint's."""
 
     @classmethod
-    def of(cls, spec: Spec, *, model_digest: str, workload_digest: str, draft_model_digest: str | None = None) -> Case:
+    def of(
+        cls,
+        spec: Spec,
+        *,
+        model_digest: str,
+        workload_digest: str,
+        draft_model_digest: str | None = None,
+        model_form_digest: str | None = None,
+    ) -> Case:
         """The case of `spec`. Its id leaves out paths, places, the device, the declared power and the spec's name."""
         case = cls(
             id="",
@@ -186,6 +196,7 @@ class Case(BaseModel):
             model_digest=model_digest,
             workload_digest=workload_digest,
             draft_model_digest=draft_model_digest,
+            model_form_digest=model_form_digest,
         )
         return case.model_copy(update={"id": case._digest(only_set=False)})
 
