@@ -21,7 +21,10 @@ _NO_MEMORY = re.compile(
     r"|No available memory for the cache|less than desired GPU memory|is larger than the available KV cache memory",
     re.IGNORECASE,
 )
-_POINTS_ELSEWHERE = "See root cause above"
+_POINTS_ELSEWHERE = ("See root cause above", "See stack trace (above)", "RuntimeError: cancelled")
+"""What vLLM's processes say when another one of them failed."""
+_DIED = re.compile(r"what\(\):|.*\bdied unexpectedly\b")
+"""Of a process that nothing was raised in: the last words of C++, and what another saw of its end."""
 _SHOWN_CHARACTERS = 300
 
 
@@ -32,13 +35,16 @@ def told_cause(log: str) -> str:
 
 
 def last_words(log: str) -> str:
-    """The last exception that does not point to another, or the last error, or the last line; empty without any.
+    """The last exception that does not point to another, or how a process died, or the last error, or the last line;
+    empty without any.
 
     What stands before each message of a log (process, level, time, place) is left out.
     """
     lines = [line for line in log.splitlines() if line.strip()]
     messages = [_PREFIX.sub("", line, count=1).strip() for line in lines]
-    exceptions = [text for text in messages if _EXCEPTION.match(text) and _POINTS_ELSEWHERE not in text]
-    errors = [text for line, text in zip(lines, messages, strict=True) if text and _ERROR.search(line)]
-    words = (exceptions or errors or messages or [""])[-1]
+    telling = [text and not any(words in text for words in _POINTS_ELSEWHERE) for text in messages]
+    exceptions = [text for text, tells in zip(messages, telling, strict=True) if tells and _EXCEPTION.match(text)]
+    deaths = [text for text in messages if _DIED.match(text)]
+    errors = [text for line, text, tells in zip(lines, messages, telling, strict=True) if tells and _ERROR.search(line)]
+    words = (exceptions or deaths[:1] or errors or messages or [""])[-1]
     return words if len(words) <= _SHOWN_CHARACTERS else f"{words[: _SHOWN_CHARACTERS - 4]} ..."

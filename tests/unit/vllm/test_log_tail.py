@@ -22,6 +22,22 @@ def test_the_root_cause_is_told_and_not_what_points_to_it() -> None:
     assert last_words(ROOT_CAUSE_ABOVE) == "ValueError: No available memory for the cache blocks."
 
 
+WORKER_DIED = """
+(Worker pid=13) INFO 11-23 06:00:01 [cpu_worker.py:260] Warming up done.
+terminate called after throwing an instance of 'std::runtime_error'
+  what():  index out of bounds
+(EngineCore pid=12) ERROR 11-23 06:00:07 [multiproc_executor.py:315] Worker proc VllmWorker-0 died unexpectedly (-6)
+(EngineCore pid=12) ERROR 11-23 06:00:07 [core.py:1512] RuntimeError: cancelled
+(MainProcess pid=1) ERROR 11-23 06:00:07 [async_llm.py:906] vllm.EngineDeadError: See stack trace (above) for the cause.
+"""
+
+
+def test_of_a_process_that_died_its_own_last_words_go_before_what_others_saw() -> None:
+    assert last_words(WORKER_DIED) == "what():  index out of bounds"
+    without = "\n".join(line for line in WORKER_DIED.splitlines() if "what" not in line)
+    assert last_words(without) == "Worker proc VllmWorker-0 died unexpectedly (-6)"
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
