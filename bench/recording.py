@@ -69,6 +69,8 @@ class Recording:
         self._stopped: Stop | None = None
         self._stopped_because: str | None = None
         self.startup: Startup | None = None
+        self.accuracy: dict[str, Any] | None = None
+        """What the engine was found to be when it started; None where it says so itself."""
 
     @property
     def id(self) -> str:
@@ -140,6 +142,8 @@ class Recording:
 
         tables = self._writer.tables()
         described = {**self._engine.describe(), **(self._client.describe() if self._client else {})}
+        if self.accuracy is not None:
+            described["accuracy"] = self.accuracy
         progress = self._client.progress if self._client else Progress()
         accuracy = judge(described)
         context = RunContext(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench.accuracy import start_checked
 from bench.client.open import open_client
 from bench.core.clock import RealClock
 from bench.core.digest import model_digest
@@ -79,7 +80,8 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
     seed = spec.model.random_seed
     # An endpoint has weights of its own; the folder here is for its tokenizer.
     weights = seed is None and not isinstance(spec.engine, EndpointEngineSpec)
-    model = model_folder(spec.model.path, weights=weights, tell=tell)
+    checked = seed is None and isinstance(spec.engine, EndpointEngineSpec) and spec.engine.check_accuracy
+    model = model_folder(spec.model.path, weights=weights or checked, tell=tell)
     draft_model_digest = _draft_model_digest(spec, tell)
     can = build_engine(spec.engine, model, clock=RealClock(), random_seed=seed).capabilities
     workload = build_workload(spec.workload, can.max_context_tokens, token_counter(model))
@@ -124,8 +126,9 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
         prompts = PromptSynthesizer(prepared.model, recording.id, framing, can.prompt, can.images)
         before = prompts.salted(f"{recording.id}/warm-up")
         warm_up = Driver(engine, clock, before, recording.turn, spec, warmup=True)
-        watch.phase("starting the engine")
-        recording.startup = await engine.start()
+        recording.startup, recording.accuracy = await start_checked(
+            engine, spec, prepared.model, clock=clock, tell=watch.phase
+        )
         watch.phase("warming up")
         await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
         log = recording.turn

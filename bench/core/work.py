@@ -54,3 +54,7 @@ class AccuracyFigures:
     """Relative: 0.01 is one percent more than the reference's."""
     reference: str
     """How the reference was computed; one in less than float32 makes these figures bounds."""
+    told: str = "whole distributions"
+    """What the engine told at each position; where that is less, some figures are lower bounds, and this says which."""
+    perplexity_tokens: int | None = None
+    """Positions that both perplexities are of; None is all that a text goes on from."""
