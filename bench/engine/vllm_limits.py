@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.core.spec import VllmEngineSpec, WorkloadSpec
+from bench.core.spec import WorkloadSpec
+from bench.core.vllm_spec import VllmProcessSpec
 from bench.native.json_file import JsonObject
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length")
@@ -35,7 +36,7 @@ def asked_context_tokens(arguments: Mapping[str, Any], model_folder: Path) -> in
     )
 
 
-def refuse_unheeded_budget(engine: VllmEngineSpec, workload: WorkloadSpec, where: str) -> None:
+def refuse_unheeded_budget(engine: VllmProcessSpec, workload: WorkloadSpec, where: str) -> None:
     """Raise InputError for a thinking budget where vLLM is not told what ends the model's thinking."""
     if workload.thinking_budget is None or workload.length_mode == "pinned":
         return

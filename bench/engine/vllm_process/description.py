@@ -22,7 +22,7 @@ def description(version: str, config: Any, arguments: Mapping[str, Any]) -> dict
         "quantization": quantization,
         "weight_format": quantization or "dense",
         "kv_cache_dtype": _text(cache.cache_dtype),
-        "kv_dtype": _kv_dtype(str(cache.cache_dtype), dtype),
+        "kv_dtype": kv_dtype(str(cache.cache_dtype), dtype),
         "max_model_len": model.max_model_len,
         "seed": model.seed,
         "load_format": _text(config.load_config.load_format),
@@ -64,7 +64,7 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _kv_dtype(named: str, dtype: str) -> str:
+def kv_dtype(named: str, dtype: str) -> str:
     """By the name torch has for it."""
     eight_bit = {"fp8": "float8_e4m3fn", "fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
     return dtype if named == "auto" else eight_bit.get(named, named)

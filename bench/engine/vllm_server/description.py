@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.engine.vllm_process.description import kv_dtype
 from bench.engine.vllm_server.log import resolved_settings, start_phases
 from bench.engine.vllm_server.metrics import Totals
 from bench.engine.vllm_server.samples import Samples
@@ -24,7 +25,7 @@ def described_settings(log: str, cache: Mapping[str, Any]) -> dict[str, Any]:
     if "dtype" in settings:
         described["dtype"] = settings["dtype"]
         described["weight_format"] = settings.get("quantization") or "dense"
-        described["kv_dtype"] = settings.get("kv_cache_dtype", "auto")
+        described["kv_dtype"] = kv_dtype(settings.get("kv_cache_dtype", "auto"), settings["dtype"])
     if "device_config" in settings:
         described["device"] = settings["device_config"]
         described["accelerators"] = 0

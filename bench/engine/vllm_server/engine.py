@@ -12,7 +12,7 @@ from bench.core.clock import Clock
 from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
-from bench.core.records import Counters, Startup
+from bench.core.records import Counters, Finish, Startup
 from bench.core.sessions import TurnRequest
 from bench.core.spec import EndpointEngineSpec, VllmServerEngineSpec
 from bench.core.units import seconds_from_ns
@@ -55,6 +55,8 @@ class VllmServerEngine:
         self._process: ServerProcess | None = None
         self._endpoint: EndpointEngine | None = None
         self._hears_of_loss: Callable[[str], None] | None = None
+        self._doubted = False
+        """A turn failed, and nobody has looked yet whether the server is there."""
         self._samples = Samples()
         self._command: tuple[str, ...] = ()
         self._answers: Answers | None = None
@@ -119,7 +121,7 @@ class VllmServerEngine:
         """Raises EngineError when the server is lost."""
         if self._process is not None and self._process.why_lost is not None:
             raise EngineError(self._process.why_lost)
-        return await self._started().submit(request, sink)
+        return await self._started().submit(request, _Overheard(sink, self._failed))
 
     async def cancel(self, handle: Handle) -> None:
         await self._started().cancel(handle)
@@ -127,7 +129,11 @@ class VllmServerEngine:
     async def end_session(self, session_id: str) -> None:
         """Nothing is kept between turns. Raises EngineError when the server was lost in the session's last one."""
         del session_id
-        await self.refuse_lost()
+        if self._process is not None and self._process.why_lost is not None:
+            raise EngineError(self._process.why_lost)
+        if self._doubted:
+            self._doubted = False
+            await self.refuse_lost()
 
     def counters(self) -> Counters:
         """The server's own about once a second, with the tokens that came back."""
@@ -165,6 +171,9 @@ class VllmServerEngine:
         process.begin(self._command, server_environment(self._spec))
         return process
 
+    def _failed(self) -> None:
+        self._doubted = True
+
     def _lost(self, line: str) -> None:
         if self._hears_of_loss is not None:
             self._hears_of_loss(line)
@@ -197,3 +206,19 @@ class VllmServerEngine:
         if self._endpoint is None:
             raise EngineError("the engine has not been started")
         return self._endpoint
+
+
+class _Overheard:
+    """A sink whose turn's failure is heard of; its chunks go past this."""
+
+    __slots__ = ("_failed", "_sink", "chunk")
+
+    def __init__(self, sink: Sink, failed: Callable[[], None]) -> None:
+        self._sink = sink
+        self._failed = failed
+        self.chunk = sink.chunk
+
+    def finish(self, finish: Finish) -> None:
+        if finish.reason == "failed":
+            self._failed()
+        self._sink.finish(finish)

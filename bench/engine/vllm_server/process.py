@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import socket
 import tempfile
@@ -23,6 +22,7 @@ _GRACE_S = 15.0
 _KEEPER_SECONDS = 30.0
 """Until a keeper that ends its server is given up; more than the grace and what it takes to kill and reap."""
 _SAMPLE_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 _PORT_TAKEN = "Address already in use"
 
 
@@ -44,7 +44,6 @@ class ServerProcess:
         self._ended = asyncio.Event()
         self._stopping = False
         self._group: int | None = None
-        self._pidfd: int | None = None
         self._keeper: WorkerProcess[Order, Report] | None = None
         self.why_lost: str | None = None
         """As `lost` heard it."""
@@ -85,8 +84,8 @@ class ServerProcess:
         return None
 
     async def gone(self) -> bool:
-        """Whether the server has ended, be it a moment ago; why is told by then."""
-        if self._pidfd is not None and not self._ended.is_set() and select.select([self._pidfd], [], [], 0)[0]:
+        """Whether the server has ended, or takes no connection and ends then; why is told by then."""
+        if not self._ended.is_set() and await asyncio.to_thread(_refuses, self._port):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KEEPER_SECONDS):
                     await self._ended.wait()
@@ -103,9 +102,6 @@ class ServerProcess:
                     await keeper.wait()
             keeper.kill()
             await keeper.wait()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
         self._told_log = self.log
         self._log.close()
 
@@ -113,8 +109,6 @@ class ServerProcess:
         match report:
             case Begun(pid):
                 self._group = pid
-                with contextlib.suppress(OSError):  # it is gone already, which is told next
-                    self._pidfd = os.pidfd_open(pid)
             case Answers():
                 if not self._answers.done():
                     self._answers.set_result(report)
@@ -153,6 +147,17 @@ class ServerProcess:
             return f"vLLM found port {self._port} taken"
         words = told_cause(log)
         return f"vLLM {how_it_ended(code)}{f': {words}' if words else ''}"
+
+
+def _refuses(port: int) -> bool:
+    """Whether nobody listens there: a process closes what it has open before it is known to have ended."""
+    try:
+        socket.create_connection((HOST, port), _ANSWER_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def free_port(asked: int | None) -> int:
