@@ -59,17 +59,26 @@ class ChatTemplate:
         source = _source(folder, config)
         return None if source is None else ChatTemplate(folder, source, config)
 
-    def render(self, messages: Sequence[Message], effort: Effort | None = None, *, switches: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        effort: Effort | None = None,
+        *,
+        switches: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
         """The text that asks for the answer to `messages`.
 
         `effort` reaches a template that reads `reasoning_effort`; one that only knows a switch is told not to think
-        where the effort is minimal, unless `switches` says that nobody would set it. Raises InputError where the
-        template refuses.
+        where the effort is minimal, unless `switches` says that nobody would set it. `thinking` sets the switch
+        whatever the effort is. Raises InputError where the template refuses.
         """
         asked: dict[str, Any] = {}
         if effort is not None:
             asked["reasoning_effort"] = effort
             asked |= {name: effort != "minimal" for name in _SWITCHES if switches}
+        if thinking is not None:
+            asked |= dict.fromkeys(_SWITCHES, thinking)
         try:
             return self._template.render(
                 messages=[{"role": message.role, "content": message.text} for message in messages],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from tokenizers import Tokenizer
@@ -11,6 +12,8 @@ from tokenizers import Tokenizer
 from bench.core.chat_template import ChatTemplate
 from bench.core.clock import Clock
 from bench.core.protocols import Engine
+from bench.native.server.detokenizer import Vocabulary
+from bench.native.server.marks import Marks
 
 
 class Admission(Protocol):
@@ -36,3 +39,13 @@ class Service:
     """None for a model without one, which can only go on with a text."""
     clock: Clock
     admission: Admission
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the tokenizer's tokens read."""
+        return Vocabulary(self.tokenizer)
+
+    @cached_property
+    def marks(self) -> Marks:
+        """How the model marks its thinking."""
+        return Marks.of(self.tokenizer)

@@ -1,0 +1,59 @@
+"""The story of a request that generates, once it is known what it asks: answered whole, or as a stream of events."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bench.native.server.answers import json_response
+from bench.native.server.asked import Asked
+from bench.native.server.event_stream import EventStream
+from bench.native.server.generations import Generations
+from bench.native.server.service import Service
+from bench.native.server.shapes import Shape
+from bench.native.server.usage import usage_of
+
+
+def new_id(shape: Shape) -> str:
+    return f"{shape.id_prefix}-{secrets.token_hex(16)}"
+
+
+async def answer(request: Request, service: Service, asked: Asked, shape: Shape) -> Response:
+    """Raises ApiError for what the engine refuses or fails in before there is anything to tell."""
+    envelope = {"id": asked.turns[0].session_id, "object": shape.object, "created": int(time.time())}
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(service.admission.enter(len(asked.turns)))
+        generations = await held.enter_async_context(
+            Generations(service.engine, asked.turns, lambda: asked.text(service), request.receive)
+        )
+        await generations.submit()
+        if not asked.body.stream:
+            while not generations.ended:
+                await generations.news()
+            return json_response(_whole(generations, service, asked, shape, envelope))
+        # An error that comes before the first token can still be a status.
+        while not generations.begun:
+            await generations.news()
+        envelope |= {"object": shape.event.object, "model": service.model}
+        return EventStream(
+            generations, held.pop_all(), envelope=envelope, shape=shape, asked=asked, vocabulary=service.vocabulary
+        )
+
+
+def _whole(
+    generations: Generations, service: Service, asked: Asked, shape: Shape, envelope: dict[str, Any]
+) -> dict[str, Any]:
+    choices = []
+    for choice in generations.choices:
+        pieces, tokens = choice.take()
+        logprobs = None
+        if asked.logprobs is not None:
+            logprobs = shape.logprobs(service.vocabulary, asked.logprobs).told(tokens)
+        said = shape.said(pieces)
+        choices.append({"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.reason})
+    return {**envelope, "model": service.model, "choices": choices, "usage": usage_of(generations.choices, asked.n)}

@@ -1,0 +1,57 @@
+"""/v1/completions: goes on with prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bench.native.server.answering import answer, new_id
+from bench.native.server.asked import Asked, check_model, encode, turns_of
+from bench.native.server.errors import ApiError
+from bench.native.server.schema import CompletionRequest, read_body
+from bench.native.server.service import Service
+from bench.native.server.shapes import COMPLETION
+
+_DEFAULT_TOKENS = 16
+_decoder = msgspec.json.Decoder(CompletionRequest)
+
+
+async def completions(request: Request, service: Service) -> Response:
+    """Raises ApiError for what is refused, ClientDisconnect where nobody waits for the answer."""
+    body = read_body(_decoder, await request.body())
+    check_model(body, service)
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "best_of is what n is: no answer is thrown away", param="best_of")
+    prompts = [await _tokens(service, prompt) for prompt in _prompts(body.prompt)]
+    turns = turns_of(
+        body,
+        service,
+        prompts,
+        id=new_id(COMPLETION),
+        max_tokens=_DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
+        logprobs=body.logprobs,
+    )
+    return await answer(request, service, Asked(turns, body, body.logprobs, splits_thinking=False), COMPLETION)
+
+
+def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
+    """Each of them, from one or a list of them."""
+    if isinstance(prompt, str):
+        return [prompt]
+    ids = [one for one in prompt if isinstance(one, int)]
+    if ids and len(ids) == len(prompt):
+        return [ids]
+    texts, lists = [one for one in prompt if isinstance(one, str)], [one for one in prompt if isinstance(one, list)]
+    if len(prompt) not in (len(texts), len(lists)):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "texts, token ids or lists of them, and not of several", param="prompt")
+    return [*texts, *lists]
+
+
+async def _tokens(service: Service, prompt: str | list[int]) -> tuple[int, ...]:
+    if isinstance(prompt, str):
+        return await encode(service, prompt, special=True)
+    return tuple(prompt)

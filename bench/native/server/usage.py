@@ -1,0 +1,43 @@
+"""How many tokens a request took, as OpenAI's API tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bench.native.server.choice import Choice
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int
+
+
+class Usage(msgspec.Struct):
+    prompt_tokens: int
+    """Of each prompt once, however many answers it got."""
+    completion_tokens: int
+    """Everything generated, EOS and the marks of thinking too."""
+    total_tokens: int
+    prompt_tokens_details: PromptDetails | None
+    """None where the engine did not tell: a stop string ended an answer before it could."""
+    completion_tokens_details: CompletionDetails
+
+
+def usage_of(choices: Sequence[Choice], n: int) -> Usage:
+    """What `choices`, the n of each prompt together, have taken so far."""
+    first = choices[::n]
+    prompt_tokens = sum(len(choice.turn.prompt_ids) for choice in first)
+    completion_tokens = sum(choice.tokens for choice in choices)
+    cached = [choice.cached_tokens for choice in first if choice.cached_tokens is not None]
+    return Usage(
+        prompt_tokens,
+        completion_tokens,
+        prompt_tokens + completion_tokens,
+        PromptDetails(sum(cached)) if len(cached) == len(first) else None,
+        CompletionDetails(sum(choice.thinking_tokens for choice in choices)),
+    )
