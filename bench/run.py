@@ -19,9 +19,10 @@ from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.sessions import Session
-from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec, VllmEngineSpec
+from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
 from bench.core.tokenizer import token_counter
+from bench.core.vllm_spec import VllmProcessSpec
 from bench.engine.build import build_engine
 from bench.engine.http.askable import refuse_unaskable
 from bench.engine.vllm_limits import refuse_unheeded_budget
@@ -93,7 +94,7 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
         )
     if isinstance(spec.engine, HttpClientSpec):
         refuse_unaskable(spec.engine, spec.workload, spec.name)
-    if isinstance(spec.engine, VllmEngineSpec):
+    if isinstance(spec.engine, VllmProcessSpec):
         refuse_unheeded_budget(spec.engine, spec.workload, spec.name)
     share = whole_load(spec, workload.sessions)
     case = Case.of(
