@@ -34,6 +34,9 @@ class Ceiling:
     """The datasheet's name, or how it was measured."""
 
 
+WHOLE_DISTRIBUTIONS = "whole distributions"
+
+
 @dataclass(frozen=True, slots=True)
 class AccuracyFigures:
     """How far an engine's distributions over the next token are from a reference's, over fixed texts.
@@ -54,7 +57,7 @@ class AccuracyFigures:
     """Relative: 0.01 is one percent more than the reference's."""
     reference: str
     """How the reference was computed; one in less than float32 makes these figures bounds."""
-    told: str = "whole distributions"
+    told: str = WHOLE_DISTRIBUTIONS
     """What the engine told at each position; where that is less, some figures are lower bounds, and this says which."""
     perplexity_tokens: int | None = None
     """Positions that both perplexities are of; None is all that a text goes on from."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
+from bench.core.work import WHOLE_DISTRIBUTIONS
+
 
 def machine_and_model(record: Mapping[str, Any]) -> Iterator[str]:
     """What the roofline and the accuracy sections of a record come to."""
@@ -20,11 +22,19 @@ def machine_and_model(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"[red]over one[/red]: {', '.join(roofline['over_one'])}, so that ceiling is none"
     figures = accuracy.get("figures")
     if figures is not None and accuracy["status"] == "passed":
-        yield (
-            f"accuracy passed as {accuracy['precision']}: KL {figures['kl_mean']:.2g} nats a token, the same top token "
-            f"{figures['top1_agreement']:.1%}, perplexity {figures['perplexity_difference']:+.2%}, against "
-            f"{escape(figures['reference'])}"
-        )
+        yield f"accuracy passed as {accuracy['precision']}: {_nearness(figures)}"
+
+
+def _nearness(figures: Mapping[str, Any]) -> str:
+    bounds = figures.get("told", WHOLE_DISTRIBUTIONS) != WHOLE_DISTRIBUTIONS
+    perplexity = figures["perplexity_difference"]
+    told = [
+        f"KL {'at least ' if bounds else ''}{figures['kl_mean']:.2g} nats a token",
+        f"the same top token {figures['top1_agreement']:.1%}",
+        *([] if perplexity is None else [f"perplexity {perplexity:+.2%}"]),
+        f"against {escape(figures['reference'])}",
+    ]
+    return ", ".join(told) + (f" (of {escape(figures['told'])})" if bounds else "")
 
 
 def _shares(values: Mapping[str, Any]) -> str:

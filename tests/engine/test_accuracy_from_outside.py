@@ -24,6 +24,7 @@ from bench.engine.probing import UntoldError, likely_after
 from bench.metrics.accuracy import UNTOLD, judge
 from bench.native.accuracy import Reference, compare, make_reference
 from bench.native.accuracy_likely import compare_likely
+from bench.report.roofline import machine_and_model
 
 TINY = Path(__file__).parents[2] / "configs" / "models" / "tiny"
 SPEC = {
@@ -110,7 +111,9 @@ def test_an_engine_that_says_what_the_model_says_passes_in_time_of_its_start(ref
     assert (accuracy.status, accuracy.precision) == ("passed", "float32")
     assert accuracy.figures is not None
     assert accuracy.figures.tokens == 4 * 64
-    assert accuracy.figures.told == "the 20 most likely tokens, so KL and perplexity are lower bounds"
+    (line,) = machine_and_model({"roofline": None, "accuracy": asdict(accuracy)})
+    assert line.startswith("accuracy passed as float32: KL at least ")
+    assert line.endswith("against float32 (of the 20 most likely tokens, so KL and perplexity are lower bounds)")
 
 
 def test_one_whose_log_probabilities_are_off_fails(reference: Reference) -> None:
