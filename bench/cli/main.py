@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from bench import __version__
-from bench.cli import compare, mock, node, offers, run, traces, tune, verify
+from bench.cli import compare, mock, node, offers, run, serve, traces, tune, verify
 from bench.core.errors import BenchError
 
 BAD_INPUT = 2
@@ -32,6 +32,7 @@ app.command(name="run", context_settings=HELP_NAMES)(run.run)
 app.command(name="compare", context_settings=HELP_NAMES)(compare.compare)
 app.command(name="verify", context_settings=HELP_NAMES)(verify.verify)
 app.command(name="tune", context_settings=HELP_NAMES)(tune.tune)
+app.command(name="serve", context_settings=HELP_NAMES)(serve.serve)
 app.command(name="mock", context_settings=HELP_NAMES)(mock.mock)
 app.add_typer(offers.app, name="offers", context_settings=HELP_NAMES)
 app.add_typer(traces.app, name="traces", context_settings=HELP_NAMES)

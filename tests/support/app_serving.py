@@ -124,7 +124,7 @@ def app_serving(places: int = 4, **settings: Any) -> Iterator[Served]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     ready = threading.Event()
-    served = _served(loop, ServerSettings(model='a "tiny" one', places=places, **settings), ready)
+    served = assembled(loop, ready.set, places=places, **settings)
     bound, served.url = bound_socket("127.0.0.1", 0, "test")
     serving = asyncio.run_coroutine_threadsafe(served.http.serve([bound]), loop)
     try:
@@ -139,19 +139,21 @@ def app_serving(places: int = 4, **settings: Any) -> Iterator[Served]:
         loop.close()
 
 
-def _served(loop: asyncio.AbstractEventLoop, settings: ServerSettings, ready: threading.Event) -> Served:
+def assembled(loop: asyncio.AbstractEventLoop, listening: Callable[[], None], **settings: Any) -> Served:
+    """A server that does not listen yet."""
     clock, told = RealClock(), list[str]()
-    places, observed = Places(settings.places), Observed(settings.model, "1.2.3")
+    resolved = ServerSettings(model='a "tiny" one', **settings)
+    places, observed = Places(resolved.places), Observed(resolved.model, "1.2.3")
     engine: Engine = ObservedEngine(MockEngine(MockEngineSpec(kind="mock"), clock=clock), observed, clock)
-    service = Service(engine, settings.model, cast(Tokenizer, None), None, clock, places)
+    service = Service(engine, resolved.model, cast(Tokenizer, None), None, clock, places)
     app = build_app(
         service,
         places,
         observed,
-        settings,
+        resolved,
         {GENERATE: Generates(generate, Asked)},
         version="1.2.3",
         created_s=7,
         tell=told.append,
     )
-    return Served("", places, app, HttpServer(app.asgi, settings, ready.set), loop, told)
+    return Served("", places, app, HttpServer(app.asgi, resolved, listening), loop, told)
