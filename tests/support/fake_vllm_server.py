@@ -27,7 +27,7 @@ PLAN = "FAKE_VLLM"
 CONTEXT_TOKENS = 4096
 
 _MAIN = """
-from fake_vllm import main
+from fake_vllm_server import main
 
 if __name__ == "__main__":
     main()
