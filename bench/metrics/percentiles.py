@@ -70,7 +70,7 @@ def distribution(
     means = sums / (weights @ np.bincount(cells, minlength=count))
     mean = math.fsum(sample.values) / n
     headlines = {"mean": headline(mean, means, cells=count, level=level, n=n, basis=basis)}
-    resampled = _resampled_percentiles(sample.values, cells, weights, ranks)
+    resampled = resampled_percentiles(sample.values, cells, weights, ranks)
     for p, column in zip(ranks, resampled, strict=True):
         if n < needed(p, level):
             reason = f"{rank_name(p)} needs {needed(p, level)} observations, there are {n}"
@@ -97,8 +97,11 @@ def _cells(sample: Sample) -> Ints:
     return sample.owner * min(CELLS, requests) // requests
 
 
-def _resampled_percentiles(values: Floats, cells: Ints, weights: Floats, ranks: Sequence[float]) -> list[Floats]:
-    """Percentiles of each resample, (resamples,) for each rank, by counting values in bins of about equal weight."""
+def resampled_percentiles(values: Floats, cells: Ints, weights: Floats, ranks: Sequence[float]) -> list[Floats]:
+    """Percentiles of each resample, (resamples,) for each rank, by counting values in bins of about equal weight.
+
+    A value counts as often as its cell was drawn: `values` and `cells` (n,), `weights` (resamples, cells).
+    """
     grid = np.linspace(0, 1, BINS + 1)[1:] if len(values) > BINS else np.array([])
     edges = np.unique(np.quantile(values, grid, method="inverted_cdf") if len(grid) else values)
     bins = np.searchsorted(edges, values)
