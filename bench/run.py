@@ -102,6 +102,7 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
         model_digest=model_digest(model, seed, weights=weights),
         workload_digest=workload.digest,
         draft_model_digest=draft_model_digest,
+        model_form_digest=model_digest(model, weights=False),
     )
     return Prepared(case, model, workload, share)
 

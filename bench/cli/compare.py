@@ -39,16 +39,21 @@ def compare(
 ) -> int:
     """Join results to dated offers: dollars per million tokens, or why an offer cannot be compared.
 
+    Where engines were asked the same, in process or behind a server, it also splits what lies between their latencies
+    into engine, server and network.
+
     **Example:** `bench compare runs --offers configs/offers --utilisation 0.6`
 
     Without RESULT, everything under `runs`. Exit code 1 means that a result's verdict is invalid.
     """
     from bench.cli.output import plain, print_json
     from bench.comparison import compare_results
+    from bench.decomposition import decompose_results
     from bench.economics.compare import Assumptions
     from bench.economics.cost import Loading
     from bench.offers.catalog import load_offers
     from bench.report.comparison import print_comparison
+    from bench.report.decomposition import print_decomposition
     from bench.report.strategies import print_strategies
     from bench.results.result import scan
     from bench.strategies import compare_strategies
@@ -58,9 +63,11 @@ def compare(
     assumptions = Assumptions(loading=loading, discount_rate=discount_rate, price_ratio=price_ratio)
     comparison = plain(compare_results(found, load_offers(offers or ()), assumptions))
     strategies = plain(compare_strategies(result.record for result in found))
+    decomposition = plain(decompose_results(found))
     if as_json or form is Format.json:
-        print_json({**comparison, "strategies": strategies})
+        print_json({**comparison, "strategies": strategies, "decomposition": decomposition})
     else:
         print_comparison([plain(result.record) for result in found], comparison)
         print_strategies(strategies)
+        print_decomposition(decomposition)
     return 0 if all(result.record.verdict.status == "valid" for result in found) else 1
