@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from contextlib import AsyncExitStack
 from typing import Any
@@ -19,17 +18,19 @@ from bench.native.server.shapes import Shape
 from bench.native.server.usage import usage_of
 
 
-def new_id(shape: Shape) -> str:
-    return f"{shape.id_prefix}-{secrets.token_hex(16)}"
-
-
 async def answer(request: Request, service: Service, asked: Asked, shape: Shape) -> Response:
     """Raises ApiError for what the engine refuses or fails in before there is anything to tell."""
     envelope = {"id": asked.turns[0].session_id, "object": shape.object, "created": int(time.time())}
     async with AsyncExitStack() as held:
         await held.enter_async_context(service.admission.enter(len(asked.turns)))
         generations = await held.enter_async_context(
-            Generations(service.engine, asked.turns, lambda: asked.text(service), request.receive)
+            Generations(
+                service.engine,
+                asked.turns,
+                lambda: asked.text(service),
+                request.receive,
+                prompt_field=shape.prompt_field,
+            )
         )
         await generations.submit()
         if not asked.body.stream:

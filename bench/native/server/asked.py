@@ -14,6 +14,7 @@ from bench.native.server.errors import ApiError
 from bench.native.server.marks import MarkReader
 from bench.native.server.schema import GenerationRequest
 from bench.native.server.service import Service
+from bench.native.server.shapes import Shape
 
 _SEEDS = 2**63
 _LONG_CHARACTERS = 4096
@@ -71,17 +72,19 @@ def turns_of(
     body: GenerationRequest,
     service: Service,
     prompts: Sequence[tuple[int, ...]],
+    shape: Shape,
     *,
-    id: str,
     max_tokens: int | None,
     logprobs: int | None,
 ) -> tuple[TurnRequest, ...]:
     """`max_tokens` None is all that the context has room for. Raises ApiError for what the engine cannot do."""
     _check(body, service, logprobs)
     sampling = _sampling(body)
+    request_id = f"{shape.id_prefix}-{secrets.token_hex(16)}"
+    context = service.engine.capabilities.max_context_tokens
     turns = []
     for place, prompt_ids in enumerate(prompts):
-        tokens = _room(prompt_ids, max_tokens, body.min_tokens or 0, service.engine.capabilities.max_context_tokens)
+        tokens = _room(prompt_ids, max_tokens, body.min_tokens or 0, context, shape.prompt_field)
         budget = body.thinking_token_budget
         turn = Turn(
             place,
@@ -90,7 +93,7 @@ def turns_of(
             thinking_budget=None if budget is None or budget < 0 else budget,
         )
         request = TurnRequest(
-            session_id=id,
+            session_id=request_id,
             turn=turn,
             prompt_ids=prompt_ids,
             max_tokens=tokens,
@@ -118,14 +121,14 @@ def _check(body: GenerationRequest, service: Service, logprobs: int | None) -> N
         raise ApiError(HTTPStatus.BAD_REQUEST, f"{most_id} is no token of the model", param="logit_bias")
 
 
-def _room(prompt_ids: Sequence[int], max_tokens: int | None, min_tokens: int, context: int) -> int:
+def _room(prompt_ids: Sequence[int], max_tokens: int | None, min_tokens: int, context: int, prompt_field: str) -> int:
     """How many tokens may be generated. Raises ApiError for a prompt without or with too many tokens."""
     if not prompt_ids:
-        raise ApiError(HTTPStatus.BAD_REQUEST, "the prompt is empty", param="prompt", code="empty_request")
+        raise ApiError(HTTPStatus.BAD_REQUEST, "the prompt is empty", param=prompt_field, code="empty_request")
     left = context - len(prompt_ids)
     if left < (max_tokens or 1):
         told = f"{len(prompt_ids)} prompt and {max_tokens or 1} output tokens in a context of {context}"
-        param = "max_tokens" if left > 0 else "prompt"
+        param = "max_tokens" if left > 0 else prompt_field
         raise ApiError(HTTPStatus.BAD_REQUEST, told, param=param, code="context_length_exceeded")
     tokens = left if max_tokens is None else max_tokens
     if min_tokens > tokens:

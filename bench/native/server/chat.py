@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from bench.core.errors import InputError
 from bench.core.sessions import Message, Role
-from bench.native.server.answering import answer, new_id
+from bench.native.server.answering import answer
 from bench.native.server.asked import Asked, check_model, encode, turns_of
 from bench.native.server.errors import ApiError
 from bench.native.server.schema import ChatMessage, ChatRequest, TemplateArguments, read_body
@@ -32,7 +32,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
         body,
         service,
         [prompt_ids],
-        id=new_id(CHAT),
+        CHAT,
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
         logprobs=logprobs,
     )

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.native.server.answering import answer, new_id
+from bench.native.server.answering import answer
 from bench.native.server.asked import Asked, check_model, encode, turns_of
 from bench.native.server.errors import ApiError
 from bench.native.server.schema import CompletionRequest, read_body
@@ -31,7 +31,7 @@ async def completions(request: Request, service: Service) -> Response:
         body,
         service,
         prompts,
-        id=new_id(COMPLETION),
+        COMPLETION,
         max_tokens=_DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )

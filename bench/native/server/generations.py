@@ -36,10 +36,17 @@ class Generations:
     """A context that leaves nothing in the engine behind it."""
 
     def __init__(
-        self, engine: Engine, turns: Sequence[TurnRequest], text: Callable[[], AnswerText], receive: Receive
+        self,
+        engine: Engine,
+        turns: Sequence[TurnRequest],
+        text: Callable[[], AnswerText],
+        receive: Receive,
+        *,
+        prompt_field: str,
     ) -> None:
         """`text` makes what reads one answer; `receive` tells when the client leaves."""
         self._engine = engine
+        self._prompt_field = prompt_field
         self._receive = receive
         self._news = asyncio.Event()
         self.choices = [Choice(index, turn, text(), self._news.set) for index, turn in enumerate(turns)]
@@ -69,7 +76,7 @@ class Generations:
                 request = self._engine.prepare(choice.turn)
                 self._handles[choice.index] = await self._engine.submit(request, choice)
         except EngineError:
-            raise _failure("engine_lost") from None
+            raise self._failure("engine_lost") from None
 
     async def news(self) -> None:
         """Return when there is something of some choice that was not there at the last call.
@@ -84,7 +91,7 @@ class Generations:
             if choice.reason is None:
                 continue
             if choice.reason in ("failed", "cancelled"):
-                raise _failure("engine_lost" if choice.error is None else choice.error)
+                raise self._failure("engine_lost" if choice.error is None else choice.error)
             if not choice.done:
                 await self._cancel([choice])
 
@@ -104,17 +111,16 @@ class Generations:
             if handle is not None:
                 await self._engine.cancel(handle)
 
+    def _failure(self, error: str) -> ApiError:
+        """What a client hears of a failure: a sentence for its kind, and nothing of the machine's own."""
+        kind = error.partition(": ")[0]
+        if kind in _INPUT:
+            return ApiError(HTTPStatus.BAD_REQUEST, _INPUT[kind], param=self._prompt_field, code=kind)
+        status, sentence = _ENGINE.get(kind, (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed"))
+        return ApiError(status, sentence, code=kind if kind in _ENGINE else None)
+
     async def _watch_client(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.left = True
         self._news.set()
-
-
-def _failure(error: str) -> ApiError:
-    """What a client hears of a failure: a sentence for its kind, and nothing of the machine's own."""
-    kind = error.partition(": ")[0]
-    if kind in _INPUT:
-        return ApiError(HTTPStatus.BAD_REQUEST, _INPUT[kind], param="prompt", code=kind)
-    status, sentence = _ENGINE.get(kind, (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed"))
-    return ApiError(status, sentence, code=kind if kind in _ENGINE else None)

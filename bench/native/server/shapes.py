@@ -28,6 +28,8 @@ class EventShape:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
+    prompt_field: str
+    """Where a request has its prompt."""
     id_prefix: str
     object: str
     event: EventShape
@@ -47,6 +49,7 @@ def _message(pieces: Sequence[Piece]) -> dict[str, Any]:
 
 
 COMPLETION = Shape(
+    prompt_field="prompt",
     id_prefix="cmpl",
     object="text_completion",
     event=EventShape(
@@ -60,6 +63,7 @@ COMPLETION = Shape(
 )
 """One text, thinking and its marks among it."""
 CHAT = Shape(
+    prompt_field="messages",
     id_prefix="chatcmpl",
     object="chat.completion",
     event=EventShape(
