@@ -1,0 +1,112 @@
+"""A run on a vLLM server of its own: what its record tells, also where the server does not last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_vllm_server import installed
+
+SESSIONS = 24
+
+
+@pytest.fixture
+def suite_for(tmp_path: Path) -> Callable[..., Path]:
+    """A small suite that starts such a vLLM; `plan` is what it does beside serving."""
+
+    def write(plan: dict[str, Any], **engine: Any) -> Path:
+        section = {
+            "kind": "vllm-server",
+            "arguments": {"max_model_len": 256},
+            "environment": installed(tmp_path / "fake", **plan),
+            "check_accuracy": False,
+        }
+        spec = {
+            "name": "served",
+            "model": {"path": "tiny"},
+            "engine": {**section, **engine},
+            "workload": {"kind": "fixed", "prompt_tokens": 8, "output_tokens": 4, "sessions": SESSIONS},
+            "load": {"kind": "closed", "concurrency": 4},
+            "measure": {"percentiles": [0.5], "warmup_sessions": 1},
+        }
+        path = tmp_path / "suite.yaml"
+        path.write_text(yaml.safe_dump({"suite": "served", "specs": [spec]}))
+        return path
+
+    return write
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    (result,) = folder.iterdir()
+    record: dict[str, Any] = json.loads((result / "record.json").read_text())
+    return record
+
+
+def none_left(left: Path) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in json.loads(left.read_text())["pids"])
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_record_tells_how_it_started_and_what_it_did_while_it_was_measured(
+    processes: int, suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    ran = bench("run", suite_for({"left": str(left)}, processes=processes), "--out", tmp_path / "runs")
+    assert ran.code == 0, ran.err
+    record = record_in(tmp_path / "runs")
+    startup, engine = record["startup"], record["engine"]
+    assert (startup["load_s"], startup["compile_s"], startup["capture_s"]) == (1.25, 2.5, 3.0)
+    assert engine["kind"] == "vllm-server"
+    assert (engine["version"], engine["accelerators"], engine["dtype"]) == ("0.32.0", 0, "bfloat16")
+    assert engine["arguments"]["max_model_len"] == 256
+    assert "--max-model-len=256" in json.loads(left.read_text())["arguments"]
+    assert engine["settings"]["cudagraph_mode"] == "full"
+    assert engine["cache"] == {"block_size": 16, "num_gpu_blocks": 100}
+    # The warm-up's request is not among them.
+    assert engine["did"]["scheduler"] == {
+        "preemptions": SESSIONS,
+        "prompt_tokens": 10 * SESSIONS,
+        "output_tokens": 4 * SESSIONS,
+    }
+    assert engine["did"]["prefix_cache"]["hit_share"] == 0.5
+    assert record["requests"]["completed"] == SESSIONS
+    assert none_left(left)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_server_that_dies_meanwhile_ends_the_run_which_keeps_what_it_has(
+    processes: int, suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    suite = suite_for({"ends_at": 12, "left": str(left)}, processes=processes)
+    ran = bench("run", suite, "--out", tmp_path / "runs")
+    assert ran.code == 3
+    line = "vLLM was ended by SIGKILL: RuntimeError: it was told to break"
+    assert ran.err.splitlines()[-1] == f"bench: {line}"
+    record = record_in(tmp_path / "runs")
+    assert (record["run"]["stopped"], record["run"]["stopped_because"]) == ("engine_failed", line)
+    assert record["requests"]["completed"] > 0
+    assert sum(record["requests"]["failed"].values()) > 0
+    assert record["verdict"]["status"] == "invalid"
+    assert none_left(left)
+
+
+def test_a_server_that_does_not_start_ends_the_run(
+    suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    ran = bench("run", suite_for({"says": "ValueError: bad head size"}), "--out", tmp_path / "runs")
+    assert ran.code == 3
+    assert ran.err.splitlines()[-1] == "bench: vLLM ended with exit code 1: ValueError: bad head size"
+
+
+def test_an_argument_that_has_another_place_is_bad_input(
+    suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    ran = bench("run", suite_for({}, arguments={"port": 8000}), "--out", tmp_path / "runs")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[-1] == "bench: engine.arguments: port is not set here (allowed: engine.port)"
+    assert not list(tmp_path.glob("runs/*"))
