@@ -17,7 +17,9 @@ from bench.core.spec import EndpointEngineSpec
 from bench.core.units import ns_from_seconds, seconds_from_ns
 from bench.engine.http.address import Address
 from bench.engine.http.backlog import Backlog
+from bench.engine.http.completion import AnswerFormat
 from bench.engine.http.failures import ExchangeError, one_line
+from bench.engine.http.model_names import AnsweredModels
 from bench.engine.http.models import Server, ask_server
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import RequestRenderer
@@ -38,8 +40,9 @@ class EndpointEngine:
 
     A turn fails as refused, unresolved, unreachable, connect_timeout or tls where there is no connection; as reset,
     truncated, stalled or timeout where there is no whole answer; as http_401 and the like where the server says no; as
-    api_error, garbage or too_long for what it answered. Notes on a turn that is whole: no_usage, counted_by_usage,
-    fewer_tokens and more_tokens than were pinned, hidden_thinking, no_done, not_streamed, reconnect.
+    api_error, garbage or too_long for what it answered; as other_model where another that the server lists answered,
+    which ends the run. Notes on a turn that is whole: no_usage, counted_by_usage, fewer_tokens and more_tokens than
+    were pinned, hidden_thinking, logprobs_missing, no_done, not_streamed, other_name for the model, reconnect.
     """
 
     step_log: StepLog | None = None
@@ -67,13 +70,17 @@ class EndpointEngine:
         self._notes: Counter[str] = Counter()
         self._server: Server | None = None
         self._model = spec.served_model
+        self._answered: AnsweredModels | None = None
+        self._lost: str | None = None
+        self.answers = AnswerFormat(spec.reasoning_fields)
         prompt: PromptForm = "chat" if spec.api == "chat" else spec.prompt
         self.capabilities = Capabilities(
-            force_length=spec.force_length,
+            force_length=bool(spec.length_body),
             token_ids=False,
             cache_stats=True,
             step_log=False,
             max_context_tokens=spec.max_context_tokens,
+            logprobs=spec.max_logprobs,
             images=spec.api == "chat",
             prompt=prompt,
         )
@@ -81,7 +88,8 @@ class EndpointEngine:
     async def start(self) -> Startup:
         """Reach the server and learn what it calls the model.
 
-        Raises EngineError for one that does not answer, InputError for a key that is missing or refused.
+        Raises EngineError for one that does not answer, or does not list the model that is asked for, and InputError
+        for a key that is missing or refused.
         """
         began_ns = self.now_ns()
         if self._spec.api_key_env is not None:
@@ -97,13 +105,14 @@ class EndpointEngine:
         try:
             await self._pool.resolve()
             self._server = await ask_server(self._pool, self._address, self.secret, began_ns + self._timeout_ns)
-            self._model = self._server.served_model(self._spec.served_model)
+            self._model = self._server.served_model(self._spec.served_model, complete=self._spec.complete_model_list)
         except ExchangeError as failure:
             await self.stop()
             raise EngineError(f"{self._address} does not answer: {failure}") from None
         except BenchError:
             await self.stop()
             raise
+        self._answered = AnsweredModels(self._model, self._server.names)
         self._renderer = RequestRenderer(self._spec, self._address, self._model, self.secret)
         total_s = seconds_from_ns(self.now_ns() - began_ns)
         self._round_trips = RoundTrips(self._pool, self._address, self.secret, self.now_ns)
@@ -121,9 +130,11 @@ class EndpointEngine:
         return replace(request, body=self._renderer.render(request))
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
-        """Raises EngineError when the engine has not been started."""
+        """Raises EngineError when the engine has not been started, or another model answered before."""
         if self._pool is None:
             raise EngineError("the engine has not been started")
+        if self._lost is not None:
+            raise EngineError(self._lost)
         turn = HttpTurn(request, sink, self, self.now_ns() + self._timeout_ns)
         self._turns.add(turn)
         self._pool.send(turn)
@@ -172,6 +183,19 @@ class EndpointEngine:
         turn.retry = asyncio.get_running_loop().call_later(wait_s, self._resend, turn)
         return True
 
+    def answered_by(self, model: str) -> tuple[str, ...]:
+        """After another of the server's models no turn is sent: nobody knows what the others would be answered by."""
+        assert self._answered is not None
+        name = one_line(model, self.secret)
+        match self._answered.add(model, name):
+            case "other":
+                figures = f"asked for {self._answered.asked}, answered by {name}"
+                self._lost = f"{self._address} serves another model: {figures}"
+                raise ExchangeError("other_model", figures)
+            case "unknown":
+                return ("other_name",)
+        return ()
+
     def done(self, turn: HttpTurn, finish: Finish) -> None:
         self._turns.discard(turn)
         self._prompt_tokens += finish.prompt_tokens or 0
@@ -189,6 +213,7 @@ class EndpointEngine:
             "token_counts": "the server's usage; without one, events with text",
             "retries": dict(self._retries),
             "notes": dict(self._notes),
+            "answered_models": dict(self._answered.answers) if self._answered is not None else {},
         }
         if self._address.tls:
             described["tls"] = {"verified": self._spec.verify_tls, "ca_file": self._spec.ca_file}

@@ -209,7 +209,7 @@ def test_a_name_that_stands_for_no_address() -> None:
         (response(b'{"detail": "no such path"}', status=404), r": http://\S+ answers 404: no such path"),
         (response(b"", "location: https://a.b/v1", status=301), r": http://\S+ answers 301: moved to https://a\.b/v1"),
         (response(b"<html>", "content-type: text/html"), ": JSON is malformed: "),
-        (response(b'[{"id": "in no object"}]'), ": Expected `object`, got `array`"),
+        (response(b'"a text"'), ": Expected `object | array`, got `str`"),
         (response(b'{"data": []}'), r" \(allowed: "),
     ],
 )

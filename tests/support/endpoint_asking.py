@@ -111,6 +111,7 @@ class Server:
     """Answers each request for tokens with the next of `answers`, the last of them again and again."""
 
     answers: list[Answer]
+    models: bytes = MODELS
     url: str = ""
     connections: int = 0
     requests: list[tuple[str, Any]] = field(default_factory=list)
@@ -122,7 +123,7 @@ class Server:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 if head.startswith("GET"):
-                    await sends(response(MODELS, "server: scripted"))(writer)
+                    await sends(response(self.models, "server: scripted"))(writer)
                     continue
                 length = next(int(line[15:]) for line in head.split("\r\n") if line.startswith("Content-Length:"))
                 self.requests.append((head, json.loads(await reader.readexactly(length))))
@@ -132,9 +133,11 @@ class Server:
 
 
 @asynccontextmanager
-async def answering(*answers: Answer | bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def answering(
+    *answers: Answer | bytes, tls: ssl.SSLContext | None = None, models: bytes = MODELS
+) -> AsyncIterator[Server]:
     """A server on this loop; what is bytes is sent as it is."""
-    server = Server([sends(answer) if isinstance(answer, bytes) else answer for answer in answers])
+    server = Server([sends(answer) if isinstance(answer, bytes) else answer for answer in answers], models)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     port = listening.sockets[0].getsockname()[1]
     server.url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"

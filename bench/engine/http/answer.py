@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bench.core.sessions import TurnRequest
-from bench.engine.http.completion import api_error, read_completion
+from bench.engine.http.completion import UNREADABLE, AnswerFormat, api_error, told_model, unreadable
 from bench.engine.http.events import EventSplitter
 from bench.engine.http.failures import ExchangeError
+from bench.engine.http.logprobs import LogprobMessage
 from bench.engine.http.message import Answer, Message
 
 _DONE = b"[DONE]"
@@ -34,12 +35,14 @@ class AnswerReader(Protocol):
 class StreamReader:
     """Reads server-sent events; ended by `[DONE]`, or at least by a reason to finish."""
 
-    def __init__(self, request: TurnRequest, secret: str | None) -> None:
+    def __init__(self, request: TurnRequest, answers: AnswerFormat, secret: str | None) -> None:
         """`secret` is what no error may show."""
         self._request = request
+        self._decode = answers.decoder(logprobs=request.logprobs > 0)
         self._secret = secret
         self._splitter = EventSplitter()
-        self._message = Message(request)
+        self._message = _message(request)
+        self._unnamed = True
         self._done = False
         self._tells_each = True
         """Every event so far told how many tokens the answer had reached."""
@@ -49,7 +52,12 @@ class StreamReader:
     def read(self, t_ns: int, body: bytes) -> None:
         self._bytes += len(body)
         self._last_ns = t_ns
-        self._events(t_ns, self._splitter.feed(body))
+        events = self._splitter.feed(body)
+        if self._unnamed:
+            self._message.model = next(filter(None, map(told_model, events)), None)
+            # After the first text nobody looks on: all events name the model, or none does.
+            self._unnamed = self._message.model is None and not self._message.tally.events
+        self._events(t_ns, events)
         _refuse_endless(self._request.max_tokens, self._message.tally.events, self._bytes)
 
     def answer(self) -> Answer:
@@ -67,23 +75,26 @@ class StreamReader:
         return self._message.partial()
 
     def _events(self, t_ns: int, events: Sequence[bytes]) -> None:
-        message = self._message
-        for data in events:
-            if self._done:
-                return
-            if data == _DONE:
-                self._done = True
-                return
-            completion = read_completion(data)
-            if completion.error is not None:
-                raise api_error(completion.error, self._secret)
-            usage = completion.usage
-            if usage is not None:
-                message.usage = usage
-            if completion.choices:
-                message.add(t_ns, completion.choices[0])
-                if self._tells_each:
-                    self._tells_each = message.reached(usage)
+        message, decode = self._message, self._decode
+        try:
+            for data in events:
+                if self._done:
+                    return
+                if data == _DONE:
+                    self._done = True
+                    return
+                completion = decode(data)
+                if completion.error is not None:
+                    raise api_error(completion.error, self._secret)
+                usage = completion.usage
+                if usage is not None:
+                    message.usage = usage
+                if completion.choices:
+                    message.add(t_ns, completion.choices[0])
+                    if self._tells_each:
+                        self._tells_each = message.reached(usage)
+        except UNREADABLE as error:
+            raise unreadable(error) from None
 
     def _without_end(self) -> ExchangeError:
         if self._message.tally.events == 0:
@@ -94,9 +105,10 @@ class StreamReader:
 class DocumentReader:
     """Reads one JSON document: all tokens arrived with its last piece."""
 
-    def __init__(self, request: TurnRequest, secret: str | None) -> None:
+    def __init__(self, request: TurnRequest, answers: AnswerFormat, secret: str | None) -> None:
         """`secret` is what no error may show."""
         self._request = request
+        self._decode = answers.decoder(logprobs=request.logprobs > 0)
         self._secret = secret
         self._pieces: list[bytes] = []
         self._bytes = 0
@@ -110,12 +122,17 @@ class DocumentReader:
             raise ExchangeError("too_long", f"a document of more than {_LONGEST_DOCUMENT_BYTES} bytes")
 
     def answer(self) -> Answer:
-        completion = read_completion(b"".join(self._pieces))
+        document = b"".join(self._pieces)
+        try:
+            completion = self._decode(document)
+        except UNREADABLE as error:
+            raise unreadable(error) from None
         if completion.error is not None:
             raise api_error(completion.error, self._secret)
         if not completion.choices:
             raise ExchangeError("garbage", "an answer without choices")
-        message = Message(self._request)
+        message = _message(self._request)
+        message.model = told_model(document)
         message.usage = completion.usage
         _refuse_endless(self._request.max_tokens, message.told_tokens or 0, self._bytes)
         message.add(self._last_ns, completion.choices[0])
@@ -124,6 +141,10 @@ class DocumentReader:
 
     def partial(self) -> Answer:
         return Message(self._request).partial()
+
+
+def _message(request: TurnRequest) -> Message:
+    return LogprobMessage(request) if request.logprobs else Message(request)
 
 
 def _refuse_endless(asked: int, tokens: int, size: int) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import msgspec
 
 from bench.engine.http.failures import ExchangeError, one_line
+
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+"""What thinking is called below, and by nearly all servers."""
 
 
 class Function(msgspec.Struct, gc=False):
@@ -29,11 +34,37 @@ class Delta(msgspec.Struct, gc=False):
     tool_calls: list[ToolCall] | None = None
 
 
+class TopLogprob(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+
+
+class TokenLogprobs(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+    top_logprobs: list[TopLogprob] = []
+
+
+class Logprobs(msgspec.Struct, gc=False):
+    """Chats have `content`, completions the rest: lists of one length."""
+
+    content: list[TokenLogprobs] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
 class Choice(msgspec.Struct, gc=False):
     text: str | None = None
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: str | None = None
+
+
+class LikelyChoice(Choice, gc=False):
+    """One of an answer that was asked for log probabilities; of others nobody looks at them, whatever they hold."""
+
+    logprobs: Logprobs | None = None
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -73,15 +104,60 @@ class Completion(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(Completion).decode
+class _Named(msgspec.Struct):
+    model: Any = None
 
 
-def read_completion(data: bytes) -> Completion:
-    """Raises ExchangeError for what is neither a chunk nor an answer."""
+_decode_name = msgspec.json.Decoder(_Named).decode
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises, caught by who decodes: to enter a function for each event would cost a sixth of its time."""
+
+
+class AnswerFormat:
+    """How chunks and answers of one server are decoded. Both ways raise what `UNREADABLE` holds."""
+
+    def __init__(self, reasoning_fields: Sequence[str] = REASONING_FIELDS) -> None:
+        """`reasoning_fields`, one or two, are what the server calls thinking."""
+        delta = _delta(reasoning_fields)
+        self._decode = _decoder(Choice, delta)
+        self._decode_with_logprobs = _decoder(LikelyChoice, delta)
+
+    def decoder(self, *, logprobs: bool) -> Callable[[bytes], Completion]:
+        return self._decode_with_logprobs if logprobs else self._decode
+
+
+def unreadable(error: Exception) -> ExchangeError:
+    """The failure that something is which is neither a chunk nor an answer."""
+    return ExchangeError("garbage", f"not an answer of the API: {one_line(str(error))}")
+
+
+def _delta(reasoning_fields: Sequence[str]) -> type[msgspec.Struct]:
+    if tuple(reasoning_fields) == REASONING_FIELDS:
+        return Delta
+    # No key is empty, so nothing is read where one name is all there is.
+    names = dict(zip_longest(REASONING_FIELDS, reasoning_fields, fillvalue=""))
+    fields: Any = [(field.name, field.type, None) for field in msgspec.structs.fields(Delta)]
+    return msgspec.defstruct("Delta", fields, bases=(Delta,), rename=names, gc=False)
+
+
+def _decoder(choice_type: type[Choice], delta: Any) -> Callable[[bytes], Completion]:
+    fields: Any = [(name, delta | None, None) for name in ("delta", "message")]
+    choice: Any = msgspec.defstruct("Choice", fields, bases=(choice_type,), gc=False)
+    completion = msgspec.defstruct(
+        "Completion", [("choices", list[choice] | None, None)], bases=(Completion,), gc=False
+    )
+    return msgspec.json.Decoder[Any](completion).decode
+
+
+def told_model(data: bytes) -> str | None:
+    """The model that a chunk or an answer names; None where it names none, or is neither."""
     try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ExchangeError("garbage", f"not an answer of the API: {one_line(str(error))}") from None
+        model = _decode_name(data).model
+    except UNREADABLE:
+        return None
+    return model if isinstance(model, str) and model else None
 
 
 def api_error(error: Any, secret: str | None) -> ExchangeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.core.records import Chunk, FinishReason, TokenKind
@@ -24,17 +24,20 @@ class Answer:
     reason: FinishReason
     usage: Usage | None
     notes: tuple[str, ...]
+    model: str | None = None
+    """What the server called the model; None where it did not."""
 
 
 class Message:
     """The tokens of one choice, told apart by kind."""
 
-    __slots__ = ("_held", "_reader", "_tool_calls", "_unopened", "finish_reason", "tally", "usage")
+    __slots__ = ("_held", "_reader", "_tool_calls", "_unopened", "finish_reason", "model", "tally", "usage")
 
     def __init__(self, request: TurnRequest) -> None:
         self.tally = Tally(keep_text=request.turn.check is not None)
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.model: str | None = None
         self._reader: ThinkingReader | None = None
         # Where lengths are pinned tags mean nothing, and nobody looks at kinds.
         if not request.ignore_eos:
@@ -126,21 +129,29 @@ class Message:
         told = self.told_tokens
         if told is None:
             notes.append("no_usage")
+            told = self._tokens_without_usage()
         elif told != self.tally.events:
             notes.append("counted_by_usage")
         hidden = self._hidden_tokens(told or 0)
         counts = self.tally.counts(told if told is None else told - hidden)
-        chunks = self.tally.chunks(counts)
+        chunks = self._chunks(counts)
         if hidden:
             notes.append("hidden_thinking")
             chunks = _after_hidden(hidden, chunks)
         reason: FinishReason = "length" if self.finish_reason == "length" else "stop"
-        return Answer(chunks, hidden + sum(counts), reason, self.usage, tuple(notes))
+        return Answer(chunks, hidden + sum(counts), reason, self.usage, tuple(notes), self.model)
 
     def partial(self) -> Answer:
         """What there is so far, with no word of the server's on it."""
-        counts = self.tally.counts(None)
-        return Answer(self.tally.chunks(counts), sum(counts), "stop", None, ())
+        counts = self.tally.counts(self._tokens_without_usage())
+        return Answer(self._chunks(counts), sum(counts), "stop", None, ())
+
+    def _tokens_without_usage(self) -> int | None:
+        """How many there are where the server does not say; None counts events with text."""
+        return None
+
+    def _chunks(self, counts: Sequence[int]) -> Iterator[Chunk]:
+        return self.tally.chunks(counts)
 
     def _hidden_tokens(self, told: int) -> int:
         """Thinking that the server counts and never shows. It is known of no earlier than the first token it shows."""

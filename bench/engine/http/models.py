@@ -12,6 +12,7 @@ from bench.engine.http.address import Address
 from bench.engine.http.completion import told_error
 from bench.engine.http.failures import one_line
 from bench.engine.http.lookup import Lookup
+from bench.engine.http.model_names import is_listed
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import get_message
 
@@ -28,6 +29,10 @@ class _Models(msgspec.Struct):
     data: list[Model]
 
 
+_List = _Models | list[Model]
+"""Together's API gives the list itself."""
+
+
 @dataclass(frozen=True)
 class Server:
     software: str | None
@@ -36,9 +41,20 @@ class Server:
     unlisted: str = ""
     """Why there are no models, where it gave no list of them; not every server has one, and a run may need none."""
 
-    def served_model(self, asked: str | None) -> str:
-        """The model to ask for: `asked`, or else the first that is listed. Raises InputError where there is none."""
+    @property
+    def names(self) -> list[str]:
+        return [model.id for model in self.models]
+
+    def served_model(self, asked: str | None, *, complete: bool = True) -> str:
+        """The model to ask for: `asked`, or else the first that is listed.
+
+        A server without a list may serve any; one whose list is `complete` serves what may be meant by a name in it.
+        Raises EngineError where it does not serve `asked`, InputError where there is nothing to ask for.
+        """
         if asked is not None:
+            if complete and self.models and not is_listed(asked, self.names):
+                listed = one_line(", ".join(self.names))
+                raise EngineError(f"engine.served_model: the server does not list {asked!r} (listed: {listed})")
             return asked
         if not self.models:
             why = f": {self.unlisted}" if self.unlisted else ""
@@ -86,6 +102,7 @@ async def ask_server(pool: Pool, address: Address, key: str | None, deadline_ns:
 
 def _listed(software: str | None, body: bytes) -> Server:
     try:
-        return Server(software, tuple(msgspec.json.decode(body, type=_Models).data))
+        listed = msgspec.json.decode(body, type=_List)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Server(software, (), one_line(str(error)))
+    return Server(software, tuple(listed.data if isinstance(listed, _Models) else listed))

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, repeat
 
-from bench.core.records import Chunk, TokenKind
+from bench.core.records import Chunk, TokenKind, TokenLogprob
 
 _KINDS: tuple[TokenKind, ...] = ("answer", "thinking")
 
@@ -95,12 +95,22 @@ class Tally:
             return counts
         return self._spread_over_texts(told)
 
-    def chunks(self, counts: Sequence[int]) -> Iterator[Chunk]:
-        """The tokens of each entry that has some, or words no token is counted for; a long answer has very many."""
+    @property
+    def entries(self) -> int:
+        return len(self._stamps)
+
+    def chunks(
+        self, counts: Sequence[int], logprobs: Iterable[tuple[TokenLogprob, ...] | None] = repeat(None)
+    ) -> Iterator[Chunk]:
+        """The tokens of each entry that has some, or words no token is counted for; a long answer has very many.
+
+        `logprobs` are those of each entry.
+        """
         texts: Iterable[str | None] = repeat(None) if self._texts is None else self._texts
-        for t_ns, n_tokens, thinks, text in zip(self._stamps, counts, self._kinds, texts, strict=False):
+        rows = zip(self._stamps, counts, self._kinds, texts, logprobs, strict=False)
+        for t_ns, n_tokens, thinks, text, likely in rows:
             if n_tokens or text:
-                yield Chunk(t_ns, None, n_tokens, _KINDS[thinks], None, text)
+                yield Chunk(t_ns, None, n_tokens, _KINDS[thinks], None, text, likely)
 
     def _spread_over_texts(self, told: int) -> Sequence[int]:
         """`told` tokens over entries too few or too many for them; none where there is no entry."""

@@ -12,7 +12,7 @@ from bench.core.protocols import Sink
 from bench.core.records import Chunk, Finish, FinishReason
 from bench.core.sessions import TurnRequest
 from bench.engine.http.answer import AnswerReader, DocumentReader, StreamReader
-from bench.engine.http.completion import told_error
+from bench.engine.http.completion import AnswerFormat, told_error
 from bench.engine.http.exchange import Exchange
 from bench.engine.http.failures import ExchangeError, one_line
 from bench.engine.http.message import Answer
@@ -27,6 +27,7 @@ class TurnOwner(Protocol):
 
     secret: str | None
     """What no record may show."""
+    answers: AnswerFormat
 
     def later(self, turn: HttpTurn, *, urgent: bool) -> None:
         """Call `turn.step` when there is time."""
@@ -36,6 +37,9 @@ class TurnOwner(Protocol):
 
     def again(self, turn: HttpTurn, failure: ExchangeError) -> bool:
         """Send `turn`, which has no token, again if that is asked for after `failure`. Returns whether it is."""
+
+    def answered_by(self, model: str) -> tuple[str, ...]:
+        """Notes on the server's name for the model it answered with. Raises ExchangeError for one not asked for."""
 
     def done(self, turn: HttpTurn, finish: Finish) -> None:
         """`turn` told its sink all but its end."""
@@ -152,7 +156,9 @@ class HttpTurn(Exchange):
         encoding = self.header(b"content-encoding") or "identity"
         if encoding.lower() != "identity":
             raise ExchangeError("garbage", f"content encoded as {one_line(encoding, self._owner.secret)}")
-        self._reader = (DocumentReader if "json" in kind else StreamReader)(self.request, self._owner.secret)
+        self._reader = (DocumentReader if "json" in kind else StreamReader)(
+            self.request, self._owner.answers, self._owner.secret
+        )
         return self._reader
 
     def _conclude_whole(self) -> None:
@@ -161,8 +167,10 @@ class HttpTurn(Exchange):
         if self.failure is not None:
             raise self.failure
         answer = (self._reader or self._opened_reader()).answer()
-        self._take(answer)
         notes = answer.notes
+        if answer.model is not None:
+            notes = (*notes, *self._owner.answered_by(answer.model))
+        self._take(answer)
         if self.request.ignore_eos and answer.tokens != self.request.max_tokens:
             notes = (*notes, "fewer_tokens" if answer.tokens < self.request.max_tokens else "more_tokens")
         self._finish = Finish(

@@ -146,3 +146,11 @@ def test_an_error_within_a_stream_fails_the_turn_and_keeps_its_tokens(error: Any
     heard = answered(chunked(token("a") + event(error) + DONE))
     assert (heard.end.reason, heard.end.error) == ("failed", "api_error: out of memory")
     assert heard.tokens == 1
+
+
+@pytest.mark.parametrize("fields", [["thoughts"], ["reasoning", "thoughts"]])
+def test_thinking_is_read_from_the_fields_that_a_server_has_for_it(fields: list[str]) -> None:
+    body = delta(thoughts="why", reasoning_content="no") + delta("stop", content="so") + usage(2) + DONE
+    heard = answered(chunked(body, size=16), api="chat", reasoning_fields=fields)
+    assert heard.text == "whyso"
+    assert heard.tokens_of("thinking") == 1
