@@ -103,6 +103,16 @@ def test_a_server_that_does_not_start_ends_the_run(
     assert ran.err.splitlines()[-1] == "bench: vLLM ended with exit code 1: ValueError: bad head size"
 
 
+def test_an_argument_that_vllm_does_not_know_is_bad_input(
+    suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    suite = suite_for({"refuses": "--max-num-seq=4"}, arguments={"max_model_len": 256, "max_num_seq": 4})
+    ran = bench("run", suite, "--out", tmp_path / "runs")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[-1].startswith("bench: engine.arguments: unrecognized arguments: --max-num-seq=4 ")
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_an_argument_that_has_another_place_is_bad_input(
     suite_for: Callable[..., Path], bench: Callable[..., Any], tmp_path: Path
 ) -> None:

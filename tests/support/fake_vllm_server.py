@@ -51,7 +51,8 @@ def installed(folder: Path, version: str = "0.32.0", **plan: Any) -> dict[str, s
     """The environment in which this interpreter has such a vLLM.
 
     `plan`: `says` a last line and ends at once; `hangs` before it listens; `serves` another model; `ends_at` that
-    request for tokens, killed; `deaf` to being asked to end; `left` the file that is told the ids of its processes.
+    request for tokens, killed; `refuses` that word of its command line; `deaf` to being asked to end; `left` the file
+    that is told the ids of its processes.
     """
     (folder / "vllm" / "entrypoints" / "cli").mkdir(parents=True)
     for package in ("vllm", "vllm/entrypoints", "vllm/entrypoints/cli"):
@@ -73,6 +74,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     asked, others = parser.parse_known_args()
     plan = json.loads(os.environ[PLAN])
+    if plan.get("refuses") in others:
+        parser.error(f"unrecognized arguments: {plan['refuses']}")
     if plan.get("left"):
         helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         Path(plan["left"]).write_text(json.dumps({"pids": [os.getpid(), helper.pid], "arguments": others}))

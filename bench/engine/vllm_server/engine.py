@@ -70,7 +70,7 @@ class VllmServerEngine:
     async def start(self) -> Startup:
         """Raises EngineError for a vLLM that is not there, does not fit, does not start or is not the one that answers.
 
-        Raises InputError where it takes less context than sessions were chosen for.
+        Raises InputError for arguments that it refuses, and where it takes less context than sessions were chosen for.
         """
         began_ns = self._clock.now_ns()
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.core.errors import EngineError
+from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.module_process import how_it_ended
 from bench.engine.log_tail import told_cause
 from bench.engine.vllm_server.command import HOST
@@ -23,6 +24,9 @@ _KEEPER_SECONDS = 30.0
 """Until a keeper that ends its server is given up; more than the grace and what it takes to kill and reap."""
 _SAMPLE_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
+_USAGE_CODE = 2
+_REFUSED = re.compile(r"^\S.*: error: (.+)$", re.MULTILINE)
+"""As the standard library tells of a command line that it does not take."""
 _PORT_TAKEN = "Address already in use"
 
 
@@ -64,7 +68,10 @@ class ServerProcess:
         return self._told_log
 
     async def answers(self, timeout_s: float) -> Answers:
-        """What it says of itself once it is ready. Raises EngineError where it ends before, or is not ready in time."""
+        """What it says of itself once it is ready.
+
+        Raises EngineError where it ends before, or is not ready in time, InputError where it refuses its arguments.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(self._answers)
@@ -119,34 +126,37 @@ class ServerProcess:
                     self._tell_sample(metrics)
             case Ended(code):
                 self._group = None
-                self._end(self._why(code))
+                self._end(self._failure(code))
 
     def _on_exit(self, line: str) -> None:
         """The keeper is gone; where it did not tell of the server's end, that is ended here."""
         if self._group is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._group, signal.SIGKILL)
-        self._end(line)
+        self._end(EngineError(line))
 
-    def _end(self, line: str) -> None:
+    def _end(self, failure: BenchError) -> None:
         if self._ended.is_set():
             return
         self._ended.set()
         if self._sampled is not None and not self._sampled.done():
             self._sampled.set_result(None)
         if not self._stopping:
-            self.why_lost = line
-            self._tell_lost(line)
+            self.why_lost = str(failure)
+            self._tell_lost(self.why_lost)
         if not self._answers.done():
-            self._answers.set_exception(EngineError(line))
+            self._answers.set_exception(failure)
             self._answers.exception()  # it may be that nobody waits for it
 
-    def _why(self, code: int) -> str:
+    def _failure(self, code: int) -> BenchError:
         log = self.log
-        if _PORT_TAKEN in log and not self._answers.done():
-            return f"vLLM found port {self._port} taken"
+        if not self._answers.done():
+            if _PORT_TAKEN in log:
+                return EngineError(f"vLLM found port {self._port} taken")
+            if code == _USAGE_CODE and (refused := _REFUSED.findall(log)):
+                return InputError(refused[-1], where="engine.arguments", allowed="what vllm serve --help=all lists")
         words = told_cause(log)
-        return f"vLLM {how_it_ended(code)}{f': {words}' if words else ''}"
+        return EngineError(f"vLLM {how_it_ended(code)}{f': {words}' if words else ''}")
 
 
 def _refuses(port: int) -> bool:
