@@ -41,9 +41,7 @@ async def answer(request: Request, service: Service, asked: Asked, shape: Shape)
         while not generations.begun:
             await generations.news()
         envelope |= {"object": shape.event.object, "model": service.model}
-        return EventStream(
-            generations, held.pop_all(), envelope=envelope, shape=shape, asked=asked, vocabulary=service.vocabulary
-        )
+        return EventStream(generations, held.pop_all(), envelope=envelope, shape=shape, asked=asked, service=service)
 
 
 def _whole(
@@ -52,9 +50,8 @@ def _whole(
     choices = []
     for choice in generations.choices:
         pieces, tokens = choice.take()
-        logprobs = None
-        if asked.logprobs is not None:
-            logprobs = shape.logprobs(service.vocabulary, asked.logprobs).told(tokens)
+        form = asked.logprobs_form(shape, service)
+        logprobs = None if form is None else form.told(tokens)
         said = shape.said(pieces)
         choices.append({"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.reason})
     return {**envelope, "model": service.model, "choices": choices, "usage": usage_of(generations.choices, asked.n)}

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from bench.core.sessions import Sampling, Segment, Turn, TurnRequest
 from bench.native.server.answer_text import AnswerText
 from bench.native.server.errors import ApiError
+from bench.native.server.logprobs import LogprobsForm, TokenNames
 from bench.native.server.marks import MarkReader
 from bench.native.server.schema import GenerationRequest
 from bench.native.server.service import Service
@@ -36,6 +37,13 @@ class Asked:
     @property
     def n(self) -> int:
         return self.body.n or 1
+
+    def logprobs_form(self, shape: Shape, service: Service) -> LogprobsForm | None:
+        """What tells the log probabilities of one of its answers; None where they were not asked."""
+        if self.logprobs is None:
+            return None
+        names = TokenNames(service.vocabulary, as_ids=bool(self.body.return_tokens_as_token_ids))
+        return shape.logprobs(names, self.logprobs)
 
     def text(self, service: Service) -> AnswerText:
         """What reads one of its answers."""

@@ -20,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 from bench.core.records import TokenKind
 from bench.native.server.asked import Asked
 from bench.native.server.choice import Choice
-from bench.native.server.detokenizer import Vocabulary
 from bench.native.server.errors import ApiError
 from bench.native.server.generations import Generations
 from bench.native.server.logprobs import LogprobsForm
 from bench.native.server.schema import StreamOptions
+from bench.native.server.service import Service
 from bench.native.server.shapes import EventShape, Shape
 from bench.native.server.usage import usage_of
 
@@ -96,7 +96,7 @@ class EventStream(Response):
         envelope: Mapping[str, Any],
         shape: Shape,
         asked: Asked,
-        vocabulary: Vocabulary,
+        service: Service,
     ) -> None:
         """`held` is closed at the end. `envelope`: what every event says of the request."""
         self.status_code = HTTPStatus.OK
@@ -115,7 +115,7 @@ class EventStream(Response):
                 choice,
                 self._open,
                 shape.event,
-                None if asked.logprobs is None else shape.logprobs(vocabulary, asked.logprobs),
+                asked.logprobs_form(shape, service),
                 every_token=self._continuous,
             )
             for choice in generations.choices

@@ -75,6 +75,8 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     """Without one, every request is drawn anew."""
     skip_special_tokens: bool | None = None
     """Special tokens read as nothing, unless this is false."""
+    return_tokens_as_token_ids: bool | None = None
+    """Log probabilities name a token `token_id:` and its number, not its text, which others may share."""
     thinking_token_budget: Annotated[int, Meta(ge=-1, lt=2**31)] | None = None
     """Most tokens of thinking; −1 sets no limit."""
     user: str | None = None

@@ -55,6 +55,17 @@ def test_a_completion_has_lists_over_its_tokens() -> None:
     }
 
 
+def test_tokens_are_told_by_number_where_that_is_asked() -> None:
+    _, call = answered(completions, {**COMPLETION, "logprobs": 1, "return_tokens_as_token_ids": True})
+    told = call.json["choices"][0]["logprobs"]
+    assert told["tokens"] == [f"token_id:{token}" for token in (A, *HALVES)]
+    assert told["top_logprobs"][0] == {f"token_id:{B}": -0.25, f"token_id:{A}": -0.5}
+    assert told["text_offset"] == [0, 1, 2]
+    _, call = answered(chat_completions, {**CHAT, "return_tokens_as_token_ids": True})
+    first = call.json["choices"][0]["logprobs"]["content"][0]
+    assert (first["token"], first["bytes"]) == (f"token_id:{A}", [97])
+
+
 def test_in_a_stream_each_token_has_its_event() -> None:
     _, call = answered(completions, {**COMPLETION, "logprobs": 0, "stream": True})
     told = [event["choices"][0] for event in call.events[:-1]]
