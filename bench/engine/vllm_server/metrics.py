@@ -59,8 +59,8 @@ class ServerMetrics:
     """What it resolved of its cache, by vLLM's own names."""
 
 
-def parse_metrics(text: str) -> ServerMetrics:
-    """Of each line that is none of vLLM's, or none of what is asked for here, nothing is read."""
+def parse_metrics(text: str) -> ServerMetrics | None:
+    """None where the text has nothing of what is asked for here, as where vLLM was told to keep no statistics."""
     gauges: dict[str, list[float]] = {name: [] for name in _GAUGES.values()}
     totals: dict[str, float] = {}
     config: dict[str, Any] = {}
@@ -79,6 +79,8 @@ def parse_metrics(text: str) -> ServerMetrics:
                 gauges[_GAUGES[name]].append(value)
             else:
                 totals[_TOTALS[name]] = totals.get(_TOTALS[name], 0.0) + value
+    if not gauges["running"]:
+        return None
     shares = gauges["kv_cache_share"]
     return ServerMetrics(
         running=int(sum(gauges["running"])),

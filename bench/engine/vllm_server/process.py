@@ -176,8 +176,6 @@ def free_port(asked: int | None) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, asked or 0))
-            # Another may be bound to it and wait to listen, as vLLM itself does while it loads.
-            probe.listen()
         except OSError as error:
             raise EngineError(f"port {asked} is not free for vLLM: {error.strerror}") from None
         port: int = probe.getsockname()[1]
