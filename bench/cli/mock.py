@@ -56,6 +56,9 @@ def mock(
             f"A request asks for its own by {FAULT_HEADER}.",
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Answer 400 to a field that OpenAI's own API does not know.")
+    ] = False,
     max_open: Annotated[int | None, typer.Option(min=1, help="Answer 429 beyond so many at once.")] = None,
     api_key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The variable with the key that clients must give.")
@@ -90,6 +93,7 @@ def mock(
         cached_share=cached_share,
         echo=echo,
         faults=tuple(parse_rule(text, "--fault") for text in faults or ()),
+        strict=strict,
         max_open=max_open,
         api_key=None if api_key_env is None else api_key(api_key_env, "--api-key-env"),
     )

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_PICTURE = 256
 _DEFAULT_TOKENS = 128
 _MOST_TOKENS = 1_000_000
+_MOST_LOGPROBS = 20
+_OF_EITHER = {
+    *("model", "stream", "stream_options", "max_tokens", "n", "stop", "seed", "temperature", "top_p", "logit_bias"),
+    *("frequency_penalty", "presence_penalty", "logprobs", "user"),
+}
+_OF_COMPLETIONS = _OF_EITHER | {"prompt", "best_of", "echo", "suffix"}
+_OF_CHATS = _OF_EITHER | {
+    *("messages", "max_completion_tokens", "top_logprobs", "reasoning_effort", "response_format", "tools"),
+    *("tool_choice", "parallel_tool_calls", "store", "metadata", "service_tier", "verbosity"),
+}
+"""Fields that OpenAI's own API knows."""
 _OF_IDS = b"0123456789, \t\r\n"
 """What stands between the brackets of a list of token ids, and of nothing else."""
 
@@ -39,6 +52,9 @@ class _Body(msgspec.Struct):
     n: int | None = None
     stream: bool = False
     stream_options: _StreamOptions | None = None
+    logprobs: bool | int | None = None
+    """How many in completions; in chats whether, and `top_logprobs` how many."""
+    top_logprobs: int | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -53,14 +69,18 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     least_tokens: int
     last_line: str
     """Of the prompt's text, or of its last message; of ids, the last one."""
+    logprobs: int | None = None
+    """How many of the likely tokens are told with each; None tells nothing of how likely it was."""
 
 
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def parse_asked(body: bytes, *, chat: bool) -> Asked:
-    """Raises BadRequestError."""
+def parse_asked(body: bytes, *, chat: bool, strict: bool = False) -> Asked:
+    """Raises BadRequestError, where it is `strict` also for a field that OpenAI's own API does not know."""
     try:
+        if strict:
+            _refuse_unknown(body, _OF_CHATS if chat else _OF_COMPLETIONS)
         told = _decode(body)
         prompt_tokens, last_line = _messages(told.messages) if chat else _prompt(told.prompt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -73,7 +93,22 @@ def parse_asked(body: bytes, *, chat: bool) -> Asked:
         raise BadRequestError(f"max_tokens is from 1 to {_MOST_TOKENS}")
     include_usage = not told.stream or (told.stream_options is not None and told.stream_options.include_usage)
     least = most if told.ignore_eos else min(most, told.min_tokens or 0)
-    return Asked(chat, told.stream, include_usage, prompt_tokens, most, least, last_line)
+    return Asked(chat, told.stream, include_usage, prompt_tokens, most, least, last_line, _logprobs(told, chat=chat))
+
+
+def _refuse_unknown(body: bytes, known: Collection[str]) -> None:
+    unknown = next((name for name in msgspec.json.decode(body, type=dict[str, msgspec.Raw]) if name not in known), None)
+    if unknown is not None:
+        raise BadRequestError(f"unrecognized request argument: {unknown}")
+
+
+def _logprobs(told: _Body, *, chat: bool) -> int | None:
+    most = (told.top_logprobs or 0) if chat and told.logprobs else told.logprobs
+    if most is None or most is False:
+        return None
+    if most is True or not 0 <= most <= _MOST_LOGPROBS:
+        raise BadRequestError(f"log probabilities are told of 0 to {_MOST_LOGPROBS} tokens")
+    return most
 
 
 def _prompt(prompt: msgspec.Raw) -> tuple[int, str]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from bench.engine.mock_server.answer import Answer, Part
+from bench.engine.mock_server.logprobs import told_logprobs
 from bench.engine.mock_server.settings import MODEL, MockServerSettings, ThinkingForm
 
 NUMBER_DIGITS = 12
@@ -50,9 +51,10 @@ class Frames:
         """Events with tokens `first` to `end`, which are of one part."""
         chat, part = answer.asked.chat, answer.part(first)
         opens, closes = part == "thinking" and first == 0, end == answer.thinking
+        logprobs = answer.asked.logprobs
         if answer.words:
-            return self._tokens(chat, part, _words(answer, first, end), opens, closes)
-        return self._counted(chat, part, first % _COUNTED_WORDS, end - first, opens, closes)
+            return self._tokens(chat, part, _words(answer, first, end), opens, closes, logprobs)
+        return self._counted(chat, part, first % _COUNTED_WORDS, end - first, opens, closes, logprobs)
 
     def ending(self, answer: Answer) -> Template:
         """What follows the last token: the finish, the usage where it is told, and the end of the body."""
@@ -75,25 +77,34 @@ class Frames:
                 message[form] = thought
             said = {"message": message}
         body = self._envelope(chat, "chat.completion")
-        body["choices"] = [{"index": 0, **said, "logprobs": None, "finish_reason": answer.finish}]
+        logprobs = _logprobs(chat, _words(answer, 0, answer.tokens), answer.asked.logprobs)
+        body["choices"] = [{"index": 0, **said, "logprobs": logprobs, "finish_reason": answer.finish}]
         if answer.include_usage:
             body["usage"] = _usage(answer.asked.prompt_tokens, answer.tokens, thinking, answer.cached_tokens)
         return number.join(_template(_json(body)))
 
-    def _counted_tokens(self, chat: bool, part: Part, begin: int, count: int, opens: bool, closes: bool) -> Template:
+    def _counted_tokens(
+        self, chat: bool, part: Part, begin: int, count: int, opens: bool, closes: bool, logprobs: int | None
+    ) -> Template:
         words = [_counted_word(index) for index in range(begin, begin + count)]
-        return self._tokens(chat, part, words, opens, closes)
+        return self._tokens(chat, part, words, opens, closes, logprobs)
 
-    def _tokens(self, chat: bool, part: Part, words: list[str], opens: bool, closes: bool) -> Template:
+    def _tokens(
+        self, chat: bool, part: Part, words: list[str], opens: bool, closes: bool, logprobs: int | None
+    ) -> Template:
         form, size = self._form(chat), self._settings.tokens_per_event
-        texts = ["".join(words[at : at + size]) for at in range(0, len(words), size)]
+        tokens = [words[at : at + size] for at in range(0, len(words), size)]
+        texts = ["".join(event_words) for event_words in tokens]
         field = "content"
         if form in _OPENS:
             texts[0] = _OPENS[form] + texts[0] if opens else texts[0]
             texts[-1] = texts[-1] + _CLOSES[form] if closes else texts[-1]
         elif part == "thinking":
             field = form
-        events = [self._chunk(chat, {field: text} if chat else text) for text in texts]
+        events = [
+            self._chunk(chat, {field: text} if chat else text, logprobs=_logprobs(chat, event_words, logprobs))
+            for text, event_words in zip(texts, tokens, strict=True)
+        ]
         return _template(b"".join(map(http_chunk, events)))
 
     def _end_of_body(
@@ -107,8 +118,10 @@ class Frames:
             events.append(DONE)
         return _template(b"".join(map(http_chunk, events)) + LAST_CHUNK)
 
-    def _chunk(self, chat: bool, said: dict[str, str] | str, finish: str | None = None) -> bytes:
-        choice = {"index": 0, ("delta" if chat else "text"): said, "logprobs": None, "finish_reason": finish}
+    def _chunk(
+        self, chat: bool, said: dict[str, str] | str, finish: str | None = None, logprobs: dict[str, Any] | None = None
+    ) -> bytes:
+        choice = {"index": 0, ("delta" if chat else "text"): said, "logprobs": logprobs, "finish_reason": finish}
         return event(self._envelope(chat, "chat.completion.chunk") | {"choices": [choice]})
 
     def _envelope(self, chat: bool, chat_object: str) -> dict[str, Any]:
@@ -130,6 +143,10 @@ def event(document: dict[str, Any]) -> bytes:
 
 def _json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _logprobs(chat: bool, words: list[str], most: int | None) -> dict[str, Any] | None:
+    return None if most is None else told_logprobs(words, most, chat=chat)
 
 
 def _usage(prompt: int, output: int, thinking: int, cached: int) -> dict[str, Any]:

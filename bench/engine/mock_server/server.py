@@ -110,7 +110,7 @@ class MockServer:
         try:
             fault = self._fault(request, truth)
             refusal = self._refusal(request, fault)
-            asked = None if refusal else parse_asked(request.body, chat=_GENERATE[request.path])
+            asked = None if refusal else self._asked(request)
         except BadRequestError as error:
             refusal, asked = (400, str(error), ()), None
         if asked is None:
@@ -118,6 +118,9 @@ class MockServer:
             truth.status, message, headers = refusal
             return at_once(error_response(truth.status, message, request.keep_alive, *headers)), truth
         return self._answer(asked, fault, request.keep_alive, truth), truth
+
+    def _asked(self, request: HttpRequest) -> Asked:
+        return parse_asked(request.body, chat=_GENERATE[request.path], strict=self._settings.strict)
 
     def _answer(self, asked: Asked, fault: Fault | None, keep_alive: bool, truth: RequestTruth) -> Script:
         truth.prompt_tokens = asked.prompt_tokens

@@ -42,6 +42,8 @@ class MockServerSettings:
     echo: bool = False
     """Answer with the last line of the prompt, a word a token, instead of counted words."""
     faults: tuple[FaultRule, ...] = ()
+    strict: bool = False
+    """Refuse a request with a field that OpenAI's own API does not know."""
     max_open: int | None = None
     """Most answers in flight; a request beyond them is answered 429. None sets no limit."""
     api_key: str | None = field(default=None, repr=False)
