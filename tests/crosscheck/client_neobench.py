@@ -39,13 +39,12 @@ def read_neobench(folder: Path) -> Seen:
         raise ClientError(f"{len(failed)} of {len(turns)} requests failed, the first with {failed.error.iloc[0]!r}")
     if record["latency"] is None:
         raise ClientError(f"no figures: {record['window']['reason']}")
-    reported = {
-        f"{time} {statistic}": record["latency"][time][statistic]["value"]
+    headlines = {
+        f"{time} {statistic}": record["latency"][time].get(statistic, {}).get("value")
         for time in TIMES
         for statistic in STATISTICS
-        if record["latency"][time][statistic]["value"] is not None
     }
-    reported |= {
+    reported = {name: value for name, value in headlines.items() if value is not None} | {
         "output_tokens_per_s": record["throughput"]["output_tokens_per_s"]["value"],
         "requests_per_s": record["goodput"]["goodput_requests_per_s"]["value"],
         "prompt_tokens": record["requests"]["tokens"]["prompt"],

@@ -21,7 +21,7 @@ from typing import Any
 
 from exchanges import Exchange, Habits
 
-HERE = Path(__file__).parent
+WITNESS = (sys.executable, str(Path(__file__).with_name("witness.py")))
 BENCH = (sys.executable, "-c", "from bench.cli.main import main; main()")
 MODEL = Path(__file__).parents[2] / "configs" / "models" / "tiny"
 _ENGINE = ("--set", "threads=1", "--set", "prefix_cache=false", "--set", "check_accuracy=false")
@@ -117,15 +117,15 @@ def _said(delta: dict[str, Any]) -> Any:
 def running(server: Server, core: int) -> Iterator[Running]:
     """`server` and what tells the truth of it. Raises ServerError where one does not start."""
     with ExitStack() as stack:
-        url = stack.enter_context(_process(server.command, core))
+        url = stack.enter_context(started(server.command, core))
         if not server.keeps_truth:
-            url = stack.enter_context(_process((sys.executable, str(HERE / "witness.py"), url), core))
+            url = stack.enter_context(started((*WITNESS, url), core))
         yield Running(url)
 
 
 @contextmanager
-def _process(command: tuple[str, ...], core: int) -> Iterator[str]:
-    """The URL that `command` prints."""
+def started(command: tuple[str, ...], core: int) -> Iterator[str]:
+    """The URL that `command` prints, until the end of the block. Raises ServerError where it prints none."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
