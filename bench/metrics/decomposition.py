@@ -43,8 +43,9 @@ from bench.metrics.statistics import Confidence, between_runs, block_weights
 Source = Literal["engine", "server", "network", "harness"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 LATENCIES: tuple[LatencyName, ...] = get_args(LatencyName)
-ROUND_TRIP = "median round trip, trips resampled"
-_HOLD_A_TRIP = ("ttft_ms", "e2e_ms")
+_MEDIAN_TRIP = "median round trip, trips resampled"
+ONE_ROUND_TRIP: tuple[LatencyName, ...] = ("ttft_ms", "e2e_ms")
+"""Latencies that hold one; the others hold none."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Way:
         elif self._of.twin is not self._of.base:
             twin = self._paired.percentiles(name, _TWIN, at_the_engine=self._stamped)
             yield ("engine", *with_harness), twin
-        if name not in _HOLD_A_TRIP:
+        if name not in ONE_ROUND_TRIP:
             yield ("server", *with_harness), target
             return
         network = self._network
@@ -165,7 +166,7 @@ class _Way:
 
     def _part(self, of: tuple[Source, ...], ms: Headline) -> Part:
         if of == ("network",) and ms.value is not None:
-            ms = replace(ms, n=self._trips, method=ROUND_TRIP if ms.low is not None else ms.method)
+            ms = replace(ms, n=self._trips, method=_MEDIAN_TRIP if ms.low is not None else ms.method)
         return Part(of, ms, _distinct(ms))
 
 
