@@ -54,8 +54,8 @@ def serve(
 ) -> None:
     """Answer OpenAI's API with the native engine.
 
-    **Example:** `bench serve --model qwen3-0.6b --set max_running=64`, then
-    `curl http://127.0.0.1:8000/v1/completions --json '{"prompt": "Once", "max_tokens": 8}'`
+    **Example:** `bench serve --model tiny --set max_running=64`, then
+    `curl http://127.0.0.1:8000/v1/completions --json '{"model": "tiny", "prompt": "Once", "max_tokens": 8}'`
 
     Completions and chat completions, streamed or whole; /v1/models, /health, /metrics and /openapi.json beside them.
     Its first line says where. Told to end, it answers 503 and lets streams go on; told twice, it ends at once.

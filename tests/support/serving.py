@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,8 +41,9 @@ class ServeProcess:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def resident_bytes(self) -> int:
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Of the server and its engine."""
+        pages = (Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in (self.process.pid, *self.children()))
+        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
     def told(self) -> str:
         """What it has written to stderr."""
@@ -69,7 +71,9 @@ def bench_serve(*arguments: object, environment: Mapping[str, str] | None = None
                 raise AssertionError(f"bench serve did not begin: {errors.read()}")
             yield ServeProcess(**json.loads(line), process=process, errors=errors)
         finally:
-            process.terminate()
+            # Told twice, it waits for no answer that a test left.
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
             try:
                 process.wait(END_SECONDS)
             finally:

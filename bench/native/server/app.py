@@ -63,7 +63,7 @@ def build_app(
     """`places` is the service's admission; `tell` hears of the server's own mistakes, a line each."""
     model = Model(settings.model, created_s, service.engine.capabilities.max_context_tokens)
     bodies = {path: generates.body for path, generates in generating.items()}
-    description = describe(version, bodies, keyed=settings.api_key is not None)
+    description = describe(version, model, bodies, keyed=settings.api_key is not None)
 
     async def models(_: Request) -> Response:
         return models_response(model)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bench.native.server.models import ModelList
+from bench.native.server.models import Model, ModelList
 
 _REFUSALS = (
     HTTPStatus.BAD_REQUEST,
@@ -22,6 +22,7 @@ _REFUSALS = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
+_OUTPUT_TOKENS = ("max_tokens", "max_completion_tokens", "min_tokens")
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -38,10 +39,12 @@ class Refusal(Struct):
     error: Refused
 
 
-def describe(version: str, bodies: Mapping[str, type[Struct]], *, keyed: bool) -> dict[str, Any]:
+def describe(version: str, model: Model, bodies: Mapping[str, type[Struct]], *, keyed: bool) -> dict[str, Any]:
     """`bodies` is what each path that generates reads; `keyed` says that a key is asked."""
     types = [*bodies.values(), ModelList, Refusal]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    for body in bodies.values():
+        _narrow(components[body.__name__]["properties"], model)
     refusal = {"application/json": {"schema": schemas[-1]}}
     get = {
         "/v1/models": _get("The model.", {"application/json": {"schema": schemas[-2]}}, refusal),
@@ -63,16 +66,23 @@ def describe(version: str, bodies: Mapping[str, type[Struct]], *, keyed: bool) -
     return document
 
 
+def _narrow(properties: dict[str, Any], model: Model) -> None:
+    """Say what only this server's model decides: its name, and how many tokens there can be."""
+    if "model" in properties:
+        properties["model"] = {"const": model.id}
+    for name in _OUTPUT_TOKENS:
+        for choice in properties.get(name, {}).get("anyOf", ()):
+            if choice.get("type") == "integer":
+                choice["maximum"] = model.max_model_len
+
+
 def _get(about: str, content: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
     refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
     return {"get": {"summary": about, "responses": _responses(content, refusal, refused)}}
 
 
 def _post(body: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
-    content = {
-        "application/json": {"schema": {"type": "object"}},
-        "text/event-stream": {"schema": {"type": "string"}},
-    }
+    content = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}}
     return {
         "post": {
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
