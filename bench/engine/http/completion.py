@@ -33,6 +33,11 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
 
+    @property
+    def says_thinking(self) -> bool:
+        """It is of thinking, be its text empty."""
+        return self.content is None and (self.reasoning_content is not None or self.reasoning is not None)
+
 
 class TopLogprob(msgspec.Struct, gc=False):
     token: str

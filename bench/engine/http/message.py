@@ -86,7 +86,7 @@ class Message:
             told = True
         # A chunk that only says whose message it is comes before any token.
         if not told and delta.role is None:
-            self.tally.add_silent(t_ns)
+            self.tally.add_silent(t_ns, thinks=delta.says_thinking)
 
     def _content(self, t_ns: int, text: str, tokens: int = 1) -> None:
         if self._reader is None:

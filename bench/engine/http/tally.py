@@ -48,10 +48,10 @@ class Tally:
         else:
             self._append(t_ns, thinks, text, tokens)
 
-    def add_silent(self, t_ns: int) -> None:
-        """An event that may tell of a token without text."""
+    def add_silent(self, t_ns: int, *, thinks: bool = False) -> None:
+        """An event that may tell of a token without text: thinking if it says so, or else what the one before was."""
         self._silent.append(len(self._stamps))
-        self._append(t_ns, bool(self._kinds and self._kinds[-1]), "", 0)
+        self._append(t_ns, thinks or bool(self._kinds and self._kinds[-1]), "", 0)
 
     def add_held(self, t_ns: int, tokens: int) -> int:
         """An event whose text may turn out to be of either kind. Returns where it is, for `settle`."""

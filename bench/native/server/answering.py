@@ -14,12 +14,12 @@ from bench.native.server.asked import Asked
 from bench.native.server.event_stream import EventStream
 from bench.native.server.generations import Generations
 from bench.native.server.service import Service
-from bench.native.server.shapes import Shape
 from bench.native.server.usage import usage_of
 
 
-async def answer(request: Request, service: Service, asked: Asked, shape: Shape) -> Response:
+async def answer(request: Request, service: Service, asked: Asked) -> Response:
     """Raises ApiError for what the engine refuses or fails in before there is anything to tell."""
+    shape = asked.shape
     envelope = {"id": asked.turns[0].session_id, "object": shape.object, "created": int(time.time())}
     async with AsyncExitStack() as held:
         await held.enter_async_context(service.admission.enter(len(asked.turns)))
@@ -36,22 +36,20 @@ async def answer(request: Request, service: Service, asked: Asked, shape: Shape)
         if not asked.body.stream:
             while not generations.ended:
                 await generations.news()
-            return json_response(_whole(generations, service, asked, shape, envelope))
+            return json_response(_whole(generations, service, asked, envelope))
         # An error that comes before the first token can still be a status.
         while not generations.begun:
             await generations.news()
         envelope |= {"object": shape.event.object, "model": service.model}
-        return EventStream(generations, held.pop_all(), envelope=envelope, shape=shape, asked=asked, service=service)
+        return EventStream(generations, held.pop_all(), envelope=envelope, asked=asked, service=service)
 
 
-def _whole(
-    generations: Generations, service: Service, asked: Asked, shape: Shape, envelope: dict[str, Any]
-) -> dict[str, Any]:
+def _whole(generations: Generations, service: Service, asked: Asked, envelope: dict[str, Any]) -> dict[str, Any]:
     choices = []
     for choice in generations.choices:
         pieces, tokens = choice.take()
-        form = asked.logprobs_form(shape, service)
+        form = asked.logprobs_form(service)
         logprobs = None if form is None else form.told(tokens)
-        said = shape.said(pieces)
+        said = asked.shape.said(pieces)
         choices.append({"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.reason})
-    return {**envelope, "model": service.model, "choices": choices, "usage": usage_of(generations.choices, asked.n)}
+    return {**envelope, "model": service.model, "choices": choices, "usage": usage_of(generations.choices, asked)}

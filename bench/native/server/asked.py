@@ -31,29 +31,32 @@ class Asked:
     body: GenerationRequest
     logprobs: int | None
     """How many of the most likely tokens are told beside each of the output; None tells no log probabilities."""
-    splits_thinking: bool
-    """The client is told thinking apart from the answer."""
+    shape: Shape
+    """Of its answer."""
 
     @property
     def n(self) -> int:
         return self.body.n or 1
 
-    def logprobs_form(self, shape: Shape, service: Service) -> LogprobsForm | None:
+    @property
+    def splits_thinking(self) -> bool:
+        """The client is told thinking apart from the answer. Where EOS is ignored the engine heeds no marks."""
+        return self.shape.splits_thinking and not self.body.ignore_eos
+
+    def logprobs_form(self, service: Service) -> LogprobsForm | None:
         """What tells the log probabilities of one of its answers; None where they were not asked."""
         if self.logprobs is None:
             return None
         names = TokenNames(service.vocabulary, as_ids=bool(self.body.return_tokens_as_token_ids))
-        return shape.logprobs(names, self.logprobs)
+        return self.shape.logprobs(names, self.logprobs)
 
     def text(self, service: Service) -> AnswerText:
         """What reads one of its answers."""
         stops = self.body.stop or ()
-        # Where EOS is ignored the engine heeds no marks, and they are text.
-        marked = self.splits_thinking and not self.body.ignore_eos
         return AnswerText(
             service.vocabulary.detokenizer(skip_special=self.body.skip_special_tokens is not False),
             stops=(stops,) if isinstance(stops, str) else stops,
-            marks=MarkReader(service.marks) if marked else None,
+            marks=MarkReader(service.marks) if self.splits_thinking else None,
             min_tokens=self.body.min_tokens or 0,
         )
 

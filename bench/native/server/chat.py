@@ -36,7 +36,7 @@ async def chat_completions(request: Request, service: Service) -> Response:
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
         logprobs=logprobs,
     )
-    return await answer(request, service, Asked(turns, body, logprobs, splits_thinking=True), CHAT)
+    return await answer(request, service, Asked(turns, body, logprobs, CHAT))
 
 
 def _logprobs(body: ChatRequest) -> int | None:

@@ -35,7 +35,7 @@ async def completions(request: Request, service: Service) -> Response:
         max_tokens=_DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )
-    return await answer(request, service, Asked(turns, body, body.logprobs, splits_thinking=False), COMPLETION)
+    return await answer(request, service, Asked(turns, body, body.logprobs, COMPLETION))
 
 
 def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:

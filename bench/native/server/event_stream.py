@@ -25,7 +25,7 @@ from bench.native.server.generations import Generations
 from bench.native.server.logprobs import LogprobsForm
 from bench.native.server.schema import StreamOptions
 from bench.native.server.service import Service
-from bench.native.server.shapes import EventShape, Shape
+from bench.native.server.shapes import EventShape
 from bench.native.server.usage import usage_of
 
 _DONE = b"data: [DONE]\n\n"
@@ -48,10 +48,10 @@ class ChoiceEvents:
         self._said: dict[TokenKind, tuple[bytes, bytes]] = {
             kind: (head + opening, closing) for kind, (opening, closing) in shape.said.items()
         }
-        self._silent = head + shape.silent
+        self._last = head + shape.last
         self._logprobs = logprobs
         self._every_token = every_token or logprobs is not None
-        self._told_tokens = 0
+        self._told_tokens = self._told_thinking = 0
         self._ended = False
 
     def render(self, tail: bytes) -> bytes:
@@ -69,13 +69,14 @@ class ChoiceEvents:
             before, after = self._said[kind]
             events += [before, _encode(text), after, rest]
         if not pieces and self._every_token and choice.tokens > self._told_tokens:
-            events += [self._silent, rest]
+            before, after = self._said["thinking" if choice.thinking_tokens > self._told_thinking else "answer"]
+            events += [before, b'""', after, rest]
         if logprobs and self._logprobs is not None:
             events[-1] = _rest(_encode(self._logprobs.told(logprobs)), tail)
-        self._told_tokens = choice.tokens
+        self._told_tokens, self._told_thinking = choice.tokens, choice.thinking_tokens
         if choice.answered:
             self._ended = True
-            events += [self._silent, b',"logprobs":null,"finish_reason":"%b"}]' % str(choice.reason).encode(), tail]
+            events += [self._last, b',"logprobs":null,"finish_reason":"%b"}]' % str(choice.reason).encode(), tail]
         return b"".join(events)
 
 
@@ -94,7 +95,6 @@ class EventStream(Response):
         held: AsyncExitStack,
         *,
         envelope: Mapping[str, Any],
-        shape: Shape,
         asked: Asked,
         service: Service,
     ) -> None:
@@ -104,7 +104,7 @@ class EventStream(Response):
         self.init_headers({"cache-control": "no-cache"})
         self._generations = generations
         self._held = held
-        self._n = asked.n
+        self._asked = asked
         options = asked.body.stream_options or StreamOptions()
         self._include_usage = bool(options.include_usage)
         self._continuous = bool(options.continuous_usage_stats)
@@ -114,8 +114,8 @@ class EventStream(Response):
             ChoiceEvents(
                 choice,
                 self._open,
-                shape.event,
-                asked.logprobs_form(shape, service),
+                asked.shape.event,
+                asked.logprobs_form(service),
                 every_token=self._continuous,
             )
             for choice in generations.choices
@@ -158,4 +158,4 @@ class EventStream(Response):
         return b'%b],"usage":%b}\n\n%b' % (self._open, self._usage(), _DONE)
 
     def _usage(self) -> bytes:
-        return _encode(usage_of(self._generations.choices, self._n))
+        return _encode(usage_of(self._generations.choices, self._asked))

@@ -22,8 +22,8 @@ class EventShape:
     first: bytes | None
     """Comes before a choice's first token."""
     said: Mapping[TokenKind, Fragment]
-    silent: bytes
-    """Where tokens came and no text."""
+    last: bytes
+    """Comes with the reason why nothing follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Shape:
     object: str
     event: EventShape
     logprobs: LogprobsForms
+    splits_thinking: bool
+    """Thinking is told apart from the answer."""
     said: Callable[[Sequence[Piece]], dict[str, Any]]
     """Members of a choice in a whole answer."""
 
@@ -56,9 +58,10 @@ COMPLETION = Shape(
         object="text_completion",
         first=None,
         said={"answer": (b'"text":', b""), "thinking": (b'"text":', b"")},
-        silent=b'"text":""',
+        last=b'"text":""',
     ),
     logprobs=CompletionLogprobs,
+    splits_thinking=False,
     said=_text,
 )
 """One text, thinking and its marks among it."""
@@ -70,9 +73,10 @@ CHAT = Shape(
         object="chat.completion.chunk",
         first=b'"delta":{"role":"assistant","content":""}',
         said={"answer": (b'"delta":{"content":', b"}"), "thinking": (b'"delta":{"reasoning_content":', b"}")},
-        silent=b'"delta":{}',
+        last=b'"delta":{}',
     ),
     logprobs=ChatLogprobs,
+    splits_thinking=True,
     said=_message,
 )
 """A message whose thinking is apart from its content."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bench.native.server.asked import Asked
 from bench.native.server.choice import Choice
 
 
@@ -25,12 +26,13 @@ class Usage(msgspec.Struct):
     total_tokens: int
     prompt_tokens_details: PromptDetails | None
     """None where the engine did not tell: a stop string ended an answer before it could."""
-    completion_tokens_details: CompletionDetails
+    completion_tokens_details: CompletionDetails | None
+    """None where thinking is not told apart: clients take what is counted and not shown as hidden from them."""
 
 
-def usage_of(choices: Sequence[Choice], n: int) -> Usage:
-    """What `choices`, the n of each prompt together, have taken so far."""
-    first = choices[::n]
+def usage_of(choices: Sequence[Choice], asked: Asked) -> Usage:
+    """What `choices`, all that were asked for, have taken so far."""
+    first = choices[:: asked.n]
     prompt_tokens = sum(len(choice.turn.prompt_ids) for choice in first)
     completion_tokens = sum(choice.tokens for choice in choices)
     cached = [choice.cached_tokens for choice in first if choice.cached_tokens is not None]
@@ -39,5 +41,5 @@ def usage_of(choices: Sequence[Choice], n: int) -> Usage:
         completion_tokens,
         prompt_tokens + completion_tokens,
         PromptDetails(sum(cached)) if len(cached) == len(first) else None,
-        CompletionDetails(sum(choice.thinking_tokens for choice in choices)),
+        CompletionDetails(sum(choice.thinking_tokens for choice in choices)) if asked.splits_thinking else None,
     )

@@ -71,6 +71,18 @@ def test_a_stream_begins_with_the_role_and_goes_on_in_deltas_by_kind() -> None:
     assert {event["object"] for event in events} == {"chat.completion.chunk"}
 
 
+def test_usage_that_is_told_all_along_says_of_marks_that_they_are_thinking() -> None:
+    told = {"stream": True, "stream_options": {"continuous_usage_stats": True}}
+    *events, _ = answered(says(TAGS, *THOUGHT), **told).events
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert deltas[1] == {"reasoning_content": ""}
+    # Half of a letter, the end of the thinking, and that of the answer.
+    assert [place for place, delta in enumerate(deltas) if "" in delta.values()] == [0, 1, 6, 8, 14]
+    assert (deltas[8], deltas[14]) == ({"reasoning_content": ""}, {"content": ""})
+    counts = [event["usage"]["completion_tokens_details"]["reasoning_tokens"] for event in events]
+    assert counts == [1, 1, 2, 3, 4, 5, 6, 7, 8, *[8] * 7]
+
+
 def test_a_model_that_does_not_think_has_no_thinking() -> None:
     message = answered(says(TAGS, ("answer", "yes"))).json["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "yes", "reasoning_content": None}
