@@ -17,7 +17,7 @@ from bench.core.digest import digest_of
 from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.errors import InputError
 from bench.core.records import Headline
-from bench.core.spec import PLACES, EndpointEngineSpec
+from bench.core.spec import PLACES, EndpointEngineSpec, VllmServerEngineSpec
 from bench.engine.http.address import Address
 from bench.groups import group_of, hardware_of
 from bench.metrics.context import RunContext
@@ -130,7 +130,9 @@ class _Group:
 
     @property
     def serves(self) -> str | None:
-        """The kind of engine behind a server that tells."""
+        """The kind of engine behind a server that tells, or that was started for the run."""
+        if isinstance(self.engine, VllmServerEngineSpec):
+            return "vllm"
         return _ENGINE_OF.get(str((self.record.engine or {}).get("owned_by"))) if self.served else None
 
     def turns(self, run: int) -> CountedTurns:
