@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
+from typing import cast
 
 import msgspec
 from starlette.requests import Request
@@ -38,17 +38,15 @@ async def completions(request: Request, service: Service) -> Response:
     return await answer(request, service, Asked(turns, body, body.logprobs, COMPLETION))
 
 
-def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
+def _prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
     """Each of them, from one or a list of them."""
     if isinstance(prompt, str):
         return [prompt]
-    ids = [one for one in prompt if isinstance(one, int)]
-    if ids and len(ids) == len(prompt):
-        return [ids]
-    texts, lists = [one for one in prompt if isinstance(one, str)], [one for one in prompt if isinstance(one, list)]
-    if len(prompt) not in (len(texts), len(lists)):
+    # Ids may be a hundred thousand, and every other stream waits while they are looked at.
+    kinds = {*map(type, prompt)}
+    if len(kinds) > 1:
         raise ApiError(HTTPStatus.BAD_REQUEST, "texts, token ids or lists of them, and not of several", param="prompt")
-    return [*texts, *lists]
+    return [cast(list[int], prompt)] if kinds == {int} else cast(list[str | list[int]], prompt)
 
 
 async def _tokens(service: Service, prompt: str | list[int]) -> tuple[int, ...]:

@@ -116,7 +116,8 @@ class EventStream(Response):
                 self._open,
                 asked.shape.event,
                 asked.logprobs_form(service),
-                every_token=self._continuous,
+                # Who asks for counts takes times by events, and would miss those of tokens without text.
+                every_token=self._include_usage or self._continuous,
             )
             for choice in generations.choices
         ]

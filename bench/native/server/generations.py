@@ -63,8 +63,8 @@ class Generations:
     ) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        await self._cancel(choice for choice in self.choices if not choice.done)
         with contextlib.suppress(EngineError):
-            await self._cancel(choice for choice in self.choices if not choice.done)
             for session_id in {choice.turn.session_id for choice in self.choices}:
                 await self._engine.end_session(session_id)
 
@@ -109,7 +109,8 @@ class Generations:
         for choice in choices:
             handle = self._handles.pop(choice.index, None)
             if handle is not None:
-                await self._engine.cancel(handle)
+                with contextlib.suppress(EngineError):
+                    await self._engine.cancel(handle)
 
     def _failure(self, error: str) -> ApiError:
         """What a client hears of a failure: a sentence for its kind, and nothing of the machine's own."""

@@ -46,9 +46,9 @@ _OFF = ("echo", "include_stop_str_in_output", "use_beam_search")
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
-    """An event with what the whole request used comes last."""
+    """An event with what the whole request used comes last, and tokens without text have events too."""
     continuous_usage_stats: bool | None = None
-    """Every event tells how many tokens there are up to it, and every token is told by some event."""
+    """Every event tells what was used up to it."""
 
 
 class GenerationRequest(msgspec.Struct, kw_only=True):

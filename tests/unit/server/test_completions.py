@@ -58,11 +58,16 @@ def test_a_whole_answer() -> None:
     assert not engine.turns[0].cancelled
 
 
-def test_a_stream_is_one_event_a_character_and_then_the_end_the_usage_and_the_word_that_it_is_over() -> None:
+def test_who_asks_for_no_usage_gets_events_with_text_alone() -> None:
+    assert texts(answered(says("né🙂!"), stream=True)) == ["n", "é", "🙂", "!", ""]
+
+
+def test_a_stream_is_one_event_a_token_and_then_the_end_the_usage_and_the_word_that_it_is_over() -> None:
     call = answered(says("né🙂!"), **USAGE)
     assert call.headers["content-type"].startswith("text/event-stream")
     *said, end, usage, done = call.events
-    assert [event["choices"][0]["text"] for event in said] == ["n", "é", "🙂", "!"]
+    # A token that is not yet a character, or none, has an event without text.
+    assert [event["choices"][0]["text"] for event in said] == ["n", "", "é", "", "", "", "🙂", "!", ""]
     assert {event["choices"][0]["finish_reason"] for event in said} == {None}
     assert {event["usage"] for event in [*said, end]} == {None}
     assert end["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]
@@ -70,7 +75,7 @@ def test_a_stream_is_one_event_a_character_and_then_the_end_the_usage_and_the_wo
     assert len({(event["id"], event["created"]) for event in [*said, end, usage]}) == 1
 
 
-def test_usage_that_is_told_all_along_gives_every_token_an_event() -> None:
+def test_usage_can_be_told_all_along() -> None:
     call = answered(says("é"), stream=True, stream_options={"continuous_usage_stats": True})
     *events, done = call.events
     assert [event["choices"][0]["text"] for event in events] == ["", "é", "", ""]
