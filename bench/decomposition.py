@@ -7,6 +7,7 @@ is held against ours alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ def decompose_results(results: Iterable[Result]) -> Decompositions:
                 gaps.append(_gap(way))
             except InputError as error:
                 left_out.append(LeftOut(way.target.name, str(error)))
-    return Decompositions(tuple(gaps), tuple(left_out))
+    return Decompositions(tuple(gaps), tuple(dict.fromkeys(left_out)))
 
 
 class _Group:
@@ -238,6 +239,7 @@ def _gap(way: _Way) -> EngineGap:
 def _asked(group: _Group, rounds: int, ranks: Sequence[float], confidence: Confidence) -> Asked:
     record, turns = group.record, group.turns(0)
     tokens = (record.requests or {}).get("tokens", {})
+    cached, prompt = tokens.get("cached"), tokens.get("prompt")
     trips = Sample.of(np.array(_round_trips(record), dtype=np.float64))
     return Asked(
         case=group.name,
@@ -245,9 +247,7 @@ def _asked(group: _Group, rounds: int, ranks: Sequence[float], confidence: Confi
         records=tuple(result.record.id for result in group.valid[:rounds]),
         precision=comparability_key(record)["precision"],
         prompt=(record.engine or {}).get("prompt", "tokens"),
-        cached_share=None
-        if tokens.get("cached") is None or not tokens["prompt"]
-        else tokens["cached"] / tokens["prompt"],
+        cached_share=cached / prompt if cached is not None and prompt else None,
         harness_ms=None if group.served else harness_ms(turns, ranks, confidence),
         round_trip_ms=distribution(trips, ranks, confidence).headlines if len(trips.values) else None,
     )
@@ -257,7 +257,10 @@ def _round_trips(record: Record) -> list[float]:
     """Milliseconds of each; empty where none were taken. Raises InputError for what no run has written."""
     told = (record.engine or {}).get("round_trip_ms") or {}
     try:
-        return [float(trip_ms) for series in told.get("series", ()) for trip_ms in series]
+        trips_ms = [float(trip_ms) for series in told.get("series", ()) for trip_ms in series]
+        if not all(map(math.isfinite, trips_ms)):
+            raise ValueError("no time")
+        return trips_ms
     except (AttributeError, TypeError, ValueError):
         raise InputError("`engine.round_trip_ms` is not what this version wrote", where=record.id) from None
 

@@ -71,18 +71,19 @@ def _change(stored: Mapping[str, Any], distinct: bool = True) -> str:
 def _remarks(gap: Mapping[str, Any]) -> Iterator[str]:
     base, twin, target = gap["base"], gap["twin"], gap["target"]
     asked = [one for one in (base, twin, target) if one is not None]
-    engines: Sequence[Mapping[str, Any]] = list({one["case"]: one for one in asked}.values())
+    engines: Sequence[Mapping[str, Any]] = list({one["engine"]: one for one in asked}.values())
     yield from _of_the_numbers(gap, engines)
     yield from _of_the_engines(gap, engines)
     for one in engines:
         if one["harness_ms"] is not None:
-            yield f"harness: our own process, from the stamp of a token to its arrival; {_spread(one['harness_ms'])}"
+            told = _spread(one["harness_ms"])
+            yield f"harness: our own process, from {one['engine']}'s stamp of a token to its arrival; {told}"
     if target["round_trip_ms"] is not None:
         yield f"network: the median round trip of requests that ask for no work; {_spread(target['round_trip_ms'])}"
 
 
 def _of_the_numbers(gap: Mapping[str, Any], engines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "percentiles of the turns that all counted; ~: no part was shown, as no interval leaves 0 out"
+    yield "percentiles of the turns that all counted; ~: 0 lies in its interval, or it has none, so none was shown"
     if any(len(one["records"]) == 1 for one in engines):
         yield "an interval of one run holds nothing of what differs between runs: --set measure.repeats=3 does"
     if gap["closed_loop"]:
@@ -92,13 +93,13 @@ def _of_the_numbers(gap: Mapping[str, Any], engines: Sequence[Mapping[str, Any]]
 
 
 def _of_the_engines(gap: Mapping[str, Any], engines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    precisions = {one["case"]: one["precision"] for one in engines if one["engine"] not in ("mock", "endpoint")}
+    precisions = {one["engine"]: one["precision"] for one in engines if one["engine"] not in ("mock", "endpoint")}
     if len(set(precisions.values())) > 1:
         yield f"precision differs, which is part of the gap: {_each(precisions)}"
-    shares = {one["case"]: f"{one['cached_share']:.0%}" for one in engines if one["cached_share"] is not None}
+    shares = {one["engine"]: f"{one['cached_share']:.0%}" for one in engines if one["cached_share"] is not None}
     if len(set(shares.values())) > 1:
         yield f"prompt tokens from a prefix cache differ, which is part of the gap: {_each(shares)}"
-    forms = {one["case"]: one["prompt"] for one in engines}
+    forms = {one["engine"]: one["prompt"] for one in engines}
     if len(set(forms.values())) > 1:
         yield f"prompts differ in form, which is in the server's part: {_each(forms)}"
     if gap["target"]["engine"] == "endpoint":
@@ -110,7 +111,7 @@ def _of_the_engines(gap: Mapping[str, Any], engines: Sequence[Mapping[str, Any]]
 
 
 def _each(told: Mapping[str, str]) -> str:
-    return ", ".join(f"{case} {escape(what)}" for case, what in told.items())
+    return ", ".join(f"{engine} {escape(what)}" for engine, what in told.items())
 
 
 def _spread(percentiles: Mapping[str, Any]) -> str:

@@ -182,7 +182,7 @@ def test_an_invalid_run_and_one_that_cannot_be_read_are_left_out(measured: Measu
     assert "turns.parquet" in found.left_out[0].why
 
 
-@pytest.mark.parametrize("told", [7, {"series": 7}, {"series": [["x"]]}, {"series": [7]}])
+@pytest.mark.parametrize("told", [7, {"series": 7}, {"series": [["x"]]}, {"series": [7]}, {"series": [["nan"]]}])
 def test_round_trips_that_no_run_wrote_are_refused(measured: Measured, told: Any) -> None:
     found = decompose_results([measured(NATIVE), measured(ENDPOINT, said={**OURS, "round_trip_ms": told})])
     assert found.gaps == ()
@@ -221,7 +221,7 @@ def test_the_table_shows_parts_and_what_must_be_known_to_read_them(
         "arguments.max_num_seqs differs, which is in the server's part: 8 in process, 4 served",
         "closed loop: ",
         "an interval of one run holds nothing of what differs between runs",
-        "harness: our own process",
+        "harness: our own process, from vllm's stamp of a token to its arrival; ",
         "network: the median round trip of requests that ask for no work; ",
     ):
         assert remark in shown
