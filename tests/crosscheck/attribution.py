@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from statistics import mean
 from typing import NamedTuple
 
 from definitions import AIPERF, CHANGES, COUNTS, METRICS, OURS, VLLM, WHOLE_RUN, Definition, Load, measure, path
-from exchanges import Cell, Exchange, Seen
+from exchanges import Cell, Exchange, Habits, Seen
 
 BOUND_MS, BOUND_SHARE = 1.0, 0.02
 """A gap beyond either is explained."""
@@ -83,8 +84,8 @@ def is_time(metric: str) -> bool:
     return "_ms " in metric
 
 
-def gaps(client: Cell, ours: Cell, load: Load, *, opens: bool) -> list[Gap]:
-    """Every metric that both report. `opens`: whether answers begin with a chunk that holds no token.
+def gaps(client: Cell, ours: Cell, load: Load, habits: Habits) -> list[Gap]:
+    """Every metric that both report of a server of these habits.
 
     Raises ValueError for a run of ours without a steady window.
     """
@@ -101,7 +102,7 @@ def gaps(client: Cell, ours: Cell, load: Load, *, opens: bool) -> list[Gap]:
     for metric in METRICS:
         if metric not in client.seen.reported or metric not in ours.seen.reported:
             continue
-        known = not (opens and definition.opening_is_token and metric.startswith(("ttft", "tpot", "itl")))
+        known = not (habits.opens and definition.opening_is_token and metric.startswith(("ttft", "tpot", "itl")))
         told.append(
             Gap(
                 metric=metric,
@@ -116,6 +117,29 @@ def gaps(client: Cell, ours: Cell, load: Load, *, opens: bool) -> list[Gap]:
             )
         )
     return told
+
+
+def mean_gaps(rounds: Sequence[list[Gap]]) -> list[Gap]:
+    """Of each metric that every round has, the mean of every figure; what spoke against one round still does."""
+    by_metric = [{gap.metric: gap for gap in gaps} for gaps in rounds]
+    metrics = [metric for metric in METRICS if all(metric in gaps for gaps in by_metric)]
+    return [_mean_gap([gaps[metric] for gaps in by_metric]) for metric in metrics]
+
+
+def _mean_gap(each: Sequence[Gap]) -> Gap:
+    by_its = [gap.ours_by_its_definition for gap in each if gap.ours_by_its_definition is not None]
+    terms = zip(*(gap.terms for gap in each), strict=True)
+    return Gap(
+        metric=each[0].metric,
+        reported=mean(gap.reported for gap in each),
+        ours=mean(gap.ours for gap in each),
+        ours_by_its_definition=mean(by_its) if by_its else None,
+        its_whole_run=mean(gap.its_whole_run for gap in each),
+        truth=mean(gap.truth for gap in each),
+        our_truth=mean(gap.our_truth for gap in each),
+        terms=tuple(Term(of[0].cause, mean(term.amount for term in of)) for of in terms),
+        unexplained=tuple(why for gap in each for why in gap.unexplained),
+    )
 
 
 class _Step(NamedTuple):

@@ -87,6 +87,7 @@ def _command(task: Task) -> list[Any]:
         *("--input-file", "requests.jsonl", "--custom-dataset-type", "single_turn"),
         *("--dataset-sampling-strategy", "sequential", "--request-count", len(task.requests), *load),
         *("--warmup-request-count", task.warm_up, "--extra-inputs", "ignore_eos:true"),
+        *("--extra-inputs", f"min_tokens:{task.min_tokens}"),
         # Its own count is of the answer's text, which need not read the same tokens that were sent.
         *("--extra-inputs", "temperature:0", "--use-server-token-count"),
         *("--ui", "none", "--no-gpu-telemetry", "--no-server-metrics"),

@@ -12,7 +12,7 @@ import yaml
 from asked import write_single_turns
 from clients import ClientError, Task, run_process
 from definitions import STATISTICS, TIMES
-from exchanges import Exchange, Seen
+from exchanges import Exchange, Habits, Seen
 from servers import BENCH
 
 NAME = "neobench"
@@ -26,11 +26,14 @@ def run_neobench(task: Task) -> Seen:
     (task.folder / "suite.yaml").write_text(yaml.safe_dump({"suite": "crosscheck", "specs": [_spec(task)]}))
     run_process([*BENCH, "run", "suite.yaml", "--out", "runs"], task, done=_DONE)
     (record,) = task.folder.glob("runs/*/record.json")
-    return read_neobench(record.parent)
+    return read_neobench(record.parent, task.habits)
 
 
-def read_neobench(folder: Path) -> Seen:
-    """A result folder of a run with one turn a session. Raises ClientError where a request failed."""
+def read_neobench(folder: Path, habits: Habits) -> Seen:
+    """A result folder of a run with one turn a session. Raises ClientError where a request failed.
+
+    Its turns have no chunk without a token: where an answer closes with one, the answer's end stands for that.
+    """
     record = json.loads((folder / "record.json").read_text())
     turns = pd.read_parquet(folder / "turns.parquet")
     turns = turns[~turns.warmup].sort_values("t_send_ns")
@@ -51,11 +54,11 @@ def read_neobench(folder: Path) -> Seen:
         "output_tokens": record["requests"]["tokens"]["output"],
     }
     run = record["run"]
-    exchanges = [_exchange(turn) for turn in turns.itertuples()]
+    exchanges = [_exchange(turn, habits) for turn in turns.itertuples()]
     return Seen(NAME, exchanges, reported, (run["end_ns"] - run["start_ns"]) / 1e9)
 
 
-def _exchange(turn: Any) -> Exchange:
+def _exchange(turn: Any, habits: Habits) -> Exchange:
     return Exchange(
         due_ns=turn.t_due_ns,
         sent_ns=turn.t_send_ns,
@@ -63,6 +66,7 @@ def _exchange(turn: Any) -> Exchange:
         chunk_tokens=tuple(map(int, turn.chunk_tokens)),
         prompt_tokens=turn.prompt_tokens,
         output_tokens=turn.output_tokens,
+        closed_ns=turn.t_done_ns if habits.closes else None,
     )
 
 

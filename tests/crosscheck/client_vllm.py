@@ -83,7 +83,8 @@ def _command(task: Task) -> list[Any]:
         *("--base-url", task.url, "--model", task.model, "--tokenizer", task.tokenizer),
         *("--dataset-name", "sharegpt", "--dataset-path", "requests.json", "--disable-shuffle"),
         *("--num-prompts", len(task.requests), "--num-warmups", task.warm_up, *load),
-        *("--ignore-eos", "--temperature", 0, "--disable-tqdm"),
+        *("--ignore-eos", "--extra-body", json.dumps({"min_tokens": task.min_tokens})),
+        *("--temperature", 0, "--disable-tqdm"),
         *("--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99"),
         *("--save-result", "--save-detailed", "--result-dir", ".", "--result-filename", "result.json"),
     ]

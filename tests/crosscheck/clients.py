@@ -43,6 +43,11 @@ class Task:
     folder: Path
     """Empty; for what the client reads and writes."""
 
+    @property
+    def min_tokens(self) -> int:
+        """`bench run` asks for it beside `ignore_eos`; the others are told to, and know one for all requests."""
+        return min(request.output_tokens for request in self.requests)
+
 
 def run_process(
     command: Sequence[object], task: Task, environment: Mapping[str, str] | None = None, done: Collection[int] = (0,)

@@ -29,8 +29,7 @@ class Comparison:
     scenario: str
     client: str
     gaps: list[Gap]
-    seconds: float
-    """Wall time of the client's whole run, its start included."""
+    rounds: int
 
     @property
     def unexplained(self) -> list[Gap]:
@@ -46,6 +45,8 @@ def _page(comparisons: Sequence[Comparison], about: Mapping[str, str], failures:
     yield "# Cross-check by other people's clients"
     yield ""
     yield from (f"* {name}: {told}" for name, told in about.items())
+    yield ""
+    yield from _summary(comparisons)
     yield ""
     yield (
         "Every client sent the same requests to the same server, one client at a time. A gap is what a client reports "
@@ -63,6 +64,16 @@ def _page(comparisons: Sequence[Comparison], about: Mapping[str, str], failures:
     yield "## What could not be done"
     yield ""
     yield from (f"* {limit}" for limit in (*failures, *LIMITS))
+
+
+def _summary(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    yield _row(("server", "asked", "client", "metrics", "within 2 % and 1 ms", "explained", "unexplained"))
+    yield _row(["---"] * 3 + ["---:"] * 4)
+    for one in comparisons:
+        unexplained = len(one.unexplained)
+        within = sum(not gap.is_wide and gap not in one.unexplained for gap in one.gaps)
+        explained = len(one.gaps) - within - unexplained
+        yield _row((one.server, one.scenario, one.client, len(one.gaps), within, explained, unexplained))
 
 
 def _table(one: Comparison) -> Iterator[str]:

@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from attribution import LATE, SERVER, Gap, gaps
+from attribution import LATE, SERVER, Gap, gaps, mean_gaps
 from crosscheck_table import Comparison, render
 from definitions import AIPERF, OURS, VLLM, Definition, measure
-from exchanges import Cell, Exchange, Seen
+from exchanges import Cell, Exchange, Habits, Seen
 
 from bench.core.load_spec import ClosedLoadSpec
 from bench.core.units import NS_PER_MS
@@ -38,7 +38,7 @@ def cell(client: str, definition: Definition, exchanges: list[Exchange], truth: 
 
 def told(client: Cell, ours: Cell | None = None, *, opens: bool = False) -> dict[str, Gap]:
     beside = ours or cell("neobench", OURS, run(50.25), run(50))
-    return {gap.metric: gap for gap in gaps(client, beside, LOAD, opens=opens)}
+    return {gap.metric: gap for gap in gaps(client, beside, LOAD, Habits(opens=opens, closes=True))}
 
 
 @pytest.mark.parametrize("opens", [True, False])
@@ -86,12 +86,23 @@ def test_clients_that_asked_something_else_are_not_compared() -> None:
     assert all("not asked the same: 20 requests" in gap.unexplained[0] for gap in found.values())
 
 
+def test_rounds_are_averaged_term_by_term() -> None:
+    one, other = (told(cell("aiperf", AIPERF, run(late), run(51))) for late in (53, 57))
+    (gap,) = (gap for gap in mean_gaps([[*one.values()], [*other.values()]]) if gap.metric == "ttft_ms p50")
+    assert gap.amount == pytest.approx(4.75)
+    assert math.fsum(term.amount for term in gap.terms) == pytest.approx(gap.amount)
+    assert {term.cause: term.amount for term in gap.terms}[LATE] == pytest.approx(4)
+
+
 def test_the_page_names_causes_and_what_has_none() -> None:
     client = cell("aiperf", AIPERF, run(55), run(51))
     client.seen.reported["e2e_ms p50"] = 200.0
-    comparison = Comparison("bench mock", "chat, 1 open", "aiperf", list(told(client).values()), 5.0)
+    comparison = Comparison("bench mock", "chat, 1 open", "aiperf", list(told(client).values()), 1)
     page = render([comparison], {"measured": "today"}, ["bench serve: did not start"])
     assert "* measured: today" in page
     assert "its own lateness +4.00; the server itself, in its run +1.00" in page
     assert page.count("**UNEXPLAINED**") == len(comparison.unexplained) == 1
+    (row,) = (line for line in page.splitlines() if line.startswith("| bench mock | chat, 1 open | aiperf |"))
+    metrics, within, explained, unexplained = map(int, row.split("|")[4:8])
+    assert (within + explained + unexplained, unexplained) == (metrics, 1)
     assert "* bench serve: did not start" in page

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from client_neobench import read_neobench
 from definitions import AIPERF, OURS, VLLM, WHOLE_RUN, measure, path
-from exchanges import Exchange
+from exchanges import Exchange, Habits
 
 from bench.core.load_spec import ClosedLoadSpec, ConstantLoadSpec
 from bench.core.units import NS_PER_MS
@@ -33,7 +33,7 @@ def exchange(sent_ms: float, *token_ms: float, due_ms: float | None = None, **ar
 
 def test_a_committed_record_is_found_again_from_its_turns() -> None:
     folder = next(RESULTS.glob("*/*-reasoning-*"))
-    seen = read_neobench(folder)
+    seen = read_neobench(folder, Habits(opens=False, closes=False))
     again = measure(seen.exchanges, OURS, ClosedLoadSpec(kind="closed", concurrency=8))
     assert len(seen.reported) > 10
     assert again | seen.reported == pytest.approx(again, rel=1e-6)
