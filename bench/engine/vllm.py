@@ -30,6 +30,7 @@ from bench.engine.vllm_process import run as script
 from bench.engine.vllm_process.messages import (
     Cancel,
     Command,
+    CountFromHere,
     Did,
     Failed,
     Ready,
@@ -140,7 +141,11 @@ class VllmEngine:
         )
 
     async def expect(self, turns: int) -> None:
-        """Its memory was laid out at its start."""
+        """Its memory was laid out at its start. What it did before, as in a warm-up, is no part of what it tells."""
+        del turns
+        if self._process is not None:
+            with contextlib.suppress(EngineError):  # the next turn hears of it
+                self._process.send(CountFromHere())
 
     def prepare(self, request: TurnRequest) -> TurnRequest:
         return request
@@ -181,7 +186,7 @@ class VllmEngine:
         return replace(self._counters, running=min(self._counters.running, len(self._turns)))
 
     def describe(self) -> dict[str, Any]:
-        """What vLLM resolved at start, and what it counted since; empty before."""
+        """What vLLM resolved at start, and what it counted since it last was to expect turns; empty before."""
         if self._ready is None:
             return {}
         described = {"kind": "vllm", **self._ready.description, "did": self._did}

@@ -34,11 +34,15 @@ class Cancel(NamedTuple):
     id: int
 
 
+class CountFromHere(NamedTuple):
+    """Leave what was done so far out of what is told of it."""
+
+
 class Stop(NamedTuple):
     """Say what was done and end."""
 
 
-Command = Start | Submit | Cancel | Stop
+Command = Start | Submit | Cancel | CountFromHere | Stop
 
 
 class Ready(NamedTuple):
@@ -77,7 +81,7 @@ class Update(NamedTuple):
 
 
 class Did(NamedTuple):
-    """What vLLM has done since it was ready, as far as it counts that."""
+    """What vLLM has done since it was told to count, as far as it counts that."""
 
     did: dict[str, Any]
 

@@ -17,7 +17,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from bench.core.records import FinishReason
 from bench.core.sessions import Sampling
 from bench.engine.vllm_process.counters import AllCounts
-from bench.engine.vllm_process.messages import Cancel, Command, Report, Stop, Submit
+from bench.engine.vllm_process.messages import Cancel, Command, CountFromHere, Report, Stop, Submit
 from bench.engine.vllm_process.outbox import Outbox
 from bench.engine.vllm_process.sampling import misfit, sampling_options, token_logprobs
 
@@ -29,6 +29,7 @@ class Serving:
 
     def __init__(self, engine: AsyncLLM, counts: AllCounts, send: Callable[[Report], None]) -> None:
         self._engine = engine
+        self._counts = counts
         self._outbox = Outbox(send, counts)
         self._vocabulary: int = engine.model_config.get_vocab_size()
         self._max_context_tokens: int = engine.model_config.max_model_len
@@ -51,6 +52,8 @@ class Serving:
             case Cancel(id):
                 if task := self._tasks.get(id):
                     task.cancel()
+            case CountFromHere():
+                self._counts.reset()
             case Stop():
                 self._end(None)
 
