@@ -19,7 +19,9 @@ class VllmProcessSpec(Section):
     """vLLM's own engine arguments by their Python names, as `max_num_seqs: 64`; each goes to vLLM as it is. The model
     is `model.path`, and random weights are asked for by `model.weights`."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Variables set for vLLM beside those of this process, as `VLLM_CPU_KVCACHE_SPACE: "2"`."""
+    """Variables set for vLLM over those of this process; `VLLM_NO_USAGE_STATS` is 1 unless it is set here. On a CPU vLLM
+    wants `VLLM_CPU_KVCACHE_SPACE` (GiB of its KV cache), `VLLM_CPU_OMP_THREADS_BIND` (cores, as `0-15`) and as
+    `LD_PRELOAD` the `lib/libiomp5.so` of its environment. `VLLM_CACHE_ROOT` is where it keeps what it compiled."""
     start_timeout_s: Timeout = 1_800.0
     """Longest time until it is ready."""
     check_accuracy: bool = True
@@ -27,7 +29,12 @@ class VllmProcessSpec(Section):
 
 
 class VllmEngineSpec(VllmProcessSpec):
-    """vLLM's AsyncLLM, asked without a network in between."""
+    """vLLM's AsyncLLM, asked without a network in between.
+
+    Where neither `disable_log_stats` nor `cudagraph_metrics` is among the arguments, both are on: what vLLM counts is
+    read as it counts it. A thinking budget needs `reasoning_parser`, or `reasoning_config` with `reasoning_start_str`
+    and `reasoning_end_str`.
+    """
 
     kind: Literal["vllm"]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import re
-import sys
 from array import array
 from dataclasses import replace
 from functools import partial
@@ -24,7 +22,7 @@ from bench.core.sessions import TurnRequest
 from bench.core.spec import VllmEngineSpec
 from bench.core.units import seconds_from_ns
 from bench.engine.log_tail import told_cause
-from bench.engine.vllm_install import interpreter, vllm_version
+from bench.engine.vllm_install import interpreter, vllm_environment, vllm_version
 from bench.engine.vllm_limits import asked_context_tokens
 from bench.engine.vllm_process import run as script
 from bench.engine.vllm_process.messages import (
@@ -44,7 +42,7 @@ from bench.engine.vllm_process.messages import (
 from bench.engine.vllm_server.log import start_phases
 from bench.engine.vllm_turn import VllmTurn
 from bench.engine.worker_process import WorkerProcess
-from bench.native.thinking import marks_in
+from bench.native.thinking import ThinkTags, marks_in
 
 _STOP_SECONDS = 15.0
 """Longest wait for vLLM to shut down; after it every process of it is killed."""
@@ -105,7 +103,7 @@ class VllmEngine:
     async def start(self) -> Startup:
         """Raises EngineError where vLLM is not there, too old or does not start, InputError for its arguments."""
         began_ns = self._clock.now_ns()
-        environment = self._environment()
+        environment = vllm_environment(self._python, self._spec.environment)
         await asyncio.to_thread(vllm_version, self._python, environment)
         self._starting = asyncio.get_running_loop().create_future()
         self._process = WorkerProcess(
@@ -162,7 +160,7 @@ class VllmEngine:
                 max_tokens=request.max_tokens,
                 ignore_eos=request.ignore_eos,
                 sampling=request.sampling,
-                thinking_budget=request.turn.thinking_budget,
+                thinking_budget=self._budget(request),
                 logprobs=request.logprobs,
             )
         )
@@ -210,13 +208,12 @@ class VllmEngine:
             process.kill()
         await process.wait()
 
-    def _environment(self) -> dict[str, str]:
-        """Ours but for where our packages are, what vLLM is not to do, and over both what the suite says."""
-        ours = dict(os.environ)
-        if self._python != os.path.abspath(sys.executable):
-            for name in ("PYTHONPATH", "PYTHONHOME"):
-                ours.pop(name, None)
-        return {**ours, "VLLM_NO_USAGE_STATS": "1", **self._spec.environment}
+    def _budget(self, request: TurnRequest) -> int | None:
+        """Without the tag that ends the thinking: vLLM does not count it."""
+        budget = request.turn.thinking_budget
+        if budget is None or not isinstance(self._marks, ThinkTags) or self._marks.closing is None:
+            return budget
+        return max(0, budget - 1)
 
     def _receive(self, report: Report) -> None:
         match report:

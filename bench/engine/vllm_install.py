@@ -35,6 +35,19 @@ def interpreter(python: str | None) -> str:
     return os.path.abspath(found)
 
 
+def vllm_environment(python: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """All of vLLM's environment: this process's, and over it what the suite asks.
+
+    vLLM reports its use to nobody, and an interpreter other than this one is not told where this one's packages are,
+    unless the suite says so.
+    """
+    ours = {**os.environ, "VLLM_NO_USAGE_STATS": "1"}
+    if python != os.path.abspath(sys.executable):
+        # Empty is as good as unset, and stays so laid over this process's.
+        ours |= dict.fromkeys(("PYTHONPATH", "PYTHONHOME"), "")
+    return {**ours, **asked}
+
+
 def vllm_version(python: str, environment: Mapping[str, str]) -> str:
     """The version of the vLLM that `python` would import, which takes it a moment and imports nothing.
 

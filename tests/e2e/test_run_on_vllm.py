@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +108,33 @@ def test_what_cannot_run_is_told_in_one_line(
     assert ran.code == code
     assert words in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_ctrl_c_ends_the_run_and_every_process_of_vllm(suite_on: Callable[..., Path], tmp_path: Path) -> None:
+    mark = str(tmp_path)
+    endless = {**FAKED, "environment": {**FAKED["environment"], MARK: mark}}
+    command = [sys.executable, "-c", "from bench.cli.main import main; main()", "run"]
+    arguments = [suite_on(endless, "thinking"), "--out", tmp_path / "runs", "--set", "workload.sessions=20000"]
+    with open(tmp_path / "stderr", "w") as told:
+        run = subprocess.Popen([*command, *arguments], stderr=told, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait_for(lambda: "thinking: measuring" in (tmp_path / "stderr").read_text())
+        assert processes_marked(mark)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(60) == 130
+    finally:
+        run.kill()
+        run.wait()
+    assert processes_marked(mark) == []
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
+def _wait_for(done: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if done():
+            return
+        time.sleep(0.02)
+    raise AssertionError("not within a minute")
 
 
 @pytest.mark.slow

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.vllm_spec import VllmServerEngineSpec
+from bench.engine.vllm_install import interpreter, vllm_environment
 
 HOST = "127.0.0.1"
 _WHERE = "engine.arguments"
@@ -71,8 +71,8 @@ def server_arguments(spec: VllmServerEngineSpec, *, random_weights: bool) -> dic
 
 
 def server_environment(spec: VllmServerEngineSpec) -> dict[str, str]:
-    """This process's, with the suite's variables over it. vLLM reports its use to nobody unless they say so."""
-    return {**os.environ, "VLLM_NO_USAGE_STATS": "1", **spec.environment}
+    """Raises InputError for an interpreter that is none."""
+    return vllm_environment(interpreter(spec.python), spec.environment)
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:

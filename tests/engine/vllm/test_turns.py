@@ -78,6 +78,18 @@ def test_log_probabilities_are_those_of_the_place_from_likely_to_unlikely() -> N
     ]
 
 
+def test_a_budget_counts_the_tag_that_ends_the_thinking_as_our_own_engine_does(tmp_path: Path) -> None:
+    async def use(engine: VllmEngine) -> list[str]:
+        asked = [request([1], 4, ignore_eos=False, thinking_budget=budget) for budget in (None, 0, 1, 9)]
+        asked.append(request([1], 4, thinking_budget=9))
+        for one in asked:
+            await answer(engine, one)
+        return (tmp_path / "budgets").read_text().split()
+
+    # The first is of the token at its start; the last is pinned.
+    assert with_vllm(use, budget_file=str(tmp_path / "budgets")) == ["None", "None", "0", "0", "8", "None"]
+
+
 def test_one_iteration_for_many_is_one_message() -> None:
     async def use(engine: VllmEngine) -> list[Asked]:
         asked = [await begin(engine, request([50 + index], 8)) for index in range(16)]

@@ -29,6 +29,8 @@ class AsyncEngineArgs:
     fault: str | None = None
     pid_file: str | None = None
     """Where the process that it starts is told."""
+    budget_file: str | None = None
+    """Where the thinking budget of each request is told."""
 
     def create_engine_config(self) -> Any:
         if self.fault == "refuses":

@@ -81,6 +81,9 @@ class AsyncLLM:
 
     async def generate(self, prompt: dict[str, Any], params: SamplingParams, request_id: str) -> AsyncIterator[Any]:
         ids = prompt["prompt_token_ids"]
+        if self._args.budget_file is not None:
+            with open(self._args.budget_file, "a") as told:
+                print(params.thinking_token_budget, file=told)
         if self._dead:
             raise EngineDeadError
         if (params.logprobs or 0) > self.model_config.max_logprobs:
