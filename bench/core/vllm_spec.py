@@ -19,7 +19,7 @@ class VllmProcessSpec(Section):
     """vLLM's own engine arguments by their Python names, as `max_num_seqs: 64`; each goes to vLLM as it is. The model
     is `model.path`, and random weights are asked for by `model.weights`."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Variables set for vLLM over those of this process; `VLLM_NO_USAGE_STATS` is 1 unless it is set here. On a CPU vLLM
+    """Variables set for vLLM over those of this process; `VLLM_NO_USAGE_STATS` is 1 unless it is here. On a CPU vLLM
     wants `VLLM_CPU_KVCACHE_SPACE` (GiB of its KV cache), `VLLM_CPU_OMP_THREADS_BIND` (cores, as `0-15`) and as
     `LD_PRELOAD` the `lib/libiomp5.so` of its environment. `VLLM_CACHE_ROOT` is where it keeps what it compiled."""
     start_timeout_s: Timeout = 1_800.0
