@@ -101,7 +101,7 @@ def decompose_results(results: Iterable[Result]) -> Decompositions:
     for groups in _cases(results):
         if len({group.engine.kind for group in groups}) == 1:
             continue
-        left_out += [LeftOut(group.name, "invalid") for group in groups if not group.valid]
+        left_out += [LeftOut(group.name, group.invalid) for group in groups if not group.valid]
         for way in _ways([group for group in groups if group.valid]):
             try:
                 gaps.append(_gap(way))
@@ -124,6 +124,11 @@ class _Group:
     def weights(self) -> str | None:
         """Digest of the model, weights and all; None where those are a server's that was there already."""
         return None if isinstance(self.engine, EndpointEngineSpec) else self.record.case.model_digest
+
+    @property
+    def invalid(self) -> str:
+        """Why it is not compared, where no run is valid."""
+        return f"invalid: {', '.join(reason['code'] for reason in self.record.verdict.reasons)}"
 
     @property
     def served(self) -> bool:

@@ -15,6 +15,8 @@ from bench.report.format import number
 _Part = Mapping[str, Any]
 _NAMES = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "itl_ms": "ITL", "e2e_ms": "E2E"}
 
+_COLUMNS = ("engine", "server", "network", "harness")
+
 
 def print_decomposition(decomposition: Mapping[str, Any]) -> None:
     """A table for each gap, and under it what must be known to read it. The argument is as `--json` prints it."""
@@ -41,7 +43,8 @@ def _print_gap(out: Console, gap: Mapping[str, Any]) -> None:
     if not told:
         out.print(escape(lines[0][1]["gap_ms"]["method"]) if lines else "no percentile was asked for", style="dim")
         return
-    sources = dict.fromkeys(_of(part) for _, of in told for part in of["parts"])
+    parts_told = (part for _, of in told for part in of["parts"])
+    sources = dict.fromkeys(map(_of, sorted(parts_told, key=lambda part: _COLUMNS.index(part["of"][0]))))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
     for column in (gap["base"]["engine"], *sources, "gap", gap["target"]["engine"]):

@@ -15,8 +15,8 @@ from bench.core.spec import Case, Spec
 from bench.core.units import NS_PER_MS
 from bench.decomposition import EngineGap, decompose_results
 from bench.metrics.context import RunContext
-from bench.metrics.summary import summarise
 from bench.report.decomposition import print_decomposition
+from bench.results.record import Verdict
 from bench.results.result import Result
 from bench.results.store import ResultWriter
 
@@ -64,9 +64,8 @@ def measured(tmp_path: Path, closed_loop: Callable[..., list[TurnRow]]) -> Measu
         rows = [_later(row, later_ms, stamped) for row in closed_loop()]
         writer.append_turns(rows)
         context = RunContext(start_ns=0, end_ns=max(row.t_done_ns or 0 for row in rows), accelerators=0)
-        tables = writer.tables()
-        summary = summarise(case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
-        return writer.finish(writer.record.with_sections(run=asdict(context), engine=said or {}, **summary.sections()))
+        sections = {"run": asdict(context), "engine": said or {}, "verdict": {"status": "valid"}}
+        return writer.finish(writer.record.with_sections(**sections))
 
     return store
 
@@ -172,10 +171,10 @@ def test_weights_tell_models_apart_where_they_are_known(measured: Measured) -> N
 
 def test_an_invalid_run_and_one_that_cannot_be_read_are_left_out(measured: Measured) -> None:
     native, server = measured(NATIVE), measured(ENDPOINT, said=OURS)
-    verdict = server.record.verdict.model_copy(update={"status": "invalid"})
+    verdict = Verdict(status="invalid", reasons=[{"code": "failures", "message": "", "evidence": {}}])
     invalid = Result(server.path, server.record.model_copy(update={"verdict": verdict}))
     found = decompose_results([native, invalid])
-    assert (found.gaps, [(one.case, one.why) for one in found.left_out]) == ((), [("endpoint", "invalid")])
+    assert (found.gaps, [(one.case, one.why) for one in found.left_out]) == ((), [("endpoint", "invalid: failures")])
     (server.path / "turns.parquet").unlink()
     found = decompose_results([native, server])
     assert found.gaps == ()
@@ -210,7 +209,7 @@ def test_the_table_shows_parts_and_what_must_be_known_to_read_them(
     print_decomposition(plain(decompose_results(results)))
     title, header, first, *rest = capsys.readouterr().out.strip().splitlines()
     assert title == "native (native) to vllm-server (vllm-server, which serves vllm), milliseconds"
-    assert header.split() == ["native", "harness", "engine", "server", "network", "gap", "vllm-server"]
+    assert header.split() == ["native", "engine", "server", "network", "harness", "gap", "vllm-server"]
     assert first.split()[:2] == ["TTFT", "p50"]
     for part in ("-0.25", "+6.0", "+2.75", "+0.5", "+9.0"):
         assert f" {part} " in f"{first} "
