@@ -111,3 +111,23 @@ def test_a_servers_precision_is_its_own(write: Callable[..., Result]) -> None:
     served = write(engine={"kind": "endpoint", "base_url": "http://127.0.0.1:1"}).record
     assert comparability_key(served)["precision"] == "the server's"
     assert comparability_key(write().record)["precision"] == "none"
+
+
+@pytest.mark.parametrize("kind", ["vllm", "vllm-server"])
+@pytest.mark.parametrize(
+    ("arguments", "described", "precision"),
+    [
+        ({}, {"dtype": "bfloat16", "weight_format": "dense", "kv_dtype": "bfloat16"}, "bfloat16"),
+        (
+            {"dtype": "auto", "quantization": "fp8"},
+            {"dtype": "bfloat16", "weight_format": "fp8", "kv_dtype": "float8_e4m3fn"},
+            "bfloat16, fp8 weights, float8_e4m3fn cache",
+        ),
+        ({"dtype": "float16", "quantization": "awq"}, {}, "float16, awq weights"),
+    ],
+)
+def test_vllms_precision_is_told_in_our_own_engines_words(
+    write: Callable[..., Result], kind: str, arguments: dict[str, Any], described: dict[str, Any], precision: str
+) -> None:
+    result = write(sections={"engine": described}, engine={"kind": kind, "arguments": arguments})
+    assert comparability_key(result.record)["precision"] == precision
