@@ -115,7 +115,7 @@ def test_vllm_is_as_near_to_the_model_and_says_the_same(
     expected: dict[str, tuple[int, ...]],
     dtype: str,
 ) -> None:
-    section = real_spec(dtype=dtype, max_model_len=2048)
+    section = real_spec(f"same-tokens-{dtype}", dtype=dtype, max_model_len=2048)
     spec = Spec.model_validate({**SPEC, "engine": section.model_dump()})
     engine = VllmEngine(section, TINY, clock=RealClock())
     starting = start_checked(engine, spec, TINY, clock=RealClock(), tell=lambda _: None)
