@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,12 +18,18 @@ from bench.native.server.service import Service
 from bench.native.server.usage import usage_of
 
 
-async def answer(request: Request, service: Service, asked: Asked) -> Response:
-    """Raises ApiError for what the engine refuses or fails in before there is anything to tell."""
-    shape = asked.shape
-    envelope = {"id": asked.turns[0].session_id, "object": shape.object, "created": int(time.time())}
+async def answer(
+    request: Request, service: Service, generations_asked: int, ask: Callable[[], Awaitable[Asked]]
+) -> Response:
+    """`ask` makes of the request what it asks, once there are places for so many generations.
+
+    Raises ApiError for what it refuses, and for what the engine refuses or fails in before there is anything to tell.
+    """
     async with AsyncExitStack() as held:
-        await held.enter_async_context(service.admission.enter(len(asked.turns)))
+        await held.enter_async_context(service.admission.enter(generations_asked))
+        asked = await ask()
+        shape = asked.shape
+        envelope = {"id": asked.turns[0].session_id, "object": shape.object, "created": int(time.time())}
         generations = await held.enter_async_context(
             Generations(
                 service.engine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
@@ -26,17 +27,20 @@ async def chat_completions(request: Request, service: Service) -> Response:
     check_model(body, service)
     if body.tools and body.tool_choice != "none":
         raise ApiError(HTTPStatus.BAD_REQUEST, "no tools are called here: set tool_choice to none", param="tools")
+    return await answer(request, service, body.n or 1, partial(_asked, body, service))
+
+
+async def _asked(body: ChatRequest, service: Service) -> Asked:
     logprobs = _logprobs(body)
-    prompt_ids = await encode(service, _prompt(body, service), special=False)
     turns = turns_of(
         body,
         service,
-        [prompt_ids],
+        [await encode(service, _prompt(body, service), special=False)],
         CHAT,
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
         logprobs=logprobs,
     )
-    return await answer(request, service, Asked(turns, body, logprobs, CHAT))
+    return Asked(turns, body, logprobs, CHAT)
 
 
 def _logprobs(body: ChatRequest) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
@@ -26,16 +27,20 @@ async def completions(request: Request, service: Service) -> Response:
     check_model(body, service)
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise ApiError(HTTPStatus.BAD_REQUEST, "best_of is what n is: no answer is thrown away", param="best_of")
-    prompts = [await _tokens(service, prompt) for prompt in _prompts(body.prompt)]
+    prompts = _prompts(body.prompt)
+    return await answer(request, service, len(prompts) * (body.n or 1), partial(_asked, body, service, prompts))
+
+
+async def _asked(body: CompletionRequest, service: Service, prompts: list[str | list[int]]) -> Asked:
     turns = turns_of(
         body,
         service,
-        prompts,
+        [await _tokens(service, prompt) for prompt in prompts],
         COMPLETION,
         max_tokens=_DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
         logprobs=body.logprobs,
     )
-    return await answer(request, service, Asked(turns, body, body.logprobs, COMPLETION))
+    return Asked(turns, body, body.logprobs, COMPLETION)
 
 
 def _prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:

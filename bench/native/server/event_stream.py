@@ -43,7 +43,6 @@ class ChoiceEvents:
         """
         head = b'%b{"index":%d,' % (envelope, choice.index)
         self._choice = choice
-        self._head = head
         self._first = b"" if shape.first is None else head + shape.first
         self._said: dict[TokenKind, tuple[bytes, bytes]] = {
             kind: (head + opening, closing) for kind, (opening, closing) in shape.said.items()

@@ -87,6 +87,8 @@ def test_another_model_is_not_found() -> None:
 def test_more_generations_than_places_are_too_many() -> None:
     service = service_of(ToldEngine(), places=3)
     assert refused(completions, service, {**PLAIN, "prompt": ["a", "b"], "n": 2}).param == "n"
+    # However many there are, they are counted before anything is made of them.
+    assert refused(completions, service, {**PLAIN, "prompt": ["a"] * 100_000, "n": 128}).param == "n"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"prompt":"\xff"}', b"[" * 100_000, b"NaN", b'"\\ud800"'])
