@@ -49,6 +49,7 @@ FAILS = {
     "truncated": "truncated: closed after ",
     "api_error": "api_error: the mock server was told to fail here",
     "endless": "too_long: ",
+    "other_model": "other_model: asked for mock, answered by another",
 }
 """How each fault of the mock server fails a turn."""
 NOTED = {

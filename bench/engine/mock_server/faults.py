@@ -27,6 +27,7 @@ FaultKind = Literal[
     "short",
     "endless",
     "no_done",
+    "other_model",
 ]
 
 FAULT_HEADER = "X-Mock-Fault"
@@ -51,6 +52,7 @@ MEANING: Mapping[FaultKind, str] = {
     "short": "stops after `at` tokens, half of what was asked unless said, whatever the request pins",
     "endless": "goes on beyond the asked length until the client closes",
     "no_done": "ends the answer without [DONE]",
+    "other_model": "answers as another model; as a flag, one that it lists",
 }
 
 _AT: Mapping[FaultKind, int | None] = {

@@ -40,8 +40,9 @@ def http_chunk(payload: bytes) -> bytes:
 class Frames:
     """What a server of these settings sends after its response heads."""
 
-    def __init__(self, settings: MockServerSettings) -> None:
+    def __init__(self, settings: MockServerSettings, model: str = MODEL) -> None:
         self._settings = settings
+        self._model = model
         self._created = int(time.time())
         self._counted = lru_cache(_KEPT_TEMPLATES)(self._counted_tokens)
         self._ending = lru_cache(_KEPT_TEMPLATES)(self._end_of_body)
@@ -129,7 +130,7 @@ class Frames:
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{_NUMBER}",
             "object": chat_object if chat else "text_completion",
             "created": self._created,
-            "model": MODEL,
+            "model": self._model,
         }
 
     def _form(self, chat: bool) -> ThinkingForm:

@@ -19,7 +19,7 @@ from bench.engine.mock_server.http import HttpRequest, error_response, response
 from bench.engine.mock_server.play import script_of
 from bench.engine.mock_server.schedule import Schedule
 from bench.engine.mock_server.script import Grid, Script, at_once
-from bench.engine.mock_server.settings import MODEL, MockServerSettings
+from bench.engine.mock_server.settings import MODEL, OTHER_MODEL, MockServerSettings
 from bench.engine.mock_server.truth import Ended, RequestTruth, TruthLog
 
 _GENERATE = {b"/v1/completions": False, b"/v1/chat/completions": True}
@@ -39,6 +39,7 @@ class MockServer:
     def __init__(self, settings: MockServerSettings) -> None:
         self._settings = settings
         self._frames = Frames(settings)
+        self._other_frames = Frames(settings, OTHER_MODEL)
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._refusing: socket.socket | None = None
@@ -93,7 +94,12 @@ class MockServer:
             case b"GET", b"/v1/models":
                 if not self._may_ask(request):
                     return error_response(401, "the key is wrong", keep_alive)
-                models = [{"id": MODEL, "object": "model", "created": 0, "owned_by": "bench mock"}]
+                others = (
+                    [OTHER_MODEL] if any(rule.fault.kind == "other_model" for rule in self._settings.faults) else []
+                )
+                models = [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "bench mock"} for name in (MODEL, *others)
+                ]
                 return response(200, json.dumps({"object": "list", "data": models}).encode(), keep_alive)
             case b"GET", b"/health":
                 return response(200, b'{"status":"ok"}', keep_alive)
@@ -129,7 +135,7 @@ class MockServer:
         request_id = truth.request_id or number.decode()
         return script_of(
             answer,
-            self._frames,
+            self._other_frames if fault is not None and fault.kind == "other_model" else self._frames,
             Grid(self._settings, truth.number),
             number=number,
             request_id=request_id,

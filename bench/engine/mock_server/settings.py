@@ -9,6 +9,8 @@ from bench.engine.mock_server.faults import FaultRule
 
 MODEL = "mock"
 """What the server calls its model; it answers for any name."""
+OTHER_MODEL = "another"
+"""What it lists beside it, and answers as, where it is told to answer as another model."""
 
 ThinkingForm = Literal["reasoning_content", "reasoning", "tags", "harmony"]
 

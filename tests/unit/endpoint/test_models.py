@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from endpoint_asking import DONE, Heard, answering, ask, asked, chunked, event, response, run, started, usage
-from mock_serving import AT_ONCE, serving
+from mock_serving import AT_ONCE, serving, truth
 
 from bench.core.errors import EngineError
 from bench.engine.endpoint import EndpointEngine
 from bench.engine.http.model_names import AnsweredModels, is_listed, judge
+from bench.engine.mock_server.faults import parse_rule
 from bench.engine.mock_server.settings import MockServerSettings
 
 
@@ -27,6 +28,19 @@ def answer(model: Any, *, text: str = "a") -> bytes:
     opening = event({"model": "", "choices": []})
     said = event({"model": model, "choices": [{"text": text, "finish_reason": "length"}]})
     return chunked(opening + said + usage(1) + DONE)
+
+
+def asking(url: str, **engine: Any) -> str:
+    """A suite."""
+    spec = {
+        "name": "asked",
+        "model": {"path": "tiny"},
+        "engine": {"kind": "endpoint", "base_url": url, **engine},
+        "workload": {"kind": "fixed", "prompt_tokens": 8, "output_tokens": 4, "sessions": 64},
+        "load": {"kind": "closed", "concurrency": 2},
+        "measure": {"percentiles": [0.5], "warmup_sessions": 0},
+    }
+    return yaml.safe_dump({"specs": [spec]})
 
 
 async def told(body: bytes, models: bytes, **spec: Any) -> tuple[Heard, EndpointEngine]:
@@ -133,17 +147,29 @@ def test_a_server_without_a_list_is_asked_for_any(models: bytes) -> None:
     assert engine.describe()["model"] == "x"
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_another_model_ends_a_run_that_keeps_its_record(
+    processes: int, bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    faults = (parse_rule("other_model:every=5", "--fault"),)
+    with serving(MockServerSettings(ttft_ms=1, gap_ms=1, faults=faults)) as url:
+        suite.write_text(asking(url, processes=processes))
+        ran = bench("run", suite, "--out", tmp_path / "runs")
+        sent = len(truth(url))
+    assert ran.code == 3
+    assert "/v1 serves another model: asked for mock, answered by another" in ran.err
+    assert sent < 64
+    (folder,) = (tmp_path / "runs").iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert record["requests"]["failed"].keys() == {"other_model"}
+    assert record["verdict"]["status"] == "invalid"
+
+
 def test_a_wrong_name_ends_a_run_before_anything_is_sent(bench: Callable[..., Any], tmp_path: Path) -> None:
     suite = tmp_path / "suite.yaml"
     with serving(MockServerSettings(**AT_ONCE)) as url:
-        spec = {
-            "name": "asked",
-            "model": {"path": "tiny"},
-            "engine": {"kind": "endpoint", "base_url": url, "served_model": "tiny"},
-            "workload": {"kind": "fixed", "prompt_tokens": 8, "output_tokens": 4, "sessions": 2},
-            "load": {"kind": "closed", "concurrency": 1},
-        }
-        suite.write_text(yaml.safe_dump({"specs": [spec]}))
+        suite.write_text(asking(url, served_model="tiny"))
         ran = bench("run", suite, "--out", tmp_path / "runs")
     assert ran.code == 3
     assert "engine.served_model: the server does not list 'tiny' (listed: mock)" in ran.err
