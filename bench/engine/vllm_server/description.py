@@ -39,14 +39,14 @@ def described_settings(log: str, cache: Mapping[str, Any]) -> dict[str, Any]:
 
 def described_work(samples: Samples) -> dict[str, Any]:
     """What it did while it was measured, by its own metrics; what they do not tell is left out."""
-    described: dict[str, Any] = {
-        "sampled": {
+    described: dict[str, Any] = {}
+    if samples.count:
+        described["sampled"] = {
             "count": samples.count,
             "running_peak": samples.running_peak,
             "waiting_peak": samples.waiting_peak,
             "kv_cache_share_peak": samples.kv_cache_share_peak,
         }
-    }
     totals = samples.totals
     if totals is None:
         return described

@@ -136,7 +136,7 @@ class VllmServerEngine:
             await self.refuse_lost()
 
     def counters(self) -> Counters:
-        """The server's own about once a second, with the tokens that came back."""
+        """The server's own every few seconds, with the tokens that came back."""
         if self._endpoint is None:
             return Counters()
         return self._samples.counters(self._endpoint.counters())

@@ -33,7 +33,7 @@ _PORT_TAKEN = "Address already in use"
 class ServerProcess:
     """Starts a server through its keeper.
 
-    `lost` hears, once, of an end that was not asked for, as one line; `sampled` of the metrics, about once a second.
+    `lost` hears, once, of an end that was not asked for, as one line; `sampled` of the metrics, every few seconds.
     """
 
     def __init__(self, port: int, lost: Callable[[str], None], sampled: Callable[[ServerMetrics], None]) -> None:
