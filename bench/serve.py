@@ -11,8 +11,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -31,6 +33,7 @@ from bench.native.server.app import App, Generates, build_app
 from bench.native.server.chat import chat_completions
 from bench.native.server.completions import completions
 from bench.native.server.errors import ApiError
+from bench.native.server.failures import one_line
 from bench.native.server.http_server import HttpServer
 from bench.native.server.observation import Observed
 from bench.native.server.observed_engine import ObservedEngine
@@ -43,6 +46,7 @@ GENERATING = {
     "/v1/chat/completions": Generates(chat_completions, ChatRequest),
 }
 _WHERE = "bench serve"
+_BACKLOG = 2048
 _LOOK_S = 0.2
 """How often the engine is looked after."""
 _LOST_S = 2.0
@@ -117,6 +121,7 @@ async def _serve(
         )
         announced = Listening(url, settings.model, engine.capabilities.max_context_tokens)
         http = HttpServer(app.asgi, settings, lambda: listening(announced))
+        asyncio.get_running_loop().set_exception_handler(partial(_tell_unheard, tell))
         gc.freeze()  # what was imported is never garbage, and looking for some would hold up every stream
         return await answer_until_told(engine, places, app, http, bound, settings.drain_s)
     finally:
@@ -127,6 +132,10 @@ async def answer_until_told(
     engine: Engine, places: Places, app: App, http: HttpServer, bound: socket.socket, drain_s: float
 ) -> bool:
     """Answer on `bound` until told to end; whether that was told twice. Raises EngineError when the engine is lost."""
+    try:
+        bound.listen(_BACKLOG)
+    except OSError as error:  # another took the address while the engine started
+        raise InputError(f"{bound.getsockname()}: {error.strerror}", where=_WHERE, allowed="a free address") from None
     with _endings() as (told, told_twice):
         serving = asyncio.create_task(http.serve([bound]))
         lost = asyncio.create_task(_lost(engine))
@@ -147,8 +156,6 @@ async def answer_until_told(
         except EngineError:
             await end("the engine is lost", _LOST_S)
             raise
-        except OSError as error:
-            raise InputError(f"{bound.getsockname()}: {error.strerror}", where=_WHERE, allowed="a free port") from None
         finally:
             serving.cancel()
             lost.cancel()
@@ -168,6 +175,11 @@ async def _lost(engine: Engine) -> None:
     while True:
         await asyncio.sleep(_LOOK_S)
         await engine.end_session("")
+
+
+def _tell_unheard(tell: Callable[[str], None], _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of a failure that nobody waited for."""
+    tell(one_line(context["message"], context.get("exception")))
 
 
 @contextlib.contextmanager

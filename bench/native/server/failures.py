@@ -31,15 +31,17 @@ class Failures:
         try:
             await self._app(scope, receive, noted)
         except Exception as error:  # noqa: BLE001  # whatever a handler lets through is the server's own mistake
-            self._tell(f"{scope['method']} {scope['path']!a}: {_place(error)}")
+            self._tell(one_line(f"{scope['method']} {scope['path']!a}", error))
             if not began:
                 await error_response(FAILED)(scope, receive, send)
 
 
-def _place(error: Exception) -> str:
-    """The failure, and the line of code it came from."""
+def one_line(what: str, error: BaseException | None) -> str:
+    """What failed, how, and the line of code it came from."""
+    if error is None:
+        return what
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    where = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
-    return f"{type(error).__name__}: {error}{where}"
+    place = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    return " ".join(f"{what}: {type(error).__name__}: {error}{place}".split())
