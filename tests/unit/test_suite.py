@@ -78,7 +78,7 @@ def test_a_trace_runs_in_place_of_the_specs(suite: Path) -> None:
         ("load.concurrency=-1", "load.concurrency = -1 (allowed: greater than 0)"),
         ("load.rate=3", "unknown key 'load.rate' (allowed: "),
         ("workload.sessions=many", "workload.sessions = 'many' (allowed: integer"),
-        ("engine.kind=abacus", "engine.kind = 'abacus' (allowed: 'native', 'mock', 'endpoint')"),
+        ("engine.kind=abacus", "engine.kind = 'abacus' (allowed: 'native', 'mock', 'endpoint', 'vllm', 'vllm-server')"),
         ("load={kind: poisson}", "'load.sessions_per_s' is missing"),
         ("load={kind: poisson, sessions_per_s: -2}", "load.sessions_per_s = -2 (allowed: greater than 0)"),
         ("model.path=null", "model.path = None (allowed: string)"),
