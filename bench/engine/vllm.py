@@ -114,7 +114,8 @@ class VllmEngine:
             told_cause,
         )
         try:
-            self._process.send(Start(str(self._model_folder), self._random_weights, self._spec.arguments))
+            with contextlib.suppress(EngineError):  # how it ended is told below
+                self._process.send(Start(str(self._model_folder), self._random_weights, self._spec.arguments))
             async with asyncio.timeout(self._spec.start_timeout_s):
                 self._ready = await self._starting
         except TimeoutError:
