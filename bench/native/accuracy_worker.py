@@ -1,6 +1,7 @@
 """The process that computes a reference and holds another engine to it: what torch takes ends with it.
 
-It gives the device back before it answers, and ends when it has compared or when nobody listens any more.
+Before it answers it gives back the device's memory, but for what CUDA keeps for a process. It ends when it has compared
+or when nobody listens any more.
 """
 
 from __future__ import annotations
