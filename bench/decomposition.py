@@ -1,8 +1,7 @@
 """Which results of one case are held against which to tell where a latency gap comes from.
 
-A case is one where nothing but the engine differs. Each server is held against an engine in process, ours where that
-was run, by way of the server's own engine in process, where that was run. An engine in process whose server was not run
-is held against ours alone.
+A case is one where nothing but the engine differs. Every other engine is held against one in process, ours where that
+was run: a server by way of its own engine in process, where that was run.
 """
 
 from __future__ import annotations
@@ -194,17 +193,15 @@ def _ways(groups: Sequence[_Group]) -> Iterator[_Way]:
     if not in_process:
         return
     base = in_process[0]
-    reached = {base.engine.kind}
+    # Engines of one kind that differ in settings are what strategies are: the first stands for them.
+    others = {group.engine.kind: group for group in reversed(in_process) if group.engine.kind != base.engine.kind}
+    for target in reversed(others.values()):
+        yield _Way(base, None, target)
     for target in groups:
         if target.served:
             twins = [group for group in in_process if group.engine.kind == target.serves]
             twin = min(twins, key=lambda group: len(_differing(group, target)), default=None)
             yield _Way(twin if twin is not None and twin.engine.kind == base.engine.kind else base, twin, target)
-            reached |= {group.engine.kind for group in twins}
-    for target in in_process:
-        if target.engine.kind not in reached:
-            reached.add(target.engine.kind)
-            yield _Way(base, None, target)
 
 
 def _gap(way: _Way) -> EngineGap:
