@@ -24,7 +24,7 @@ from bench.native.server.errors import ApiError
 from bench.native.server.service import Service
 
 SECONDS = 10.0
-END = "<|end|>"
+END = "<|eos|>"
 HARMONY = ("<|start|>", "<|channel|>", "<|message|>")
 Handler = Callable[[Request, Service], Awaitable[Response]]
 
