@@ -11,7 +11,7 @@ from typing import Any
 from bench.core.clock import Clock
 from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.errors import BenchError, EngineError, InputError
-from bench.core.protocols import Capabilities, Handle, Sink, StepLog
+from bench.core.protocols import Handle, Sink, StepLog
 from bench.core.records import Counters, Finish, Startup
 from bench.core.sessions import TurnRequest
 from bench.core.spec import EndpointEngineSpec, VllmServerEngineSpec
@@ -62,10 +62,7 @@ class VllmServerEngine:
         self._answers: Answers | None = None
         self.asked = self._asked_at("")
         """How the started server is asked, by whichever process."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return EndpointEngine(self.asked, clock=self._clock).capabilities
+        self.capabilities = EndpointEngine(self.asked, clock=clock).capabilities
 
     async def start(self) -> Startup:
         """Raises EngineError for a vLLM that is not there, does not fit, does not start or is not the one that answers.
