@@ -144,7 +144,8 @@ async def answer_until_told(
             """Let nobody in, wait for those inside, tell the rest why they end, and end."""
             places.close(why)
             empty = asyncio.create_task(places.emptied())
-            if not await _first(empty, told_twice, *but_for, within_s=within_s):
+            await _first(empty, told_twice, *but_for, within_s=within_s)
+            if places.taken:
                 app.deadlines.end_all(ApiError(HTTPStatus.SERVICE_UNAVAILABLE, why, code="unavailable"))
             empty.cancel()
             http.should_exit = True
@@ -162,12 +163,11 @@ async def answer_until_told(
         return told_twice.done()
 
 
-async def _first(*awaited: asyncio.Future[None], within_s: float | None = None) -> bool:
-    """Whether one of them was done in time; raises what it raised."""
+async def _first(*awaited: asyncio.Future[None], within_s: float | None = None) -> None:
+    """Return when one of them is done, or the time is over. Raises what it raised."""
     done, _ = await asyncio.wait(awaited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     for one in done:
         one.result()
-    return bool(done)
 
 
 async def _lost(engine: Engine) -> None:

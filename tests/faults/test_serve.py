@@ -118,9 +118,7 @@ def test_told_twice_it_ends_at_once() -> None:
             await asyncio.sleep(0.05)
             tell()
             assert await one.ended is True
-            stream.cancel()
-        for connection in list(one.served.http.server_state.connections):
-            connection.transport.abort()
+            assert (await stream).events[-1]["error"]["message"] == "the server is about to end"
 
     asyncio.run(main())
 

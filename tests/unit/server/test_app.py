@@ -43,6 +43,18 @@ def test_what_every_server_of_this_api_tells(served: Served) -> None:
     assert (head.status, head.body) == (200, b"")
 
 
+def test_it_describes_what_it_serves(served: Served) -> None:
+    document = get(served.url, "/openapi.json").json
+    paths = {path: set(operations) for path, operations in document["paths"].items()}
+    others = {path: {"get"} for path in ("/v1/models", "/health", "/metrics", "/version")}
+    assert paths == {GENERATE: {"post"}, **others}
+    for path in others:
+        assert get(served.url, path).status == 200
+    responses = document["paths"][GENERATE]["post"]["responses"]
+    assert {"200", "400", "404", "413", "415", "429", "503"} <= set(responses)
+    assert "security" not in document
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "allowed"),
     [
