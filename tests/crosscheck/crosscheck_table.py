@@ -53,7 +53,10 @@ def _page(comparisons: Sequence[Comparison], about: Mapping[str, str], failures:
         "less what `bench run` reports, and is the sum of what its definition makes of it, how late it saw what the "
         "server wrote, and what the server did otherwise in its run. *Ours by its definition* is our record read as "
         "the client reads its own; *its log* is that read as ours, but over the whole run. *Truth* is the same by the "
-        "server's clock, of the client's run and of ours. Times are in ms; gaps above 2 % or 1 ms are explained."
+        "server's clock, of the client's run and of ours. What is *not recorded* would need the time of an empty role "
+        "chunk, which our records do not keep. Times are in ms; gaps above 2 % or 1 ms are explained, by every term "
+        "that makes up a tenth of them. Clients run one after another, so a busy machine shows as what the server did "
+        "otherwise."
     )
     for one in comparisons:
         yield ""

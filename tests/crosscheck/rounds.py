@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -21,8 +22,6 @@ from servers import MODEL, Running, Server, ServerError, running
 from bench.core.load_spec import ClosedLoadSpec, ConstantLoadSpec
 
 OPEN_STREAMS = 16
-_CORE = 0
-"""The server's; clients have the others."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Rounds:
     """Ours among them."""
     give_up: float
     """On the monotonic clock: no run begins after it."""
+    core: int = field(default_factory=lambda: min(os.sched_getaffinity(0)))
+    """The server's; clients have the others."""
     failures: list[str] = field(default_factory=list)
     _found: dict[tuple[str, str, str], list[list[Gap]]] = field(default_factory=dict)
     """By server, scenario and client, a list a round."""
@@ -63,7 +64,7 @@ class Rounds:
         """Each client once in each scenario on each server. Another one is first every time."""
         for server in servers:
             try:
-                with running(server, _CORE) as answering:
+                with running(server, self.core) as answering:
                     for place, scenario in enumerate(SCENARIOS):
                         self._scenario(server, answering, scenario, turn=number + place)
             except ServerError as error:
@@ -105,7 +106,7 @@ class Rounds:
                 requests=self.requests,
                 warm_up=OPEN_STREAMS,
                 habits=habits,
-                core=_CORE,
+                core=self.core,
                 folder=Path(folder),
             )
             answering.reset()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -88,7 +89,7 @@ class Running:
 
 
 def exchange_of(told: dict[str, Any]) -> Exchange:
-    """One request of a log of truth. A role is written when the request is read, the finish with the last token."""
+    """One request of a log of truth, which is of tokens only: it has no chunks around them."""
     received_ns, writes_ns = told["t_received_ns"], told["t_writes_ns"]
     return Exchange(
         due_ns=received_ns,
@@ -147,13 +148,13 @@ def started(command: tuple[str, ...], core: int) -> Iterator[str]:
 
 def _url(process: subprocess.Popen[str], log: Any, name: str) -> str:
     assert process.stdout is not None
-    line = process.stdout.readline()
+    readable, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
+    line = process.stdout.readline() if readable else ""
     if line:
         return str(json.loads(line)["url"]).rstrip("/")
-    process.wait(_START_SECONDS)
     log.seek(0)
     words = log.read().decode(errors="replace").strip().splitlines()
-    raise ServerError(f"{name}: {words[-1] if words else f'exit code {process.returncode}'}")
+    raise ServerError(f"{name}: {words[-1] if words else f'no address within {_START_SECONDS:g} s'}")
 
 
 def _get(url: str) -> Any:

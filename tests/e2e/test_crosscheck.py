@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from servers import MODEL, SERVERS, Running, running
 pytestmark = pytest.mark.slow
 REQUESTS, WARM_UP = 48, 16
 MOCK = SERVERS[0]
-CORE = 0
+CORE = min(os.sched_getaffinity(0))
 
 
 def task(answering: Running, scenario: Scenario, folder: Path) -> Task:
