@@ -102,7 +102,7 @@ async def _serve(
 ) -> bool:
     """Whether it was told to end at once."""
     clock = RealClock()
-    tokenizer, template = load_tokenizer(folder), ChatTemplate.from_folder(folder)
+    tokenizer, template = load_tokenizer(folder, otherwise=""), ChatTemplate.from_folder(folder)
     engine = NativeEngine(spec, folder, clock=clock)
     try:
         await engine.start()

@@ -13,11 +13,11 @@ from bench.core.errors import InputError
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Raises InputError where `folder` has no tokenizer, or what it has is none."""
+def load_tokenizer(folder: Path, *, otherwise: str = ", or a workload with length_mode: pinned") -> Tokenizer:
+    """Raises InputError where `folder` has no tokenizer, or what it has is none; `otherwise` is what does without."""
     path = folder / TOKENIZER_FILE
     if not path.is_file():
-        raise InputError(f"no {TOKENIZER_FILE}", where=folder, allowed="one, or a workload with length_mode: pinned")
+        raise InputError(f"no {TOKENIZER_FILE}", where=folder, allowed=f"one{otherwise}")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # The library raises nothing narrower

@@ -183,6 +183,7 @@ def test_a_port_that_is_taken(refusal: Callable[..., str]) -> None:
     ("arguments", "told"),
     [
         (["--model", "no-such-model"], "no such model"),
+        (["--model", "qwen3-0.6b"], "no tokenizer.json (allowed: one)"),
         (["--model", "tiny", "--name", ""], "--name"),
         (["--model", "tiny", "--name", "two\nlines"], "--name"),
         (["--model", "tiny", "--set", "max_runing=4"], "unknown key 'max_runing'"),
