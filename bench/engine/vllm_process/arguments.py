@@ -33,10 +33,10 @@ def engine_arguments(start: Start, known: type[Any]) -> dict[str, Any]:
 def refused(start: Start, known: type[Any]) -> Refused | None:
     """The first argument that vLLM does not have, or that something else of the suite decides."""
     names = [field.name for field in dataclasses.fields(known)]
-    for name in start.arguments:
+    for name, value in start.arguments.items():
         if name == "model":
             return Refused("the model is not an argument", f"{WHERE}.model", "model.path")
-        if name == "load_format" and start.random_weights:
+        if name == "load_format" and start.random_weights and value != "dummy":
             return Refused("decided by model.weights: random", f"{WHERE}.load_format", "model.weights: stored")
         if name not in names:
             near = get_close_matches(name, names) or get_close_matches(name.replace("-", "_"), names)
