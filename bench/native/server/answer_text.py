@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bench.core.records import TokenKind
 from bench.native.server.detokenizer import Detokenizer
@@ -15,15 +15,36 @@ Piece = tuple[TokenKind, str]
 class AnswerText:
     """Collects the pieces of text that are certain until they are taken."""
 
-    __slots__ = ("_detokenizer", "_kind", "_marks", "_min_tokens", "_pieces", "_stops", "_tokens", "stopped")
+    __slots__ = (
+        "_detokenizer",
+        "_ending",
+        "_endings",
+        "_kind",
+        "_marks",
+        "_min_tokens",
+        "_pieces",
+        "_stops",
+        "_tokens",
+        "stopped",
+    )
 
     def __init__(
-        self, detokenizer: Detokenizer, *, stops: Sequence[str], marks: MarkReader | None, min_tokens: int
+        self,
+        detokenizer: Detokenizer,
+        *,
+        stops: Sequence[str],
+        marks: MarkReader | None,
+        min_tokens: int,
+        endings: Collection[int] = (),
     ) -> None:
         """Without `marks` all text is of one kind, the answer; with them stop strings are looked for behind the
-        thinking. They are not looked for in the first `min_tokens` tokens.
+        thinking. They are not looked for in the first `min_tokens` tokens. `endings` are tokens with a text that is
+        told when another follows: where one of them ends the output it is no part of it.
         """
         self._detokenizer = detokenizer
+        self._endings = endings
+        self._ending = ""
+        """The text of the newest token, if that is one of them."""
         self._stops = StopStrings(stops) if stops else None
         self._min_tokens = min_tokens
         self._tokens = 0
@@ -36,6 +57,8 @@ class AnswerText:
     def add(self, kind: TokenKind, token_ids: Sequence[int]) -> None:
         for token_id in token_ids:
             self._tokens += 1
+            if self._ending:
+                self._tell_ending()
             if self._marks is not None:
                 self._turn_to(kind)
                 if self._marks.is_mark(token_id):
@@ -43,6 +66,10 @@ class AnswerText:
                     # What comes next is read behind it, and what it reads itself is told to nobody.
                     self._detokenizer.add(token_id)
                     continue
+            if token_id in self._endings:
+                self._tell(self._passed(self._detokenizer.flush()))
+                self._ending = self._detokenizer.add(token_id)
+                continue
             text = self._detokenizer.add(token_id)
             if self._stops is not None and self._tokens > self._min_tokens:
                 text = self._passed(text)
@@ -51,10 +78,13 @@ class AnswerText:
             if self.stopped:
                 return
 
-    def end(self) -> None:
-        """Nothing follows: what was kept back is certain."""
-        if not self.stopped:
-            self._release()
+    def end(self, *, by_token: bool) -> None:
+        """Nothing follows: what was kept back is certain. `by_token`: the last one was said to end the output."""
+        if self.stopped:
+            return
+        if not by_token:
+            self._tell_ending()
+        self._release()
 
     def take(self) -> list[Piece]:
         """What was told since the last call, neighbours of one kind as one piece."""
@@ -77,6 +107,10 @@ class AnswerText:
             self._release()
             self._kind = kind
 
+    def _tell_ending(self) -> None:
+        text, self._ending = self._ending, ""
+        self._tell(self._passed(text))
+
     def _release(self) -> None:
         self._tell(self._passed(self._detokenizer.flush()))
         if self._stops is not None:
@@ -88,6 +122,8 @@ class AnswerText:
 
     def _passed(self, text: str) -> str:
         """What of `text` comes before a stop string, as far as that is certain."""
+        if self.stopped:
+            return ""
         if self._stops is None or self._kind == "thinking" or not text:
             return text
         told = self._stops.push(text)

@@ -53,11 +53,13 @@ class Asked:
     def text(self, service: Service) -> AnswerText:
         """What reads one of its answers."""
         stops = self.body.stop or ()
+        skip_special = self.body.skip_special_tokens is not False
         return AnswerText(
-            service.vocabulary.detokenizer(skip_special=self.body.skip_special_tokens is not False),
+            service.vocabulary.detokenizer(skip_special=skip_special),
             stops=(stops,) if isinstance(stops, str) else stops,
             marks=MarkReader(service.marks) if self.splits_thinking else None,
             min_tokens=self.body.min_tokens or 0,
+            endings=() if skip_special else service.vocabulary.special,
         )
 
 

@@ -60,7 +60,7 @@ class Choice:
     def finish(self, finish: Finish) -> None:
         self.done = True
         if self.reason is None:
-            self._text.end()
+            self._text.end(by_token=finish.reason == "stop")
             self.reason, self.error = finish.reason, finish.error
             self.cached_tokens = finish.cached_tokens
         self._changed()

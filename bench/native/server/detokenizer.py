@@ -33,7 +33,8 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self.size = tokenizer.get_vocab_size(with_added_tokens=True)
-        special = {token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        added = tokenizer.get_added_tokens_decoder().items()
+        self.special = special = frozenset(token_id for token_id, token in added if token.special)
         self._by_bytes = isinstance(tokenizer.decoder, ByteLevel)
         self._bytes = {skip: _TokenBytes(tokenizer, special if skip else ()) for skip in (False, True)}
         self._places = {skip: _TokenPlaces(tokenizer, special if skip else ()) for skip in (False, True)}

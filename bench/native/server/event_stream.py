@@ -124,9 +124,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive  # the generations watch the client
         async with self._held:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             # Who has left, noticed in reading or in writing, is told nothing.
             with contextlib.suppress(ClientDisconnect, OSError):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 try:
                     await self._send_events(send)
                 except ApiError as error:

@@ -74,7 +74,7 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     """Without one, every request is drawn anew."""
     skip_special_tokens: bool | None = None
-    """Special tokens read as nothing, unless this is false."""
+    """Special tokens read as nothing, unless this is false; one that ends an answer always does."""
     return_tokens_as_token_ids: bool | None = None
     """Log probabilities name a token `token_id:` and its number, not its text, which others may share."""
     thinking_token_budget: Annotated[int, Meta(ge=-1, lt=2**31)] | None = None

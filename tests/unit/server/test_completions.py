@@ -120,8 +120,13 @@ def test_no_stop_string_is_looked_for_in_the_fewest_tokens() -> None:
     assert (call.json["choices"][0]["text"], engine.turns[0].request.min_tokens) == ("xaxb", 3)
 
 
-def test_special_tokens_are_read_where_they_are_asked_for() -> None:
-    assert answered(says("a"), skip_special_tokens=False).json["choices"][0]["text"] == "a" + END
+@pytest.mark.parametrize("stream", [False, True])
+def test_special_tokens_are_read_where_they_are_asked_for_but_not_the_one_that_ends_an_answer(stream: bool) -> None:
+    engine = says("a" + END + "b" + END + END)
+    shown = answered(engine, skip_special_tokens=False, stream=stream)
+    assert ("".join(texts(shown)) if stream else shown.json["choices"][0]["text"]) == "a" + END + "b" + END + END
+    assert answered(engine, skip_special_tokens=False, stop=END).json["choices"][0]["text"] == "a"
+    assert answered(engine).json["choices"][0]["text"] == "ab"
 
 
 def test_every_prompt_gets_its_answers_in_order_each_drawn_with_a_seed_of_its_own() -> None:
