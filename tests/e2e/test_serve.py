@@ -98,7 +98,7 @@ def test_told_to_end_it_lets_a_stream_end_and_leaves_no_process() -> None:
         assert ask(served.url, headers=JSON, **LONG).status == 401
         engine = served.children()
         assert engine
-        stream = Streaming(served, 500, KEYED)
+        stream = Streaming(served, 1500, KEYED)
         served.process.send_signal(signal.SIGTERM)
         assert soon(lambda: get(served.url, "/health").status == 503)
         assert ask(served.url, headers=KEYED, **LONG).status == 503

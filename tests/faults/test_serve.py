@@ -83,7 +83,7 @@ def tell() -> None:
 def test_told_to_end_it_lets_streams_end_and_nobody_in() -> None:
     async def main() -> None:
         async with serving() as one:
-            stream = await one.streaming(events=60)
+            stream = await one.streaming(events=100)
             tell()
             while (health := await one.get("/health")).status == 200:
                 await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ def test_told_to_end_it_lets_streams_end_and_nobody_in() -> None:
             assert (await one.ask()).status == 503
             assert (await one.get("/v1/models")).status == 200
             answered = await stream
-            assert (answered.whole, answered.events[-1]) == (True, 59)
+            assert (answered.whole, answered.events[-1]) == (True, 99)
             assert await one.ended is False
 
     asyncio.run(main())
@@ -139,7 +139,7 @@ def test_silent_clients_do_not_hold_it_up() -> None:
 def test_without_its_engine_it_says_so_and_ends() -> None:
     async def main() -> None:
         async with serving() as one:
-            stream = await one.streaming(events=40)
+            stream = await one.streaming(events=80)
             one.engine.lost = True
             while (health := await one.get("/health")).status == 200:
                 await asyncio.sleep(0.01)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any
 
 from app_serving import GENERATE, SECONDS, Served, app_serving, heard
-from mock_serving import Answered, ask
+from mock_serving import ask
 
 from bench.native.server.errors import ApiError
 
@@ -28,18 +28,18 @@ def emptied(served: Served) -> bool:
 
 
 def test_a_whole_answer_that_takes_too_long() -> None:
-    with app_serving(request_s=0.2) as served:
+    with app_serving(request_s=0.5) as served:
         answered = ask(served.url, headers=HEADERS, stream=False, **LONG)
         assert (answered.status, answered.json["error"]["code"]) == (504, "timeout")
         assert emptied(served)
 
 
 def test_a_stream_that_takes_too_long_ends_with_the_reason() -> None:
-    with app_serving(request_s=0.2) as served:
+    with app_serving(request_s=0.5) as served:
         answered = ask(served.url, headers=HEADERS, **LONG)
         assert (answered.status, answered.whole) == (200, True)
         assert answered.events[0] == 0
-        assert answered.events[-1]["error"]["message"] == "no end after 0.2 s"
+        assert answered.events[-1]["error"]["message"] == "no end after 0.5 s"
         assert emptied(served)
 
 
@@ -67,16 +67,12 @@ def test_a_client_that_leaves_gives_its_place_back() -> None:
 
 
 def test_the_end_of_all() -> None:
-    with app_serving() as served:
-        answers: list[Answered] = []
-
-        def end() -> None:
-            served.places.close(ENDED.message)
-            served.app.deadlines.end_all(ENDED)
-
-        served.loop.call_soon_threadsafe(served.loop.call_later, 0.3, end)
-        answers.append(ask(served.url, headers=HEADERS, **LONG))
-        assert answers[0].events[-1] == {
+    with app_serving() as served, ThreadPoolExecutor() as threads:
+        stream = threads.submit(ask, served.url, headers=HEADERS, **LONG)
+        assert soon(lambda: served.places.taken == 1)
+        served.do(lambda: served.places.close(ENDED.message))
+        served.do(lambda: served.app.deadlines.end_all(ENDED))
+        assert stream.result(SECONDS).events[-1] == {
             "error": {
                 "message": "the server is about to end",
                 "type": "server_error",
@@ -84,6 +80,6 @@ def test_the_end_of_all() -> None:
                 "code": "unavailable",
             }
         }
-        refused: Any = ask(served.url, headers=HEADERS, prompt=None)
+        refused = ask(served.url, headers=HEADERS, prompt=None)
         assert (refused.status, refused.json["error"]["code"]) == (503, "unavailable")
         assert emptied(served)
