@@ -17,10 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.engine.mock_server import frames
+from bench.engine.mock_server.frames import Frames
 from bench.engine.mock_server.http import HttpRequest, response
+from bench.engine.mock_server.script import Script, at_once
 from bench.engine.mock_server.server import MockServer
 from bench.engine.mock_server.settings import MockServerSettings
+from bench.engine.mock_server.truth import RequestTruth
 
 PLAN = "FAKE_VLLM"
 """The variable that says, as JSON, what goes wrong."""
@@ -107,31 +109,29 @@ class _Server(MockServer):
     """The mock server under a name, with vLLM's own paths."""
 
     def __init__(self, name: str, plan: dict[str, Any]) -> None:
-        frames.MODEL = name
-        super().__init__(MockServerSettings(ttft_ms=1.0, gap_ms=0.2))
-        self._name = name
-        self._plan = plan
-        self._asked = 0
+        settings = MockServerSettings(ttft_ms=1.0, gap_ms=0.2)
+        super().__init__(settings)
+        self._frames = Frames(settings, name)
+        self.name = name
+        self.plan = plan
+        self.turns = 0
 
-    def begin(self, request: HttpRequest, t_received_ns: int) -> Any:
-        self._asked += request.method == b"POST"
-        if self._asked == self._plan.get("ends_at"):
+    def begin(self, request: HttpRequest, t_received_ns: int) -> tuple[Script, RequestTruth | None]:
+        told: dict[bytes, bytes] = {
+            b"/v1/models": json.dumps({"data": [{"id": self.name, "max_model_len": CONTEXT_TOKENS}]}).encode(),
+            b"/version": b'{"version": "0.32.0"}',
+            b"/metrics": self.metrics().encode(),
+        }
+        if request.path in told:
+            return at_once(response(200, told[request.path], request.keep_alive)), None
+        self.turns += request.method == b"POST"
+        if self.turns == self.plan.get("ends_at"):
             print("(EngineCore pid=1) ERROR 11-23 06:00:09 [core.py:1] RuntimeError: it was told to break", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().begin(request, t_received_ns)
 
-    def _told(self, request: HttpRequest) -> bytes:
-        answers: dict[bytes, bytes] = {
-            b"/v1/models": json.dumps({"data": [{"id": self._name, "max_model_len": CONTEXT_TOKENS}]}).encode(),
-            b"/version": b'{"version": "0.32.0"}',
-            b"/metrics": self._metrics().encode(),
-        }
-        if request.path in answers:
-            return response(200, answers[request.path], request.keep_alive)
-        return super()._told(request)
-
-    def _metrics(self) -> str:
-        asked = self._asked
+    def metrics(self) -> str:
+        asked = self.turns
         return f"""
 # TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{{engine="0",model_name="m"}} 3.0
