@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +43,13 @@ def suite_for(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60.0
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def record_in(folder: Path) -> dict[str, Any]:
@@ -92,6 +104,39 @@ def test_a_server_that_dies_meanwhile_ends_the_run_which_keeps_what_it_has(
     assert record["requests"]["completed"] > 0
     assert sum(record["requests"]["failed"].values()) > 0
     assert record["verdict"]["status"] == "invalid"
+    assert none_left(left)
+
+
+def test_an_interrupted_run_ends_its_server(suite_for: Callable[..., Path], tmp_path: Path) -> None:
+    left, told = tmp_path / "left", tmp_path / "told"
+    command = "from bench.cli.main import main; main()"
+    endless = ("--set", "workload.sessions=20000", "--set", "workload.output_tokens=200")
+    with told.open("w") as stderr:
+        running = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                command,
+                "run",
+                suite_for({"left": str(left)}),
+                *endless,
+                "--out",
+                tmp_path / "runs",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+            # What runs in a shell's background ignores it otherwise.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    try:
+        until(lambda: "served: measuring" in told.read_text())
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(60) == 130
+    finally:
+        running.kill()
+        running.wait()
+    assert record_in(tmp_path / "runs")["run"]["stopped"] == "interrupted"
     assert none_left(left)
 
 
