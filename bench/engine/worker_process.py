@@ -84,7 +84,7 @@ class WorkerProcess(Generic[Out, In]):
         """Return once the process has ended and `ended` was called, and what it started has ended too."""
         await self._exited.wait()
         if self._others_end is not None:
-            await self._others_end
+            await asyncio.shield(self._others_end)  # whoever waits no longer has not asked for less
 
     def _on_readable(self) -> None:
         # One message a call: the loop calls again while there are more.

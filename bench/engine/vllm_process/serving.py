@@ -48,10 +48,11 @@ class Serving:
     def receive(self, command: Command) -> None:
         match command:
             case Submit():
-                self._tasks[command.id] = asyncio.create_task(self._generate(command))
+                task = self._tasks[command.id] = asyncio.create_task(self._generate(command))
+                task.add_done_callback(lambda _: self._tasks.pop(command.id))
             case Cancel(id):
-                if task := self._tasks.get(id):
-                    task.cancel()
+                if running := self._tasks.get(id):
+                    running.cancel()
             case CountFromHere():
                 self._counts.reset()
             case Stop():
@@ -59,9 +60,10 @@ class Serving:
 
     async def close(self) -> None:
         """End every generation, and tell what was done."""
-        for task in self._tasks.values():
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._outbox.tell_did()
 
     def _outputs(self, submit: Submit) -> AsyncIterator[Any]:
@@ -84,8 +86,6 @@ class Serving:
             self._end(str(error))
         except Exception as error:  # noqa: BLE001 - of one request, whatever it is
             self._outbox.end(submit.id, "failed", f"{_kind(error)}: {_line(error)}")
-        finally:
-            del self._tasks[submit.id]
 
     def _pass_on(self, submit: Submit, output: Any) -> None:
         (completion,) = output.outputs
