@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Passes a text on up to the first of the strings, and keeps back no more than may be the beginning of one."""
+    """Passes a text on up to the first of the strings, and keeps back no more than may be the beginning of one.
+
+    The first is the one that is whole first, as if the text came by characters; of several at once the longest.
+    """
 
     __slots__ = ("_held", "_strings", "matched")
 
@@ -20,10 +23,11 @@ class StopStrings:
     def push(self, text: str) -> str:
         """What of `text`, and of what was kept back, is certain to be before any of the strings."""
         text = self._held + text
-        found = [place for string in self._strings if (place := text.find(string)) >= 0]
+        found = [(place + len(string), place) for string in self._strings if (place := text.find(string)) >= 0]
         if found:
             self.matched, self._held = True, ""
-            return text[: min(found)]
+            _, begins = min(found)
+            return text[:begins]
         kept = max(_begun(text, string) for string in self._strings)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]
