@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.core.module_process import call_when_readable
+from bench.core.process_group import end_group
 from bench.engine.vllm_server.command import HOST
 from bench.engine.vllm_server.messages import Answers, Begin, Begun, End, Ended, Order, Report, Sample, Sampled
 from bench.engine.vllm_server.metrics import ServerMetrics, parse_metrics
@@ -122,12 +123,11 @@ class _Keeper:
 
 
 async def _end(server: asyncio.subprocess.Process, ended: asyncio.Task[int], grace_s: float) -> None:
-    """Ask the server to end, then kill what is left of its group, and reap all of it."""
+    """Ask the server to end, then end what is left of its group, and reap all of it."""
     if not ended.done():
         server.terminate()
         await asyncio.wait({ended}, timeout=grace_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
+    await end_group(server.pid)
     await ended
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_KILLED_SECONDS):

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.module_process import how_it_ended
+from bench.core.process_group import kill_group
 from bench.engine.log_tail import told_cause
 from bench.engine.vllm_server.command import HOST
 from bench.engine.vllm_server.messages import Answers, Begin, Begun, End, Ended, Order, Report, Sample, Sampled
@@ -131,8 +131,7 @@ class ServerProcess:
     def _on_exit(self, line: str) -> None:
         """The keeper is gone; where it did not tell of the server's end, that is ended here."""
         if self._group is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._group, signal.SIGKILL)
+            kill_group(self._group)
         self._end(EngineError(line))
 
     def _end(self, failure: BenchError) -> None:
