@@ -128,8 +128,13 @@ async def started(spec: VllmEngineSpec, model: Path = TINY) -> AsyncIterator[Vll
 
 
 def processes_marked(mark: str) -> list[int]:
-    """Every process that runs and had `{MARK: mark}` in its environment: what it started has it too."""
-    return [pid for pid in _pids() if f"{MARK}={mark}\0" in _read(pid, "environ")]
+    """Every process that runs and had `{MARK: mark}` in its environment, and what else is in its session.
+
+    What it started has the mark too, but vLLM's own processes write their names over where it stands.
+    """
+    sessions = {pid: _session(pid) for pid in _pids() if _read(pid, "cmdline")}
+    marked = {sessions[pid] for pid in sessions if f"{MARK}={mark}\0" in _read(pid, "environ")}
+    return [pid for pid, session in sessions.items() if session in marked]
 
 
 async def has_ended(pid: int) -> bool:
@@ -143,6 +148,10 @@ async def has_ended(pid: int) -> bool:
 
 def _pids() -> Iterator[int]:
     return (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+
+
+def _session(pid: int) -> str:
+    return (_read(pid, "stat").rpartition(")")[2].split() or [""] * 4)[3]
 
 
 def _read(pid: int, what: str) -> str:
