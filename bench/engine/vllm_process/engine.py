@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -43,6 +44,9 @@ async def run_engine(start: Start, connection: Connection[Report, Command]) -> i
     serving = Serving(engine, counts, connection.send)
     first_token_s = await serving.first_token()
     counts.reset()
+    # As vLLM's server does: to look through all that was imported holds up every token for most of a second.
+    gc.collect()
+    gc.freeze()
     connection.send(
         Ready(
             first_token_s=first_token_s,
