@@ -45,7 +45,6 @@ GENERATING = {
     "/v1/completions": Generates(completions, CompletionRequest),
     "/v1/chat/completions": Generates(chat_completions, ChatRequest),
 }
-_WHERE = "bench serve"
 _BACKLOG = 2048
 _LOOK_S = 0.2
 """How often the engine is looked after."""
@@ -78,12 +77,10 @@ def serve(
     or an address it cannot have, EngineError when the engine does not start or is lost, and KeyboardInterrupt when
     told to end a second time.
     """
-    bound, url = bound_socket(host, port, _WHERE)
+    bound, url = bound_socket(host, port)
     with bound:
         if settings.api_key is None and not ipaddress.ip_address(bound.getsockname()[0]).is_loopback:
-            raise InputError(
-                f"{host} lets other machines ask", where=_WHERE, allowed="127.0.0.1 or ::1, or a key by --api-key-env"
-            )
+            raise InputError(f"{host} lets other machines ask", allowed="127.0.0.1 or ::1, or a key by --api-key-env")
         allow_most_open_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             ended_at_once = runner.run(_serve(spec, folder, settings, bound, url, listening, tell))
@@ -135,7 +132,8 @@ async def answer_until_told(
     try:
         bound.listen(_BACKLOG)
     except OSError as error:  # another took the address while the engine started
-        raise InputError(f"{bound.getsockname()}: {error.strerror}", where=_WHERE, allowed="a free address") from None
+        host, port, *_ = bound.getsockname()
+        raise InputError(f"{host} port {port}: {error.strerror}", allowed="a free address of this machine") from None
     with _endings() as (told, told_twice):
         serving = asyncio.create_task(http.serve([bound]))
         lost = asyncio.create_task(_lost(engine))
@@ -174,7 +172,7 @@ async def _lost(engine: Engine) -> None:
     """Raise EngineError once the engine's process has ended."""
     while True:
         await asyncio.sleep(_LOOK_S)
-        await engine.end_session("")
+        await engine.end_session("")  # of no session: all that it can do is say that the engine is lost
 
 
 def _tell_unheard(tell: Callable[[str], None], _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -7,13 +7,13 @@ import socket
 from bench.core.errors import InputError
 
 
-def bound_socket(host: str, port: int, where: str) -> tuple[socket.socket, str]:
+def bound_socket(host: str, port: int) -> tuple[socket.socket, str]:
     """A socket bound to an address of this machine, on a free port where it is 0, and its URL.
 
-    It does not listen yet. Raises InputError, at `where`, for an address that cannot be had.
+    It does not listen yet. Raises InputError for an address that cannot be had.
     """
     if not host or not (host.isascii() and host.isprintable()):  # empty would be every address, and no URL
-        raise InputError(repr(host), where=where, allowed="an address of this machine")
+        raise InputError(f"host {host!r}", allowed="an address of this machine")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -22,8 +22,6 @@ def bound_socket(host: str, port: int, where: str) -> tuple[socket.socket, str]:
     except (OSError, UnicodeError) as error:
         bound.close()
         reason = error.strerror if isinstance(error, OSError) else "no name of a machine"
-        raise InputError(
-            f"{host} port {port}: {reason}", where=where, allowed="a free address of this machine"
-        ) from None
+        raise InputError(f"{host} port {port}: {reason}", allowed="a free address of this machine") from None
     address = f"[{host}]" if family == socket.AF_INET6 else host
     return bound, f"http://{address}:{bound.getsockname()[1]}"

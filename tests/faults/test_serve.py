@@ -67,7 +67,7 @@ class Serving:
 async def serving(drain_s: float = SECONDS) -> AsyncIterator[Serving]:
     listening = asyncio.Event()
     served = assembled(asyncio.get_running_loop(), listening.set, places=4)
-    bound, served.url = bound_socket("127.0.0.1", 0, "test")
+    bound, served.url = bound_socket("127.0.0.1", 0)
     engine = Engine()
     ended = asyncio.create_task(answer_until_told(engine, served.places, served.app, served.http, bound, drain_s))
     async with asyncio.timeout(SECONDS):
@@ -154,7 +154,7 @@ def test_without_its_engine_it_says_so_and_ends() -> None:
 
 def test_a_port_that_another_listens_on_meanwhile() -> None:
     async def main() -> None:
-        bound, _ = bound_socket("127.0.0.1", 0, "test")
+        bound, _ = bound_socket("127.0.0.1", 0)
         with socket.create_server(("127.0.0.1", bound.getsockname()[1])):
             served = assembled(asyncio.get_running_loop(), lambda: None, places=4)
             with pytest.raises(InputError, match="in use"):

@@ -125,7 +125,7 @@ def app_serving(places: int = 4, **settings: Any) -> Iterator[Served]:
     thread.start()
     ready = threading.Event()
     served = assembled(loop, ready.set, places=places, **settings)
-    bound, served.url = bound_socket("127.0.0.1", 0, "test")
+    bound, served.url = bound_socket("127.0.0.1", 0)
     serving = asyncio.run_coroutine_threadsafe(served.http.serve([bound]), loop)
     try:
         assert ready.wait(SECONDS)

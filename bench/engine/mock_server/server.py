@@ -49,7 +49,7 @@ class MockServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen, on a free port where it is 0. Returns the URL. Raises InputError for an address it cannot have."""
-        listening, url = bound_socket(host, port, "bench mock")
+        listening, url = bound_socket(host, port)
         loop = asyncio.get_running_loop()
         self._schedule = schedule = Schedule(loop)
         if any(rule.fault.kind == "refuse" and rule.every is None for rule in self._settings.faults):
