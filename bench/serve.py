@@ -108,7 +108,6 @@ async def _serve(
         service = Service(counted, settings.model, tokenizer, template, clock, places)
         app = build_app(
             service,
-            places,
             observed,
             settings,
             GENERATING,

@@ -148,7 +148,6 @@ def assembled(loop: asyncio.AbstractEventLoop, listening: Callable[[], None], **
     service = Service(engine, resolved.model, cast(Tokenizer, None), None, clock, places)
     app = build_app(
         service,
-        places,
         observed,
         resolved,
         {GENERATE: Generates(generate, Asked)},

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from bench.native.server.errors import ApiError
-
-_RETRY_AFTER_S = 1
+from bench.native.server.errors import ApiError, no_place
 
 
 class Places:
-    """Speaks the Admission protocol: a bounded number of places, and a door that closes once."""
+    """Who may ask the engine now: a bounded number of places, and a door that closes once."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -25,19 +23,20 @@ class Places:
 
     @asynccontextmanager
     async def enter(self, generations: int) -> AsyncIterator[None]:
-        """Raises ApiError: 503 once closed, 429 where too few places are free, 400 where there will never be enough."""
+        """Hold a place for each of a request's generations.
+
+        Whatever answers is cancelled when its client has left, its time is over or the server ends. Leave it then and
+        there: an async generator that was cancelled where it is read runs its `finally` only when it is collected, or
+        closed. Raises ApiError: 503 once closed, 429 where too few places are free, 400 where there will never be
+        enough.
+        """
         self.check_open()
         if generations > self.most:
             raise ApiError(
                 HTTPStatus.BAD_REQUEST, f"more than the {self.most} generations this server holds", param="n"
             )
         if self.taken + generations > self.most:
-            raise ApiError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"{self.taken} of {self.most} places are taken",
-                code="no_place",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+            raise no_place(f"{self.taken} of {self.most} places are taken")
         self.taken += generations
         self._empty.clear()
         try:

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
-from bench.native.server.admission import Places
 from bench.native.server.answers import error_response, json_response
 from bench.native.server.auth import KeyCheck
 from bench.native.server.body_limits import BodyLimits
@@ -51,7 +50,6 @@ class App:
 
 def build_app(
     service: Service,
-    places: Places,
     observed: Observed,
     settings: ServerSettings,
     generating: Mapping[str, Generates],
@@ -60,7 +58,8 @@ def build_app(
     created_s: int,
     tell: Callable[[str], None],
 ) -> App:
-    """`places` is the service's admission; `tell` hears of the server's own mistakes, a line each."""
+    """`tell` hears of the server's own mistakes, a line each."""
+    places = service.admission
     model = Model(settings.model, created_s, service.engine.capabilities.max_context_tokens)
     bodies = {path: generates.body for path, generates in generating.items()}
     description = describe(version, model, bodies, keyed=settings.api_key is not None)

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.native.server.answers import JSON, error_response
-from bench.native.server.errors import ApiError
+from bench.native.server.errors import ApiError, no_place
 from bench.native.server.settings import ServerSettings
 
 
@@ -65,9 +65,4 @@ class BodyLimits:
         if size > self._settings.body_bytes:
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {self._settings.body_bytes} bytes")
         if self._held_bytes > self._settings.bodies_bytes:
-            raise ApiError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"the requests inside hold {self._settings.bodies_bytes} bytes",
-                code="no_place",
-                retry_after_s=1,
-            )
+            raise no_place(f"the requests inside hold {self._settings.bodies_bytes} bytes")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
+_RETRY_AFTER_S = 1
+
 
 class ApiError(Exception):
     """Becomes the JSON object that OpenAI's API answers errors with. Nobody else's text may be part of it."""
@@ -37,3 +39,8 @@ class ApiError(Exception):
         """The object that a response carries, or an event of a stream that had begun."""
         told = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return json.dumps({"error": told}).encode()
+
+
+def no_place(message: str) -> ApiError:
+    """What is refused now and may be taken a little later."""
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, message, code="no_place", retry_after_s=_RETRY_AFTER_S)
