@@ -17,6 +17,8 @@ LIMITS = (
     "it beforehand. Neither client tells when a request was due, only when it was sent.",
     "`aiperf` tokenizes answers itself unless told `--use-server-token-count`, and finds no tokenizer in a folder "
     "where `HF_HUB_OFFLINE` is set to anything.",
+    "`aiperf` counts no chunk whose text is empty. Where a server writes one for a token that reads nothing, as "
+    "`bench serve` does for the first token of a chat with the tiny model, it times the next: that shows as lateness.",
     'The "inter token latency" of `aiperf` is compared with TPOT, its "inter chunk latency" with ITL.',
 )
 

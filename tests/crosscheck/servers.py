@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from exchanges import Exchange, Habits
+from witness import is_token
 
 WITNESS = (sys.executable, str(Path(__file__).with_name("witness.py")))
 BENCH = (sys.executable, "-c", "from bench.cli.main import main; main()")
@@ -102,16 +103,12 @@ def exchange_of(told: dict[str, Any]) -> Exchange:
 
 
 def habits_of(events: list[dict[str, Any]]) -> Habits:
-    """Read from the events of one streamed answer. Raises ServerError where none holds text."""
+    """Read from the events of one streamed answer. Raises ServerError where none is for a token."""
     choices = [event["choices"][0] for event in events if event.get("choices")]
-    texts = [bool(one.get("text") or _said(one.get("delta", {}))) for one in choices]
-    if True not in texts:
-        raise ServerError("an answer without text")
-    return Habits(opens=not texts[0], closes=not texts[-1])
-
-
-def _said(delta: dict[str, Any]) -> Any:
-    return delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
+    tokens = [is_token(one) for one in choices]
+    if True not in tokens:
+        raise ServerError("an answer without a token")
+    return Habits(opens=not tokens[0], closes=not tokens[-1])
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import uvloop
 _EVENT = re.compile(rb"data: (\{.*?\})\r?\n\r?\n", re.DOTALL)
 _HTTP_CHUNK = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 _READ_BYTES = 65_536
+_TEXTS = ("text", "content", "reasoning_content", "reasoning")
 _STREAMED = (b"POST /v1/completions", b"POST /v1/chat/completions")
 _PATH_BYTES = max(map(len, _STREAMED))
 
@@ -48,7 +49,7 @@ class Passed:
             for event in _EVENT.finditer(rest):
                 told = json.loads(_HTTP_CHUNK.sub(b"", event[1]))
                 usage = told.get("usage") or usage
-                tokens += any(map(has_text, told.get("choices", ())))
+                tokens += any(map(is_token, told.get("choices", ())))
                 end = event.end()
             rest = rest[end:]
             if tokens:
@@ -63,10 +64,11 @@ class Passed:
         }
 
 
-def has_text(choice: dict[str, Any]) -> bool:
-    """Whether a choice of an event holds something of the answer."""
-    delta = choice.get("delta", {})
-    return bool(choice.get("text") or delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning"))
+def is_token(choice: dict[str, Any]) -> bool:
+    """Whether a choice of an event is for a token, be it one that reads nothing: a role is not, nor is a finish."""
+    said = choice if "text" in choice else choice.get("delta", {})
+    told = [said[name] for name in _TEXTS if said.get(name) is not None]
+    return any(told) or (bool(told) and choice.get("finish_reason") is None and "role" not in said)
 
 
 class Witness:

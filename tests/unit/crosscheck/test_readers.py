@@ -110,9 +110,10 @@ def test_habits_are_what_stands_around_the_tokens() -> None:
     chat = [event(delta={"role": "assistant", "content": ""}), event(delta={"content": "a"}), event(delta={})]
     assert habits_of([*chat, {"choices": [], "usage": {}}]) == Habits(opens=True, closes=True)
     assert habits_of([event(text="a"), event(text="b", finish_reason="length")]) == Habits(opens=False, closes=False)
+    assert habits_of([event(text=""), event(text="a"), event(text="", finish_reason="stop")]).opens is False
     assert habits_of([event(delta={"reasoning": "a"}), event(delta={})]) == Habits(opens=False, closes=True)
-    with pytest.raises(ServerError, match="an answer without text"):
-        habits_of([event(text="")])
+    with pytest.raises(ServerError, match="an answer without a token"):
+        habits_of([event(text="", finish_reason="stop")])
 
 
 def test_a_log_of_truth_begins_when_a_request_was_read() -> None:

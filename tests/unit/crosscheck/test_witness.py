@@ -51,9 +51,10 @@ def test_an_event_in_two_pieces_has_the_time_of_the_second() -> None:
     assert (told["t_writes_ns"], told["write_tokens"], told["tokens"]) == ([7], [2], 2)
 
 
-def test_events_without_text_are_no_tokens() -> None:
+def test_a_role_and_a_finish_are_no_tokens_and_a_token_that_reads_nothing_is() -> None:
     role = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
     end = b'data: {"choices":[{"delta":{},"finish_reason":"length"}],"usage":null}\n\ndata: [DONE]\n\n'
     thought = b'data: {"choices":[{"delta":{"reasoning_content":"a"}}]}\n\n'
-    told = Passed(1, [(2, role), (3, thought), (4, end)]).as_json(1)
-    assert (told["t_writes_ns"], told["tokens"]) == ([3], 1)
+    silent = b'data: {"choices":[{"delta":{"content":""},"finish_reason":null}]}\n\n'
+    told = Passed(1, [(2, role), (3, silent), (4, thought), (5, end)]).as_json(1)
+    assert (told["t_writes_ns"], told["tokens"]) == ([3, 4], 2)
