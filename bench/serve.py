@@ -32,11 +32,11 @@ from bench.native.server.admission import Places
 from bench.native.server.app import App, Generates, build_app
 from bench.native.server.chat import chat_completions
 from bench.native.server.completions import completions
+from bench.native.server.counted_engine import CountedEngine
 from bench.native.server.errors import ApiError
 from bench.native.server.failures import one_line
 from bench.native.server.http_server import HttpServer
-from bench.native.server.observation import Observed
-from bench.native.server.observed_engine import ObservedEngine
+from bench.native.server.metrics import Metrics
 from bench.native.server.schema import ChatRequest, CompletionRequest
 from bench.native.server.service import Service
 from bench.native.server.settings import ServerSettings
@@ -103,12 +103,12 @@ async def _serve(
     engine = NativeEngine(spec, folder, clock=clock)
     try:
         await engine.start()
-        places, observed = Places(settings.places), Observed(settings.model, __version__)
-        counted = ObservedEngine(engine, observed, clock)
+        places, metrics = Places(settings.places), Metrics(settings.model, __version__)
+        counted = CountedEngine(engine, metrics, clock)
         service = Service(counted, settings.model, tokenizer, template, clock, places)
         app = build_app(
             service,
-            observed,
+            metrics,
             settings,
             GENERATING,
             version=__version__,

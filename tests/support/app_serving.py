@@ -27,10 +27,10 @@ from bench.core.spec import MockEngineSpec
 from bench.engine.mock import MockEngine
 from bench.native.server.admission import Places
 from bench.native.server.app import App, Generates, build_app
+from bench.native.server.counted_engine import CountedEngine
 from bench.native.server.errors import ApiError
 from bench.native.server.http_server import HttpServer
-from bench.native.server.observation import Observed
-from bench.native.server.observed_engine import ObservedEngine
+from bench.native.server.metrics import Metrics
 from bench.native.server.service import Service
 from bench.native.server.settings import ServerSettings
 
@@ -143,12 +143,12 @@ def assembled(loop: asyncio.AbstractEventLoop, listening: Callable[[], None], **
     """A server that does not listen yet."""
     clock, told = RealClock(), list[str]()
     resolved = ServerSettings(model='a "tiny" one', **settings)
-    places, observed = Places(resolved.places), Observed(resolved.model, "1.2.3")
-    engine: Engine = ObservedEngine(MockEngine(MockEngineSpec(kind="mock"), clock=clock), observed, clock)
+    places, metrics = Places(resolved.places), Metrics(resolved.model, "1.2.3")
+    engine: Engine = CountedEngine(MockEngine(MockEngineSpec(kind="mock"), clock=clock), metrics, clock)
     service = Service(engine, resolved.model, cast(Tokenizer, None), None, clock, places)
     app = build_app(
         service,
-        observed,
+        metrics,
         resolved,
         {GENERATE: Generates(generate, Asked)},
         version="1.2.3",

@@ -20,10 +20,10 @@ from bench.native.server.body_limits import BodyLimits
 from bench.native.server.deadlines import Deadlines
 from bench.native.server.errors import ApiError
 from bench.native.server.failures import FAILED, Failures
-from bench.native.server.metrics import CONTENT_TYPE
+from bench.native.server.metrics import Metrics
 from bench.native.server.models import Model, models_response
-from bench.native.server.observation import Observed
 from bench.native.server.openapi import describe
+from bench.native.server.prometheus import CONTENT_TYPE
 from bench.native.server.request_counts import RequestCounts
 from bench.native.server.service import Service
 from bench.native.server.settings import ServerSettings
@@ -50,7 +50,7 @@ class App:
 
 def build_app(
     service: Service,
-    observed: Observed,
+    metrics: Metrics,
     settings: ServerSettings,
     generating: Mapping[str, Generates],
     *,
@@ -71,8 +71,8 @@ def build_app(
         places.check_open()
         return json_response({"status": "ok"})
 
-    async def metrics(_: Request) -> Response:
-        page = observed.as_text(service.engine.counters(), ready=places.closed is None)
+    async def metrics_(_: Request) -> Response:
+        page = metrics.as_text(service.engine.counters(), ready=places.closed is None)
         return Response(page, media_type=CONTENT_TYPE)
 
     async def version_(_: Request) -> Response:
@@ -85,7 +85,7 @@ def build_app(
         *(Route(path, _bound(one.answer, service), methods=["POST"]) for path, one in generating.items()),
         Route("/v1/models", models),
         Route("/health", health),
-        Route("/metrics", metrics),
+        Route("/metrics", metrics_),
         Route("/version", version_),
         Route("/openapi.json", openapi),
     ]
@@ -93,7 +93,7 @@ def build_app(
     starlette.router.redirect_slashes = False
     deadlines = Deadlines(BodyLimits(starlette, settings), settings.request_s)
     checked = deadlines if settings.api_key is None else KeyCheck(deadlines, settings.api_key)
-    counted = RequestCounts(checked, observed.requests, [route.path for route in routes])
+    counted = RequestCounts(checked, metrics.requests, [route.path for route in routes])
     return App(Failures(counted, tell), deadlines)
 
 

@@ -1,80 +1,59 @@
-"""Numbers that grow while a server runs, in the text format that Prometheus reads, version 0.0.4.
-
-The format: https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
+"""What a server tells of itself under /metrics: the engine as it is asked, and the requests over HTTP."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from bench.core.records import Counters
+from bench.native.server.prometheus import Counts, Histogram, counter, gauge
 
-
-class Counts:
-    """A counter for each combination of values of its labels, which have to be few."""
-
-    def __init__(self, name: str, about: str, labels: Sequence[str] = ()) -> None:
-        self._name = name
-        self._about = about
-        self._labels = labels
-        self._values: dict[tuple[str, ...], int] = {} if labels else {(): 0}
-
-    def add(self, *values: str, by: int = 1) -> None:
-        self._values[values] = self._values.get(values, 0) + by
-
-    def lines(self) -> Iterator[str]:
-        yield from _head(self._name, self._about, "counter")
-        for values, count in sorted(self._values.items()):
-            yield _line(self._name, dict(zip(self._labels, values, strict=True)), count)
+_FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_GENERATION_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 
-class Histogram:
-    """Seconds, counted by the least of `bounds` that they do not exceed."""
+class Metrics:
+    """Totals since the server began."""
 
-    def __init__(self, name: str, about: str, bounds: Sequence[float]) -> None:
-        self._name = name
-        self._about = about
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum_s = 0.0
+    def __init__(self, model: str, version: str) -> None:
+        self._about = {"model": model, "version": version}
+        self.requests = Counts(
+            "neobench_http_requests_total", "Requests by route and status of the response.", ("route", "status")
+        )
+        self.generations = Counts(
+            "neobench_generations_total",
+            "Generations by how the engine ended them; a stop string has them cancelled.",
+            ("finish",),
+        )
+        self.prompt_tokens = Counts("neobench_prompt_tokens_total", "Tokens of prompts the engine was given.")
+        self.cached_tokens = Counts(
+            "neobench_cached_prompt_tokens_total",
+            "Tokens of prompts that the prefix cache held, of generations that ended uncancelled.",
+        )
+        self.first_token = Histogram(
+            "neobench_time_to_first_token_seconds", "From the engine's being asked to its first token.", _FIRST_TOKEN_S
+        )
+        self.generation = Histogram(
+            "neobench_generation_seconds", "From the engine's being asked to the end.", _GENERATION_S
+        )
 
-    def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum_s += seconds
-
-    def lines(self) -> Iterator[str]:
-        yield from _head(self._name, self._about, "histogram")
-        upto = list(accumulate(self._counts))
-        for bound, count in zip([*map(str, self._bounds), "+Inf"], upto, strict=True):
-            yield _line(f"{self._name}_bucket", {"le": bound}, count)
-        yield _line(f"{self._name}_sum", {}, self._sum_s)
-        yield _line(f"{self._name}_count", {}, upto[-1])
-
-
-def gauge(name: str, about: str, value: float, labels: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A value as it is now."""
-    yield from _head(name, about, "gauge")
-    yield _line(name, labels or {}, value)
-
-
-def counter(name: str, about: str, value: float) -> Iterator[str]:
-    """A total that somebody else keeps."""
-    yield from _head(name, about, "counter")
-    yield _line(name, {}, value)
-
-
-def _head(name: str, about: str, kind: str) -> Iterator[str]:
-    escaped = about.replace("\\", r"\\").replace("\n", r"\n")
-    yield f"# HELP {name} {escaped}\n"
-    yield f"# TYPE {name} {kind}\n"
-
-
-def _line(name: str, labels: Mapping[str, str], value: float) -> str:
-    told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-    return f"{name}{{{told}}} {value}\n" if told else f"{name} {value}\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    def as_text(self, engine: Counters, *, ready: bool) -> str:
+        """The page, with the engine's counters as they are now."""
+        kept: Iterable[Counts | Histogram] = (
+            self.requests,
+            self.generations,
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.first_token,
+            self.generation,
+        )
+        now = (
+            gauge("neobench_info", "What serves which model.", 1, self._about),
+            gauge("neobench_ready", "1 while requests are let in.", int(ready)),
+            gauge("neobench_generations_running", "Generations that take part in steps.", engine.running),
+            gauge("neobench_generations_waiting", "Generations that wait for the engine.", engine.waiting),
+            gauge("neobench_kv_blocks", "Blocks of the KV cache.", engine.kv_blocks_total),
+            gauge("neobench_kv_blocks_used", "Blocks of the KV cache that hold something.", engine.kv_blocks_used),
+            counter("neobench_generated_tokens_total", "Tokens that the engine generated.", engine.output_tokens),
+            counter("neobench_preemptions_total", "Generations put back for want of blocks.", engine.preemptions),
+        )
+        return "".join(line for family in (*now, *(one.lines() for one in kept)) for line in family)

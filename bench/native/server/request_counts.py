@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bench.native.server.metrics import Counts
+from bench.native.server.prometheus import Counts
 
 
 class RequestCounts:

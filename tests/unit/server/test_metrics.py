@@ -10,9 +10,9 @@ from app_serving import GENERATE, Served, app_serving
 from mock_serving import ask, get
 
 from bench.core.records import Chunk, Counters, Finish
-from bench.native.server.metrics import Counts, Histogram
-from bench.native.server.observation import Observed
-from bench.native.server.observed_engine import _CountingSink
+from bench.native.server.counted_engine import CountingSink
+from bench.native.server.metrics import Metrics
+from bench.native.server.prometheus import Counts, Histogram
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)+)\})? ([0-9.e+-]+)')
 
@@ -72,13 +72,13 @@ def test_a_client_that_leaves_before_its_answer_is_counted_as_that() -> None:
 
 
 def test_generations_as_the_engine_ends_them() -> None:
-    observed = Observed('back\\slash, "quotes"\nand lines', "1")
+    metrics = Metrics('back\\slash, "quotes"\nand lines', "1")
     for seconds, reason in ((0.5, "stop"), (1.0, "length"), (7200.0, "length")):
-        sink = _CountingSink(_Nobody(), observed, asked_ns=0)
+        sink = CountingSink(_Nobody(), metrics, asked_ns=0)
         sink.chunk(Chunk(round(seconds / 2 * 1e9), None, 1, "answer"))
         sink.chunk(Chunk(round(seconds * 1e9), None, 1, "answer"))
         sink.finish(Finish(round(seconds * 1e9), reason, cached_tokens=16))
-    told = parsed(observed.as_text(Counters(running=3, kv_blocks_used=2, kv_blocks_total=9), ready=False))
+    told = parsed(metrics.as_text(Counters(running=3, kv_blocks_used=2, kv_blocks_total=9), ready=False))
     assert told[r'neobench_info{model="back\\slash, \"quotes\"\nand lines",version="1"}'] == 1
     assert (told["neobench_ready"], told["neobench_generations_running"]) == (0, 3)
     assert (told["neobench_kv_blocks_used"], told["neobench_kv_blocks"]) == (2, 9)

@@ -9,15 +9,15 @@ from bench.core.protocols import Capabilities, Engine, Handle, Sink, StepLog
 from bench.core.records import Chunk, Counters, Finish, Startup
 from bench.core.sessions import TurnRequest
 from bench.core.units import seconds_from_ns
-from bench.native.server.observation import Observed
+from bench.native.server.metrics import Metrics
 
 
-class ObservedEngine:
+class CountedEngine:
     """Speaks the Engine protocol for the engine it is given."""
 
-    def __init__(self, engine: Engine, observed: Observed, clock: Clock) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, clock: Clock) -> None:
         self._engine = engine
-        self._observed = observed
+        self._metrics = metrics
         self._clock = clock
 
     @property
@@ -38,8 +38,8 @@ class ObservedEngine:
         return self._engine.prepare(request)
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
-        handle = await self._engine.submit(request, _CountingSink(sink, self._observed, self._clock.now_ns()))
-        self._observed.prompt_tokens.add(by=len(request.prompt_ids))
+        handle = await self._engine.submit(request, CountingSink(sink, self._metrics, self._clock.now_ns()))
+        self._metrics.prompt_tokens.add(by=len(request.prompt_ids))
         return handle
 
     async def cancel(self, handle: Handle) -> None:
@@ -58,26 +58,26 @@ class ObservedEngine:
         return await self._engine.stop()
 
 
-class _CountingSink:
+class CountingSink:
     """Passes on what it counts."""
 
-    __slots__ = ("_asked_ns", "_first", "_observed", "_sink")
+    __slots__ = ("_asked_ns", "_first", "_metrics", "_sink")
 
-    def __init__(self, sink: Sink, observed: Observed, asked_ns: int) -> None:
+    def __init__(self, sink: Sink, metrics: Metrics, asked_ns: int) -> None:
         self._sink = sink
-        self._observed = observed
+        self._metrics = metrics
         self._asked_ns = asked_ns
         self._first = True
 
     def chunk(self, chunk: Chunk) -> None:
         if self._first:
             self._first = False
-            self._observed.first_token.observe(seconds_from_ns(chunk.t_ns - self._asked_ns))
+            self._metrics.first_token.observe(seconds_from_ns(chunk.t_ns - self._asked_ns))
         self._sink.chunk(chunk)
 
     def finish(self, finish: Finish) -> None:
-        observed = self._observed
-        observed.generations.add(finish.reason)
-        observed.cached_tokens.add(by=finish.cached_tokens or 0)
-        observed.generation.observe(seconds_from_ns(finish.t_ns - self._asked_ns))
+        metrics = self._metrics
+        metrics.generations.add(finish.reason)
+        metrics.cached_tokens.add(by=finish.cached_tokens or 0)
+        metrics.generation.observe(seconds_from_ns(finish.t_ns - self._asked_ns))
         self._sink.finish(finish)
