@@ -129,9 +129,6 @@ def _check(body: GenerationRequest, service: Service, logprobs: int | None) -> N
             "with ignore_eos nothing ends the thinking: leave one of them out",
             param="thinking_token_budget",
         )
-    most_id = max(body.logit_bias or (0,))
-    if most_id >= service.vocabulary.size:
-        raise ApiError(HTTPStatus.BAD_REQUEST, f"{most_id} is no token of the model", param="logit_bias")
 
 
 def _room(prompt_ids: Sequence[int], max_tokens: int | None, min_tokens: int, context: int, prompt_field: str) -> int:

@@ -32,7 +32,6 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.size = tokenizer.get_vocab_size(with_added_tokens=True)
         added = tokenizer.get_added_tokens_decoder().items()
         self.special = special = frozenset(token_id for token_id, token in added if token.special)
         self._by_bytes = isinstance(tokenizer.decoder, ByteLevel)

@@ -76,7 +76,7 @@ class Generations:
                 request = self._engine.prepare(choice.turn)
                 self._handles[choice.index] = await self._engine.submit(request, choice)
         except EngineError:
-            raise self._failure("engine_lost") from None
+            raise self._failure("engine_lost", choice.turn) from None
 
     async def news(self) -> None:
         """Return when there is something of some choice that was not there at the last call.
@@ -91,7 +91,7 @@ class Generations:
             if choice.reason is None:
                 continue
             if choice.reason in ("failed", "cancelled"):
-                raise self._failure("engine_lost" if choice.error is None else choice.error)
+                raise self._failure(choice.error or "engine_lost", choice.turn)
             if not choice.done:
                 await self._cancel([choice])
 
@@ -112,11 +112,12 @@ class Generations:
                 with contextlib.suppress(EngineError):
                     await self._engine.cancel(handle)
 
-    def _failure(self, error: str) -> ApiError:
+    def _failure(self, error: str, turn: TurnRequest) -> ApiError:
         """What a client hears of a failure: a sentence for its kind, and nothing of the machine's own."""
         kind = error.partition(": ")[0]
         if kind in _INPUT:
-            return ApiError(HTTPStatus.BAD_REQUEST, _INPUT[kind], param=self._prompt_field, code=kind)
+            blamed = "logit_bias" if kind == "unknown_token" and _biases_largest(turn) else self._prompt_field
+            return ApiError(HTTPStatus.BAD_REQUEST, _INPUT[kind], param=blamed, code=kind)
         status, sentence = _ENGINE.get(kind, (HTTPStatus.INTERNAL_SERVER_ERROR, "the engine failed"))
         return ApiError(status, sentence, code=kind if kind in _ENGINE else None)
 
@@ -125,3 +126,9 @@ class Generations:
             pass
         self.left = True
         self._news.set()
+
+
+def _biases_largest(turn: TurnRequest) -> bool:
+    """Whether the largest token id that a request names, which is unknown if any is, is not its prompt's."""
+    biased = max((token_id for token_id, _ in turn.sampling.logit_bias), default=-1)
+    return biased > max(turn.prompt_ids)

@@ -148,3 +148,12 @@ def until(served: ServeProcess, line: str) -> None:
     while line not in get(served.url, "/metrics").body.decode().splitlines():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"), [({"logit_bias": {"2048": 1}}, "logit_bias"), ({"prompt": [2048]}, "prompt")]
+)
+def test_a_token_that_the_model_does_not_have(served: ServeProcess, asked: dict[str, Any], param: str) -> None:
+    refused = ask(served, stream=False, max_tokens=1, **asked)
+    assert (refused.status, refused.json["error"]["param"]) == (400, param)
+    assert ask(served, stream=False, max_tokens=1, logit_bias={"2047": 1}).status == 200

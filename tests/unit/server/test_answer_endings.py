@@ -96,6 +96,16 @@ def test_a_failure_before_the_first_token_is_a_status(
     assert engine.turns[1].cancelled
 
 
+@pytest.mark.parametrize(("bias", "blamed"), [({}, "prompt"), ({"1": 1}, "prompt"), ({"1": 1, "900": 1}, "logit_bias")])
+def test_an_unknown_token_is_held_against_the_field_that_has_it(bias: dict[str, int], blamed: str) -> None:
+    async def scenario(engine: ToldEngine, call: Call) -> None:
+        engine.turns[0].end("failed", error="unknown_token: a secret")
+
+    _, call = asking(scenario, prompt=[7, 800], logit_bias=bias)
+    assert call.error is not None
+    assert call.error.param == blamed
+
+
 def test_an_engine_that_is_gone_is_told_as_that() -> None:
     async def nothing(engine: ToldEngine, call: Call) -> None: ...
 

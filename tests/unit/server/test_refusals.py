@@ -46,7 +46,6 @@ COMPLETION, CHAT = msgspec.json.Decoder(CompletionRequest), msgspec.json.Decoder
         ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"logit_bias": {"a": 1}}, "logit_bias"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
-        ({"logit_bias": {"100000": 1}}, "logit_bias"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": 6}, "logprobs"),
         ({"stop": ""}, "stop"),
