@@ -73,7 +73,8 @@ def serve(
 ) -> None:
     """Answer with the model in `folder` until the process is told to end, then let answers go on to their end.
 
-    `listening` is told once requests are answered, `tell` of the server's own mistakes. Raises InputError for a model
+    `listening` is told once requests are answered, `tell` of the server's own mistakes and of what it waits for when it
+    is told to end. Raises InputError for a model
     or an address it cannot have, EngineError when the engine does not start or is lost, and KeyboardInterrupt when
     told to end a second time.
     """
@@ -119,13 +120,19 @@ async def _serve(
         http = HttpServer(app.asgi, settings, lambda: listening(announced))
         asyncio.get_running_loop().set_exception_handler(partial(_tell_unheard, tell))
         gc.freeze()  # what was imported is never garbage, and looking for some would hold up every stream
-        return await answer_until_told(engine, places, app, http, bound, settings.drain_s)
+        return await answer_until_told(engine, places, app, http, bound, settings.drain_s, tell)
     finally:
         await engine.stop()
 
 
 async def answer_until_told(
-    engine: Engine, places: Places, app: App, http: HttpServer, bound: socket.socket, drain_s: float
+    engine: Engine,
+    places: Places,
+    app: App,
+    http: HttpServer,
+    bound: socket.socket,
+    drain_s: float,
+    tell: Callable[[str], None],
 ) -> bool:
     """Answer on `bound` until told to end; whether that was told twice. Raises EngineError when the engine is lost."""
     try:
@@ -150,6 +157,8 @@ async def answer_until_told(
 
         try:
             await _first(serving, lost, told)
+            if places.taken:
+                tell(f"answers that go on: {places.taken}; ends without them after {drain_s:g} s, or told again")
             await end("the server is about to end", drain_s, lost)
         except EngineError:
             await end("the engine is lost", _LOST_S)

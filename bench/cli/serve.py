@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -90,4 +91,5 @@ def serve(
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
+    with contextlib.suppress(OSError):  # whoever reads it may be gone before the answers are
+        typer.echo(line, err=True)

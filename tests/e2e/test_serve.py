@@ -106,7 +106,7 @@ def test_told_to_end_it_lets_a_stream_end_and_leaves_no_process() -> None:
         assert (answered.whole, answered.events[-1]) == (True, "[DONE]")
         assert served.process.wait(END_SECONDS) == 0
         assert not any(is_there(pid) for pid in engine)
-        assert served.told() == ""
+        assert served.told() == "answers that go on: 1; ends without them after 60 s, or told again\n"
 
 
 def test_without_its_engine_it_ends_and_says_why() -> None:

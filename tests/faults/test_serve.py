@@ -69,7 +69,9 @@ async def serving(drain_s: float = SECONDS) -> AsyncIterator[Serving]:
     served = assembled(asyncio.get_running_loop(), listening.set, places=4)
     bound, served.url = bound_socket("127.0.0.1", 0)
     engine = Engine()
-    ended = asyncio.create_task(answer_until_told(engine, served.places, served.app, served.http, bound, drain_s))
+    ended = asyncio.create_task(
+        answer_until_told(engine, served.places, served.app, served.http, bound, drain_s, served.told.append)
+    )
     async with asyncio.timeout(SECONDS):
         await listening.wait()
         yield Serving(served, engine, ended)
@@ -90,6 +92,7 @@ def test_told_to_end_it_lets_streams_end_and_nobody_in() -> None:
             assert (health.status, health.json["error"]["message"]) == (503, "the server is about to end")
             assert (await one.ask()).status == 503
             assert (await one.get("/v1/models")).status == 200
+            assert one.served.told == ["answers that go on: 1; ends without them after 20 s, or told again"]
             answered = await stream
             assert (answered.whole, answered.events[-1]) == (True, 99)
             assert await one.ended is False
@@ -158,7 +161,7 @@ def test_a_port_that_another_listens_on_meanwhile() -> None:
         with socket.create_server(("127.0.0.1", bound.getsockname()[1])):
             served = assembled(asyncio.get_running_loop(), lambda: None, places=4)
             with pytest.raises(InputError, match="in use"):
-                await answer_until_told(Engine(), served.places, served.app, served.http, bound, 1)
+                await answer_until_told(Engine(), served.places, served.app, served.http, bound, 1, served.told.append)
 
     asyncio.run(main())
 
