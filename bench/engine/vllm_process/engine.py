@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import traceback
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,10 +11,10 @@ import vllm
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from bench.core.module_process import call_when_readable
 from bench.engine.vllm_process.arguments import WHERE, engine_arguments, refused
 from bench.engine.vllm_process.counters import AllCounts
 from bench.engine.vllm_process.description import description, gpu_uuids
+from bench.engine.vllm_process.link import Link
 from bench.engine.vllm_process.messages import Command, Ready, Refused, Report, Start
 from bench.engine.vllm_process.serving import Serving
 
@@ -41,13 +39,14 @@ async def run_engine(start: Start, connection: Connection[Report, Command]) -> i
         disable_log_stats=arguments.disable_log_stats,
         enable_log_requests=arguments.enable_log_requests,
     )
-    serving = Serving(engine, counts, connection.send)
+    link = Link(connection)
+    serving = Serving(engine, counts, link.send)
     first_token_s = await serving.first_token()
     counts.reset()
     # As vLLM's server does: to look through all that was imported holds up every token for most of a second.
     gc.collect()
     gc.freeze()
-    connection.send(
+    link.send(
         Ready(
             first_token_s=first_token_s,
             max_context_tokens=config.model_config.max_model_len,
@@ -56,23 +55,12 @@ async def run_engine(start: Start, connection: Connection[Report, Command]) -> i
             description=description(vllm.__version__, config, named),
         )
     )
-    _receive_all(connection, serving.receive)
+    link.receive_all(serving.receive)
     died_of = await serving.ended
     if died_of is None:
         await serving.close()
     engine.shutdown()
     return 0 if died_of is None else 1
-
-
-def _receive_all(connection: Connection[Report, Command], receive: Callable[[Command], None]) -> None:
-    """Have `receive` called with every message from now on."""
-
-    def on_readable() -> None:
-        # The end of the messages is heeded by who waits for the other end to hang up.
-        with contextlib.suppress(EOFError, OSError):
-            receive(connection.recv())
-
-    call_when_readable(connection, on_readable)
 
 
 def _max_logprobs(config: Any) -> int:
