@@ -12,6 +12,10 @@ from bench.native.server.deadlines import ABORT
 from bench.native.server.errors import ApiError
 from bench.native.server.settings import ServerSettings
 
+MIDDLE = "neobench.middle"
+"""Extension of the ASGI scope: `send` takes parts between the first and the last of a response's body, past whoever
+looks on at how responses begin and end."""
+
 
 class LimitedConnection(HttpToolsProtocol):
     """Ends a connection whose next head is too long or does not come.
@@ -61,6 +65,8 @@ class LimitedConnection(HttpToolsProtocol):
         self._in_head = False
         self._head_came()
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.scope["extensions"][MIDDLE] = {"send": self.cycle.send}
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, msg)

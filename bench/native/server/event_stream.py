@@ -6,6 +6,7 @@ more text in each, and what waits for it is no more than that text.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from bench.core.records import TokenKind
 from bench.native.server.asked import Asked
 from bench.native.server.choice import Choice
+from bench.native.server.connection import MIDDLE
 from bench.native.server.errors import ApiError
 from bench.native.server.generations import Generations
 from bench.native.server.logprobs import LogprobsForm
@@ -122,29 +124,35 @@ class EventStream(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive  # the generations watch the client
+        del receive  # the generations watch the client
+        middle: Send = scope.get("extensions", {}).get(MIDDLE, {}).get("send", send)
         async with self._held:
             # Who has left, noticed in reading or in writing, is told nothing.
             with contextlib.suppress(ClientDisconnect, OSError):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 try:
-                    await self._send_events(send)
+                    if not await self._send_new(send, middle):
+                        # A task of its own is woken alone, without everything that the request came through. It is
+                        # cancelled with this one.
+                        await asyncio.create_task(self._send_following(send, middle))
                 except ApiError as error:
                     event = b"data: %b\n\n" % error.as_json()
                     await send({"type": "http.response.body", "body": event, "more_body": False})
 
-    async def _send_events(self, send: Send) -> None:
-        generations = self._generations
-        while True:
-            ended = generations.ended
-            events = self._events()
-            if ended:
-                events += self._end()
-            if events:
-                await send({"type": "http.response.body", "body": events, "more_body": not ended})
-            if ended:
-                return
-            await generations.news()
+    async def _send_following(self, send: Send, middle: Send) -> None:
+        await self._generations.news()
+        while not await self._send_new(send, middle):
+            await self._generations.news()
+
+    async def _send_new(self, send: Send, middle: Send) -> bool:
+        """Whether nothing follows."""
+        ended = self._generations.ended
+        events = self._events()
+        if ended:
+            await send({"type": "http.response.body", "body": events + self._end(), "more_body": False})
+        elif events:
+            await middle({"type": "http.response.body", "body": events, "more_body": True})
+        return ended
 
     def _events(self) -> bytes:
         tail = b',"usage":%b}\n\n' % self._usage() if self._continuous else self._tail
