@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bench.native.server.answers import error_response
 from bench.native.server.errors import ApiError
 
-FREE = frozenset({"/health"})
+_FREE = frozenset({"/health"})
 """What needs no key: who watches over a process holds none."""
 
 
@@ -23,7 +23,7 @@ class KeyCheck:
         self._expected = f"Bearer {key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] not in FREE and not self._holds_key(Headers(scope=scope)):
+        if scope["path"] not in _FREE and not self._holds_key(Headers(scope=scope)):
             refusal = error_response(ApiError(HTTPStatus.UNAUTHORIZED, "the key is wrong", code="invalid_api_key"))
             await refusal(scope, receive, send)
             return

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
 
 _RETRY_AFTER_S = 1
 
 
+class Refused(Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Refusal(Struct):
+    """What every error is answered with."""
+
+    error: Refused
+
+
 class ApiError(Exception):
-    """Becomes the JSON object that OpenAI's API answers errors with. Nobody else's text may be part of it."""
+    """Becomes the JSON object that OpenAI's API answers errors with. No text of another error may be part of it."""
 
     def __init__(
         self,
@@ -37,8 +52,7 @@ class ApiError(Exception):
 
     def as_json(self) -> bytes:
         """The object that a response carries, or an event of a stream that had begun."""
-        told = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return json.dumps({"error": told}).encode()
+        return msgspec.json.encode(Refusal(Refused(self.message, self.type, self.param, self.code)))
 
 
 def no_place(message: str) -> ApiError:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from bench.native.server.errors import Refusal
 from bench.native.server.models import Model, ModelList
 
 _REFUSALS = (
@@ -24,19 +25,6 @@ _REFUSALS = (
 )
 _OUTPUT_TOKENS = ("max_tokens", "max_completion_tokens", "min_tokens")
 _REFERENCE = "#/components/schemas/{name}"
-
-
-class Refused(Struct):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class Refusal(Struct):
-    """What every error is answered with."""
-
-    error: Refused
 
 
 def describe(version: str, model: Model, bodies: Mapping[str, type[Struct]], *, keyed: bool) -> dict[str, Any]:

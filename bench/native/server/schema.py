@@ -15,11 +15,11 @@ from msgspec import Meta
 
 from bench.native.server.errors import ApiError
 
-MOST_LOGPROBS = 20
+_MOST_LOGPROBS = 20
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 Tokens = Annotated[int, Meta(ge=1, lt=2**31)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1024)]
-TopLogprobs = Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=_MOST_LOGPROBS)]
 Zero = Annotated[float, Meta(ge=0, le=0)]
 NoList = Annotated[list[Any], Meta(max_length=0)]
 Off = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
