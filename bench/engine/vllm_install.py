@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from bench.core.errors import EngineError, InputError
+from bench.engine.worker_process import last_line
 
 OLDEST = (0, 32)
 """First version whose arguments, messages and metrics are read here."""
@@ -51,12 +52,12 @@ def vllm_environment(python: str, asked: Mapping[str, str]) -> dict[str, str]:
 def vllm_version(python: str, environment: Mapping[str, str]) -> str:
     """The version of the vLLM that `python` would import, which takes it a moment and imports nothing.
 
-    Raises EngineError where there is none, or one that is too old.
+    `environment` is all of it, as of `vllm_environment`. Raises EngineError where there is none, or one too old.
     """
     try:
         asked = subprocess.run(
             [python, "-P", "-c", _ASK],
-            env={**os.environ, **environment},
+            env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -69,8 +70,7 @@ def vllm_version(python: str, environment: Mapping[str, str]) -> str:
     except OSError as error:
         raise EngineError(f"{python} cannot be run: {error.strerror}") from None
     if asked.returncode != 0:
-        last = next((line.strip() for line in reversed(asked.stderr.splitlines()) if line.strip()), "no reason")
-        raise EngineError(f"{python} cannot tell which vLLM it has: {last}")
+        raise EngineError(f"{python} cannot tell which vLLM it has: {last_line(asked.stderr) or 'no reason'}")
     version = asked.stdout.strip()
     if not version:
         raise EngineError(

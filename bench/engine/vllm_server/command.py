@@ -9,7 +9,6 @@ from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.vllm_spec import VllmServerEngineSpec
-from bench.engine.vllm_install import interpreter, vllm_environment
 
 HOST = "127.0.0.1"
 _WHERE = "engine.arguments"
@@ -68,11 +67,6 @@ def server_arguments(spec: VllmServerEngineSpec, *, random_weights: bool) -> dic
     arguments = {**_DEFAULTS, **named}
     flags(arguments)
     return arguments
-
-
-def server_environment(spec: VllmServerEngineSpec) -> dict[str, str]:
-    """Raises InputError for an interpreter that is none."""
-    return vllm_environment(interpreter(spec.python), spec.environment)
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:

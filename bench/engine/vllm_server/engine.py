@@ -17,9 +17,9 @@ from bench.core.sessions import TurnRequest
 from bench.core.spec import EndpointEngineSpec, VllmServerEngineSpec
 from bench.core.units import seconds_from_ns
 from bench.engine.endpoint import EndpointEngine
-from bench.engine.vllm_install import interpreter, vllm_version
+from bench.engine.vllm_install import interpreter, vllm_environment, vllm_version
 from bench.engine.vllm_limits import asked_context_tokens
-from bench.engine.vllm_server.command import HOST, server_arguments, server_command, server_environment
+from bench.engine.vllm_server.command import HOST, server_arguments, server_command
 from bench.engine.vllm_server.description import described_settings, described_work
 from bench.engine.vllm_server.log import start_phases
 from bench.engine.vllm_server.messages import Answers
@@ -48,6 +48,7 @@ class VllmServerEngine:
         self._random_weights = random_seed is not None
         self._clock = clock
         self._python = interpreter(spec.python)
+        self._environment = vllm_environment(self._python, spec.environment)
         self._arguments = server_arguments(spec, random_weights=self._random_weights)
         self._context_tokens = min(spec.max_context_tokens, asked_context_tokens(self._arguments, model_folder))
         # No other server answers to that, be it one of the same model.
@@ -71,7 +72,7 @@ class VllmServerEngine:
         """
         began_ns = self._clock.now_ns()
         try:
-            await asyncio.to_thread(vllm_version, self._python, self._spec.environment)
+            await asyncio.to_thread(vllm_version, self._python, self._environment)
             port = free_port(self._spec.port)
             self._process = self._begin(port)
             self._answers = await self._process.answers(self._spec.start_timeout_s)
@@ -165,7 +166,7 @@ class VllmServerEngine:
     def _begin(self, port: int) -> ServerProcess:
         process = ServerProcess(port, self._lost, self._samples.add)
         self._command = server_command(self._python, self._model, self._arguments, port=port, served_model=self._name)
-        process.begin(self._command, server_environment(self._spec))
+        process.begin(self._command, self._environment)
         return process
 
     def _failed(self) -> None:

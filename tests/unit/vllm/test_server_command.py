@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.spec import VllmServerEngineSpec
-from bench.engine.vllm_server.command import flags, server_arguments, server_command, server_environment
+from bench.engine.vllm_server.command import flags, server_arguments, server_command
 
 
 def spec(**engine: Any) -> VllmServerEngineSpec:
@@ -76,10 +76,3 @@ def test_the_command_names_the_model_the_place_and_the_name() -> None:
     assert command[:2] == ("/env/bin/python", "-P")
     assert command[4:6] == ("serve", "/m/tiny")
     assert command[6:] == ("--served-model-name", "tiny-1", "--host", "127.0.0.1", "--port", "8123", "--seed=1")
-
-
-def test_use_is_reported_to_nobody_unless_the_suite_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    told = server_environment(spec(environment={"VLLM_CPU_KVCACHE_SPACE": "2"}))
-    assert (told["VLLM_CPU_KVCACHE_SPACE"], told["VLLM_NO_USAGE_STATS"]) == ("2", "1")
-    assert server_environment(spec(environment={"VLLM_NO_USAGE_STATS": "0"}))["VLLM_NO_USAGE_STATS"] == "0"

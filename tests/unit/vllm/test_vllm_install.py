@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import venv
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import EngineError, InputError
-from bench.engine.vllm_install import interpreter, vllm_version
+from bench.engine.vllm_install import interpreter, vllm_environment, vllm_version
 
 
 def with_vllm(folder: Path, version: str) -> dict[str, str]:
@@ -17,7 +18,7 @@ def with_vllm(folder: Path, version: str) -> dict[str, str]:
     metadata = folder / f"vllm-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
-    return {"PYTHONPATH": str(folder)}
+    return vllm_environment(sys.executable, {"PYTHONPATH": str(folder)})
 
 
 def test_none_is_this_interpreter_and_a_name_is_looked_up() -> None:
@@ -44,9 +45,26 @@ def test_another_version_is_refused(version: str, tmp_path: Path) -> None:
 def test_an_environment_without_it_is_told_with_the_extra(tmp_path: Path) -> None:
     venv.EnvBuilder(symlinks=True).create(tmp_path)
     with pytest.raises(EngineError, match=r"vLLM is not installed for .*: install neobench\[vllm\] there"):
-        vllm_version(interpreter(str(tmp_path / "bin" / "python")), {})
+        vllm_version(interpreter(str(tmp_path / "bin" / "python")), dict(os.environ))
 
 
 def test_a_program_that_is_no_interpreter_is_told() -> None:
     with pytest.raises(EngineError, match="cannot tell which vLLM it has"):
-        vllm_version(interpreter("sh"), {})
+        vllm_version(interpreter("sh"), dict(os.environ))
+
+
+def test_use_is_reported_to_nobody_unless_the_suite_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    told = vllm_environment(sys.executable, {"VLLM_CPU_KVCACHE_SPACE": "2"})
+    assert (told["VLLM_CPU_KVCACHE_SPACE"], told["VLLM_NO_USAGE_STATS"]) == ("2", "1")
+    assert vllm_environment(sys.executable, {"VLLM_NO_USAGE_STATS": "0"})["VLLM_NO_USAGE_STATS"] == "0"
+
+
+def test_another_interpreter_is_not_asked_of_packages_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", with_vllm(tmp_path, "0.32.0")["PYTHONPATH"])
+    venv.EnvBuilder(symlinks=True).create(tmp_path / "environment")
+    other = str(tmp_path / "environment" / "bin" / "python")
+    with pytest.raises(EngineError, match="not installed"):
+        vllm_version(other, vllm_environment(other, {}))
