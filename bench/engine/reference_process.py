@@ -59,7 +59,8 @@ class ReferenceProcess:
         return reply
 
     def _receive(self, reply: Reply) -> None:
-        self._reply.set_result(reply)
+        if not self._reply.done():  # whoever waited was interrupted
+            self._reply.set_result(reply)
 
     def _ended(self, line: str) -> None:
         if not self._reply.done():
