@@ -15,7 +15,7 @@ from mock_serving import CHAT, COMPLETIONS, Answered, ask, connect, get
 from serving import END_SECONDS, TINY, ServeProcess, bench_serve, is_there
 
 KEY = "sk-of-a-test"
-KEYED = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+KEYED = {"Authorization": f"Bearer {KEY}"}
 JSON = {"Content-Type": "application/json"}
 LONG = {"model": "tiny", "prompt": "Once upon a time", "ignore_eos": True}
 
@@ -40,7 +40,7 @@ def metric(served: ServeProcess, name: str, headers: dict[str, str] | None = Non
 class Streaming:
     """A stream that is read on a thread of its own, begun when this returns."""
 
-    def __init__(self, served: ServeProcess, max_tokens: int, headers: dict[str, str]) -> None:
+    def __init__(self, served: ServeProcess, max_tokens: int, headers: dict[str, str] | None = None) -> None:
         self.answers: list[Answered] = []
         generated = metric(served, "neobench_generated_tokens_total", headers)
         body: dict[str, Any] = {**LONG, "max_tokens": max_tokens}
@@ -58,13 +58,13 @@ class Streaming:
 def test_what_it_serves(served: ServeProcess) -> None:
     [model] = get(served.url, "/v1/models").json["data"]
     assert (model["id"], model["max_model_len"]) == (served.model, served.max_context_tokens) == ("tiny", 16384)
-    whole = ask(served.url, headers=JSON, stream=False, **LONG, max_tokens=8).json
+    whole = ask(served.url, stream=False, **LONG, max_tokens=8).json
     assert whole["usage"]["completion_tokens"] == 8
-    streamed = ask(served.url, headers=JSON, **LONG, max_tokens=8, temperature=0)
+    streamed = ask(served.url, **LONG, max_tokens=8, temperature=0)
     assert streamed.events[-1] == "[DONE]"
-    greedy = ask(served.url, headers=JSON, stream=False, **LONG, max_tokens=8, temperature=0).json
+    greedy = ask(served.url, stream=False, **LONG, max_tokens=8, temperature=0).json
     assert streamed.said() == greedy["choices"][0]["text"]
-    chat = ask(served.url, CHAT, headers=JSON, stream=False, model="tiny", max_tokens=4).json
+    chat = ask(served.url, CHAT, stream=False, model="tiny", max_tokens=4).json
     assert chat["choices"][0]["message"]["role"] == "assistant"
 
 
@@ -84,18 +84,18 @@ def test_more_than_it_has_places_for_are_told_to_come_back(served: ServeProcess)
         "POST", COMPLETIONS, '{"model":"tiny","prompt":"a","ignore_eos":true,"n":6,"max_tokens":2500}', JSON
     )
     assert soon(lambda: metric(served, "neobench_generations_running") == 4)
-    refused = ask(served.url, headers=JSON, **LONG, max_tokens=1)
+    refused = ask(served.url, **LONG, max_tokens=1)
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
     assert refused.json["error"]["type"] == "rate_limit_error"
-    never = ask(served.url, headers=JSON, **LONG, max_tokens=1, n=7)
+    never = ask(served.url, **LONG, max_tokens=1, n=7)
     assert (never.status, never.json["error"]["param"]) == (400, "n")
     connection.sock.close()
-    assert soon(lambda: ask(served.url, headers=JSON, **LONG, max_tokens=1).status == 200)
+    assert soon(lambda: ask(served.url, **LONG, max_tokens=1).status == 200)
 
 
 def test_told_to_end_it_lets_a_stream_end_and_leaves_no_process() -> None:
     with bench_serve(*TINY, "--api-key-env", "KEY_OF_A_TEST", environment={"KEY_OF_A_TEST": KEY}) as served:
-        assert ask(served.url, headers=JSON, **LONG).status == 401
+        assert ask(served.url, **LONG).status == 401
         engine = served.children()
         assert engine
         stream = Streaming(served, 1500, KEYED)
@@ -111,7 +111,7 @@ def test_told_to_end_it_lets_a_stream_end_and_leaves_no_process() -> None:
 
 def test_without_its_engine_it_ends_and_says_why() -> None:
     with bench_serve(*TINY) as served:
-        stream = Streaming(served, 16_000, JSON)
+        stream = Streaming(served, 16_000)
         [engine] = served.children()
         os.kill(engine, signal.SIGKILL)
         error = stream.answered().events[-1]["error"]

@@ -23,7 +23,6 @@ from bench.engine.mock import MockEngine
 from bench.serve import answer_until_told
 
 SECONDS = 20.0
-HEADERS = {"Content-Type": "application/json"}
 STREAM = {"prompt": None, "pause_s": 0.02}
 
 
@@ -49,7 +48,7 @@ class Serving:
     ended: asyncio.Task[bool]
 
     async def ask(self, **body: Any) -> Answered:
-        return await asyncio.to_thread(ask, self.served.url, headers=HEADERS, **STREAM, **body)
+        return await asyncio.to_thread(ask, self.served.url, **STREAM, **body)
 
     async def get(self, path: str) -> Answered:
         return await asyncio.to_thread(get, self.served.url, path)

@@ -109,6 +109,12 @@ class Served:
             return heard(connection)
 
 
+def request_head(body_bytes: int) -> bytes:
+    """Of a request that generates."""
+    head = f"POST {GENERATE} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {body_bytes}\r\n\r\n"
+    return head.encode()
+
+
 def heard(connection: socket.socket) -> bytes:
     """All that comes until the other end closes, or resets, the connection."""
     said = b""

@@ -82,7 +82,8 @@ def asked_on(
     **body: Any,
 ) -> Answered:
     prompt = {"messages": [{"role": "user", "content": "hello"}]} if path == CHAT else {"prompt": [1, 2, 3]}
-    connection.request("POST", path, json.dumps({"stream": True, **prompt, **body}), headers or {})
+    told = {"Content-Type": "application/json", **(headers or {})}
+    connection.request("POST", path, json.dumps({"stream": True, **prompt, **body}), told)
     return _read(connection.getresponse())
 
 

@@ -23,7 +23,6 @@ from bench.core.tokenizer import load_tokenizer
 MODEL = Path(__file__).parents[3] / "configs" / "models" / "tiny"
 TOKENIZER = load_tokenizer(MODEL)
 QUESTIONS = ("What is 17 + 25?", "Name a colour.", "Add 3 and 4.", "Say nothing.")
-HEADERS = {"Content-Type": "application/json"}
 SECONDS = 20.0
 
 
@@ -44,7 +43,7 @@ def engine(client: Any) -> Iterator[Any]:
 def ask(served: ServeProcess, path: str = COMPLETIONS, **body: Any) -> Answered:
     asked = {"messages": [{"role": "user", "content": QUESTIONS[0]}]} if path == CHAT else {"prompt": QUESTIONS[0]}
     asked |= {"model": served.model, "temperature": 0, **body}
-    return mock_serving.ask(served.url, path, headers=HEADERS, **asked)
+    return mock_serving.ask(served.url, path, **asked)
 
 
 def requests(*, ignore_eos: bool, tokens: int = 40) -> list[TurnRequest]:
@@ -134,7 +133,7 @@ def test_choices_are_drawn_with_seeds_one_apart(served: ServeProcess) -> None:
 def test_a_client_that_leaves_ends_its_generations(served: ServeProcess, stream: bool) -> None:
     connection = connect(served.url)
     asked = {"model": served.model, "prompt": "a", "max_tokens": 3000, "ignore_eos": True, "n": 2, "stream": stream}
-    connection.request("POST", COMPLETIONS, json.dumps(asked), HEADERS)
+    connection.request("POST", COMPLETIONS, json.dumps(asked), {"Content-Type": "application/json"})
     until(served, "neobench_generations_running 2")
     if stream:
         assert connection.getresponse().read(100)

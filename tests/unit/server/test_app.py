@@ -168,7 +168,7 @@ def test_requests_that_come_before_answers(served: Served) -> None:
 
 
 def test_what_the_server_does_wrong_is_told_where_it_runs(served: Served) -> None:
-    answered = ask(served.url, headers={"Content-Type": "application/json"}, prompt=None, stream=False, fail=True)
+    answered = ask(served.url, prompt=None, stream=False, fail=True)
     assert answered.status == 500
     assert answered.json["error"] == {
         "message": "the server failed",
@@ -179,7 +179,7 @@ def test_what_the_server_does_wrong_is_told_where_it_runs(served: Served) -> Non
     [line] = served.told
     assert line.startswith(f"POST '{GENERATE}': RuntimeError: a secret of the server's (")
     served.told.clear()
-    answered = ask(served.url, headers={"Content-Type": "application/json"}, prompt=None, fail=True)
+    answered = ask(served.url, prompt=None, fail=True)
     assert (answered.status, answered.whole) == (200, False)
     assert len(served.told) == 1
     served.told.clear()

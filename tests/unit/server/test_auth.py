@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from app_serving import GENERATE, Served, app_serving
+from app_serving import Served, app_serving, request_head
 from mock_serving import connect
 
 KEY = "sk-a-key"
@@ -39,9 +39,8 @@ def test_nothing_without_the_key(served: Served, path: str, given: bytes | None)
 
 
 def test_no_body_is_read_without_the_key(served: Served) -> None:
-    head = f"POST {GENERATE} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
     with served.connect() as connection:
-        connection.sendall(head.encode())
+        connection.sendall(request_head(100_000))
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401")
 
 

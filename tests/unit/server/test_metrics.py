@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from app_serving import GENERATE, Served, app_serving
+from app_serving import GENERATE, Served, app_serving, request_head
 from mock_serving import ask, get
 
 from bench.core.records import Chunk, Counters, Finish
@@ -44,11 +44,10 @@ def page(served: Served) -> dict[str, float]:
 
 
 def test_requests_are_counted_by_route_and_status() -> None:
-    headers = {"Content-Type": "application/json"}
     with app_serving() as served:
         for _ in range(2):
-            assert ask(served.url, headers=headers, prompt=None).status == 200
-        assert ask(served.url, headers=headers, events="many").status == 400
+            assert ask(served.url, prompt=None).status == 200
+        assert ask(served.url, events="many").status == 400
         for path in ("/one", "/two", "/" + "x" * 500):
             assert get(served.url, path).status == 404
         counted = page(served)
@@ -65,8 +64,7 @@ def test_requests_are_counted_by_route_and_status() -> None:
 def test_a_client_that_leaves_before_its_answer_is_counted_as_that() -> None:
     with app_serving() as served:
         with served.connect() as connection:
-            head = f"POST {GENERATE} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-            connection.sendall(head.encode())
+            connection.sendall(request_head(9))
         key = f'neobench_http_requests_total{{route="{GENERATE}",status="400"}}'
         assert any(key in page(served) or time.sleep(0.02) for _ in range(100))
 
