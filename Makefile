@@ -49,10 +49,11 @@ kernels: $(AOT)/installed .venv/with-test ## interpret the Triton kernels, alone
 	TRITON_INTERPRET=1 $(BIN)/pytest -q -m 'interpreted and not slow' tests/engine
 	$(AOT_PYTEST) tests/triton/compiled
 
-bench: .venv/with-test ## time the parts that must be fast, the client against the truth, the engine beside others (about 15 minutes)
+bench: .venv/with-test ## time the parts that must be fast, the client against the truth, engines and bench serve beside others (about 20 minutes)
 	$(BIN)/pytest tests/benchmarks --ignore tests/benchmarks/kernels
 	$(BIN)/python tests/benchmarks/client --rounds $(ROUNDS)
 	$(BIN)/python tests/benchmarks/engines --rounds $(ROUNDS)
+	$(BIN)/python tests/benchmarks/served
 
 bench-kernels: .venv/with-test ## time every kernel: Triton's on a GPU, elsewhere the references (about 2 minutes)
 	$(BIN)/python scripts/bench_kernels.py $(MACHINE:%=--machine %)
