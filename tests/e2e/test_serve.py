@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from mock_serving import CHAT, COMPLETIONS, Answered, ask, connect, get
 from serving import END_SECONDS, TINY, ServeProcess, bench_serve, is_there
+from waiting import soon
 
 KEY = "sk-of-a-test"
 KEYED = {"Authorization": f"Bearer {KEY}"}
@@ -26,29 +26,18 @@ def served() -> Iterator[ServeProcess]:
         yield served
 
 
-def soon(true: Callable[[], bool]) -> bool:
-    return any(true() or time.sleep(0.05) for _ in range(int(END_SECONDS / 0.05)))
-
-
-def metric(served: ServeProcess, name: str, headers: dict[str, str] | None = None) -> float:
-    connection = connect(served.url)
-    connection.request("GET", "/metrics", headers=headers or {})
-    page = connection.getresponse().read().decode()
-    return next(float(line.split(" ")[1]) for line in page.splitlines() if line.startswith(f"{name} "))
-
-
 class Streaming:
     """A stream that is read on a thread of its own, begun when this returns."""
 
     def __init__(self, served: ServeProcess, max_tokens: int, headers: dict[str, str] | None = None) -> None:
         self.answers: list[Answered] = []
-        generated = metric(served, "neobench_generated_tokens_total", headers)
+        generated = served.metric("neobench_generated_tokens_total", headers)
         body: dict[str, Any] = {**LONG, "max_tokens": max_tokens}
         self._thread = threading.Thread(
             target=lambda: self.answers.append(ask(served.url, headers=headers, **body)), daemon=True
         )
         self._thread.start()
-        assert soon(lambda: metric(served, "neobench_generated_tokens_total", headers) > generated)
+        assert soon(lambda: served.metric("neobench_generated_tokens_total", headers) > generated)
 
     def answered(self) -> Answered:
         self._thread.join(END_SECONDS)
@@ -72,10 +61,10 @@ def test_a_client_that_leaves_takes_its_generation_with_it(served: ServeProcess)
     for stream in (True, False):
         connection = connect(served.url)
         connection.request("POST", COMPLETIONS, json.dumps({**LONG, "max_tokens": 16_000, "stream": stream}), JSON)
-        assert soon(lambda: metric(served, "neobench_generations_running") == 1)
+        assert soon(lambda: served.metric("neobench_generations_running") == 1)
         connection.sock.close()
-        assert soon(lambda: metric(served, "neobench_generations_running") == 0)
-        assert soon(lambda: metric(served, "neobench_kv_blocks_used") == 0)
+        assert soon(lambda: served.metric("neobench_generations_running") == 0)
+        assert soon(lambda: served.metric("neobench_kv_blocks_used") == 0)
 
 
 def test_more_than_it_has_places_for_are_told_to_come_back(served: ServeProcess) -> None:
@@ -83,7 +72,7 @@ def test_more_than_it_has_places_for_are_told_to_come_back(served: ServeProcess)
     connection.request(
         "POST", COMPLETIONS, '{"model":"tiny","prompt":"a","ignore_eos":true,"n":6,"max_tokens":2500}', JSON
     )
-    assert soon(lambda: metric(served, "neobench_generations_running") == 4)
+    assert soon(lambda: served.metric("neobench_generations_running") == 4)
     refused = ask(served.url, **LONG, max_tokens=1)
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
     assert refused.json["error"]["type"] == "rate_limit_error"

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from mock_serving import connect
+
 BENCH = (sys.executable, "-c", "from bench.cli.main import main; main()")
 TINY = (
     *("--model", "tiny", "--set", "threads=1", "--set", "check_accuracy=false"),
@@ -44,6 +46,13 @@ class ServeProcess:
         """Of the server and its engine."""
         pages = (Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in (self.process.pid, *self.children()))
         return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
+
+    def metric(self, name: str, headers: Mapping[str, str] | None = None) -> float:
+        """A value of its metrics that has no labels."""
+        connection = connect(self.url)
+        connection.request("GET", "/metrics", headers=headers or {})
+        page = connection.getresponse().read().decode()
+        return next(float(line.split(" ")[1]) for line in page.splitlines() if line.startswith(f"{name} "))
 
     def told(self) -> str:
         """What it has written to stderr."""

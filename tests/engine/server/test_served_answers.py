@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import endpoint_asking
 import mock_serving
 import pytest
 from endpoint_asking import Heard, ask_all, started
-from mock_serving import CHAT, COMPLETIONS, Answered, connect, get
+from mock_serving import CHAT, COMPLETIONS, Answered, connect
 from serving import TINY, ServeProcess, bench_serve
+from waiting import soon
 
 from bench.core.chat_template import ChatTemplate
 from bench.core.records import Chunk
@@ -23,7 +23,6 @@ from bench.core.tokenizer import load_tokenizer
 MODEL = Path(__file__).parents[3] / "configs" / "models" / "tiny"
 TOKENIZER = load_tokenizer(MODEL)
 QUESTIONS = ("What is 17 + 25?", "Name a colour.", "Add 3 and 4.", "Say nothing.")
-SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -134,19 +133,11 @@ def test_a_client_that_leaves_ends_its_generations(served: ServeProcess, stream:
     connection = connect(served.url)
     asked = {"model": served.model, "prompt": "a", "max_tokens": 3000, "ignore_eos": True, "n": 2, "stream": stream}
     connection.request("POST", COMPLETIONS, json.dumps(asked), {"Content-Type": "application/json"})
-    until(served, "neobench_generations_running 2")
+    assert soon(lambda: served.metric("neobench_generations_running") == 2)
     if stream:
         assert connection.getresponse().read(100)
     connection.close()
-    until(served, "neobench_generations_running 0")
-
-
-def until(served: ServeProcess, line: str) -> None:
-    """Return once the metrics have that line."""
-    end = time.monotonic() + SECONDS
-    while line not in get(served.url, "/metrics").body.decode().splitlines():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert soon(lambda: served.metric("neobench_generations_running") == 0)
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 from app_serving import SECONDS, Served, app_serving, heard, request_head
 from mock_serving import ask
+from waiting import soon
 
 from bench.native.server.errors import ApiError
 
 LONG = {"prompt": None, "events": 1000, "pause_s": 0.05}
 ENDED = ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end", code="unavailable")
-
-
-def soon(true: Callable[[], bool]) -> bool:
-    return any(true() or time.sleep(0.02) for _ in range(int(SECONDS / 0.02)))
 
 
 def emptied(served: Served) -> bool:

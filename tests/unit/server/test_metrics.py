@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from app_serving import GENERATE, Served, app_serving, request_head
 from mock_serving import ask, get
+from waiting import soon
 
 from bench.core.records import Chunk, Counters, Finish
 from bench.native.server.counted_engine import CountingSink
@@ -66,7 +66,7 @@ def test_a_client_that_leaves_before_its_answer_is_counted_as_that() -> None:
         with served.connect() as connection:
             connection.sendall(request_head(9))
         key = f'neobench_http_requests_total{{route="{GENERATE}",status="400"}}'
-        assert any(key in page(served) or time.sleep(0.02) for _ in range(100))
+        assert soon(lambda: key in page(served))
 
 
 def test_generations_as_the_engine_ends_them() -> None:
