@@ -10,7 +10,7 @@ from bench.native.server.answer_text import AnswerText, Piece
 
 
 class Choice:
-    """The sink of one turn. What is kept of it grows with its text alone, however slowly that is taken."""
+    """The sink of one turn. Of what is not taken yet it keeps the text, and the log probabilities that were asked."""
 
     __slots__ = (
         "_changed",

@@ -30,17 +30,19 @@ _REFERENCE = "#/components/schemas/{name}"
 def describe(version: str, model: Model, bodies: Mapping[str, type[Struct]], *, keyed: bool) -> dict[str, Any]:
     """`bodies` is what each path that generates reads; `keyed` says that a key is asked."""
     types = [*bodies.values(), ModelList, Refusal]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    (*reads, models, refused), components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     for body in bodies.values():
         _narrow(components[body.__name__]["properties"], model)
-    refusal = {"application/json": {"schema": schemas[-1]}}
+    refusal = {"application/json": {"schema": refused}}
+    some_object = {"application/json": {"schema": {"type": "object"}}}
+    unkeyed, closed = (HTTPStatus.UNAUTHORIZED,), (HTTPStatus.SERVICE_UNAVAILABLE,)
     get = {
-        "/v1/models": _get("The model.", {"application/json": {"schema": schemas[-2]}}, refusal),
-        "/health": _get("Whether requests are let in.", {"application/json": {"schema": {"type": "object"}}}, refusal),
-        "/metrics": _get("Prometheus' text format.", {"text/plain": {"schema": {"type": "string"}}}, refusal),
-        "/version": _get("Of bench.", {"application/json": {"schema": {"type": "object"}}}, refusal),
+        "/v1/models": _get("The model.", {"application/json": {"schema": models}}, refusal, unkeyed),
+        "/health": _get("Whether requests are let in.", some_object, refusal, closed),
+        "/metrics": _get("Prometheus' text format.", {"text/plain": {"schema": {"type": "string"}}}, refusal, unkeyed),
+        "/version": _get("Of bench.", some_object, refusal, unkeyed),
     }
-    post = {path: _post(schema, refusal) for path, schema in zip(bodies, schemas, strict=False)}
+    post = {path: _post(schema, refusal) for path, schema in zip(bodies, reads, strict=True)}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "bench serve", "version": version},
@@ -64,8 +66,9 @@ def _narrow(properties: dict[str, Any], model: Model) -> None:
                 choice["maximum"] = model.max_model_len
 
 
-def _get(about: str, content: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
-    refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+def _get(
+    about: str, content: dict[str, Any], refusal: dict[str, Any], refused: tuple[HTTPStatus, ...]
+) -> dict[str, Any]:
     return {"get": {"summary": about, "responses": _responses(content, refusal, refused)}}
 
 

@@ -52,6 +52,7 @@ def test_it_describes_what_it_serves(served: Served) -> None:
         assert get(served.url, path).status == 200
     responses = document["paths"][GENERATE]["post"]["responses"]
     assert {"200", "400", "404", "413", "415", "429", "503"} <= set(responses)
+    assert set(document["paths"]["/health"]["get"]["responses"]) == {"200", "503"}
     assert "security" not in document
 
 
