@@ -25,6 +25,7 @@ from bench.core.tokenizer import token_counter
 from bench.core.vllm_spec import VllmProcessSpec
 from bench.engine.build import build_engine
 from bench.engine.http.askable import refuse_unaskable
+from bench.engine.vllm_install import refuse_missing_vllm
 from bench.engine.vllm_limits import refuse_unheeded_budget
 from bench.load.driver import Driver
 from bench.load.share import Share, whole_load
@@ -76,7 +77,8 @@ def run_one(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[st
 def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepared:
     """Read the model's configuration and the workload of `spec`, and fetch from the hub what only it has.
 
-    `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched.
+    `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched
+    or vLLM is not there.
     """
     seed = spec.model.random_seed
     # An endpoint has weights of its own; the folder here is for its tokenizer.
@@ -96,6 +98,7 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
         refuse_unaskable(spec.engine, spec.workload, spec.name)
     if isinstance(spec.engine, VllmProcessSpec):
         refuse_unheeded_budget(spec.engine, spec.workload, spec.name)
+        refuse_missing_vllm(spec.engine)  # before the cases that come first take their minutes
     share = whole_load(spec, workload.sessions)
     case = Case.of(
         spec,

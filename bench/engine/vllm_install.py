@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from bench.core.errors import EngineError, InputError
+from bench.core.vllm_spec import VllmProcessSpec
 from bench.engine.worker_process import last_line
 
 OLDEST = (0, 32)
@@ -47,6 +48,12 @@ def vllm_environment(python: str, asked: Mapping[str, str]) -> dict[str, str]:
         # Empty is as good as unset, and stays so laid over this process's.
         ours |= dict.fromkeys(("PYTHONPATH", "PYTHONHOME"), "")
     return {**ours, **asked}
+
+
+def refuse_missing_vllm(spec: VllmProcessSpec) -> None:
+    """Raise InputError for an interpreter that is none, EngineError where it has no vLLM, or one too old."""
+    python = interpreter(spec.python)
+    vllm_version(python, vllm_environment(python, spec.environment))
 
 
 def vllm_version(python: str, environment: Mapping[str, str]) -> str:
