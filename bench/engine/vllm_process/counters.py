@@ -132,7 +132,7 @@ class AllCounts:
                 "hit_tokens": totals["prefix_hits"],
                 "hit_share": _share(totals["prefix_hits"], totals["prefix_queries"]),
             },
-            "speculation": _speculation(totals),
+            "speculation": speculation_use(totals["drafts"], totals["drafted"], totals["accepted"]),
             "graphs": _graph_use(graphs, totals),
         }
 
@@ -140,17 +140,17 @@ class AllCounts:
         return sum((engine.totals for engine in self._engines), Counter())
 
 
-def _speculation(totals: Counter[str]) -> dict[str, Any] | None:
-    """None where nothing was drafted."""
-    if not totals["drafts"]:
+def speculation_use(drafts: int, drafted_tokens: int, accepted_tokens: int) -> dict[str, Any] | None:
+    """None where nothing was drafted. `acceptance_length`: tokens a verified draft gives."""
+    if not drafts:
         return None
     return {
-        "drafts": totals["drafts"],
-        "drafted_tokens": totals["drafted"],
-        "accepted_tokens": totals["accepted"],
-        "acceptance_rate": _share(totals["accepted"], totals["drafted"]),
+        "drafts": drafts,
+        "drafted_tokens": drafted_tokens,
+        "accepted_tokens": accepted_tokens,
+        "acceptance_rate": _share(accepted_tokens, drafted_tokens),
         # The token the model says itself comes with those it accepted.
-        "acceptance_length": 1 + totals["accepted"] / totals["drafts"],
+        "acceptance_length": 1 + accepted_tokens / drafts,
     }
 
 

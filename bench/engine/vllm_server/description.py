@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.engine.vllm_process.counters import speculation_use
 from bench.engine.vllm_process.description import kv_dtype
 from bench.engine.vllm_server.log import resolved_settings, start_phases
-from bench.engine.vllm_server.metrics import Totals
 from bench.engine.vllm_server.samples import Samples
 
 _RANKS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -62,20 +62,10 @@ def described_work(samples: Samples) -> dict[str, Any]:
             "hit_share": _share(totals.prefix_hit_tokens, totals.prefix_queried_tokens),
         }
     if totals.drafts is not None:
-        described["speculation"] = _speculation(totals)
+        described["speculation"] = speculation_use(
+            totals.drafts, totals.drafted_tokens or 0, totals.accepted_tokens or 0
+        )
     return described
-
-
-def _speculation(totals: Totals) -> dict[str, Any]:
-    """`acceptance_length`: tokens a verified draft gives, the one that the model adds among them."""
-    length = _share(totals.accepted_tokens, totals.drafts)
-    return {
-        "drafts": totals.drafts,
-        "drafted_tokens": totals.drafted_tokens,
-        "accepted_tokens": totals.accepted_tokens,
-        "acceptance_rate": _share(totals.accepted_tokens, totals.drafted_tokens),
-        "acceptance_length": None if length is None else 1 + length,
-    }
 
 
 def _share(part: int | None, whole: int | None) -> float | None:
