@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,22 @@ def test_what_cannot_run_is_told_in_one_line(
     assert ran.code == code
     assert words in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_vllm_that_is_not_there_is_missed_before_the_cases_that_come_first(
+    bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    venv.EnvBuilder(symlinks=True).create(tmp_path / "environment")
+    without = {"kind": "vllm", "python": str(tmp_path / "environment" / "bin" / "python")}
+    suite = tmp_path / "suite.yaml"
+    engines = ({"kind": "mock"}, without)
+    specs = [{**spec, "engine": engine} for spec, engine in zip(SUITE["specs"], engines, strict=True)]
+    suite.write_text(yaml.safe_dump({**SUITE, "specs": specs}))
+    ran = bench("run", suite, "--out", tmp_path / "runs")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("bench: vLLM is not installed for")
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_ctrl_c_ends_the_run_and_every_process_of_vllm(suite_on: Callable[..., Path], tmp_path: Path) -> None:
