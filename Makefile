@@ -22,6 +22,7 @@ AIPERF := .venv-aiperf
 PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
 INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
+CORE = not (slow or gpu or vllm or browser)
 AOT_PYTEST = $(AOT)/bin/python -m pytest -q --confcutdir tests/triton --numprocesses 2
 # What Triton compiles stays in the checkout too.
 export TRITON_CACHE_DIR := $(CURDIR)/.triton
@@ -38,7 +39,8 @@ run: setup ## run the smoke suite, then price what it measured
 	{ $(BIN)/bench run smoke --out "$$out" || [ $$? -eq 1 ]; } && $(BIN)/bench compare "$$out"
 
 test: .venv/with-test kernels ## the core tests: no root, no network, minutes
-	$(BIN)/pytest -m 'not (slow or gpu or vllm or browser)'
+	$(BIN)/pytest -m '$(CORE)' -n 2 tests/unit
+	$(BIN)/pytest -m '$(CORE)' --ignore tests/unit
 
 test-full: .venv/with-test kernels ## every test this machine can run
 	$(BIN)/pytest

@@ -177,9 +177,11 @@ async def _first(*awaited: asyncio.Future[None], within_s: float | None = None) 
 
 
 async def _lost(engine: Engine) -> None:
-    """Raise EngineError once the engine's process has ended."""
+    """Raise EngineError once the engine's process has ended. Until then the steps it logs, which nobody reads, go."""
     while True:
         await asyncio.sleep(_LOOK_S)
+        if engine.step_log is not None:
+            engine.step_log.take()
         await engine.end_session("")  # of no session: all that it can do is say that the engine is lost
 
 

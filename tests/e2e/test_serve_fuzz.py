@@ -29,7 +29,7 @@ CHECKS = [
 BOUNDS = ("kv_cache_tokens=256", "max_running=8", "threads=1", "check_accuracy=false")
 """Of the engine: no answer is longer than what the cache holds."""
 ANSWER_SECONDS = 20.0
-GROWTH_BYTES = 16 * 2**20
+GROWTH_BYTES = 4 * 2**20
 """Allowed when the same requests come again: pools of the allocators still fill."""
 
 

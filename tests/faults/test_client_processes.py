@@ -146,6 +146,7 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}/cmdline").exists()
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_ends_the_run_and_what_was_logged_is_kept(
     start: Callable[..., Any], bench: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_ctrl_c_keeps_what_was_in_flight(start: Callable[..., Any], tmp_path: Pa
     assert all(map(is_gone, clients))
 
 
+@pytest.mark.slow
 def test_clients_end_with_a_run_that_was_killed(start: Callable[..., Any]) -> None:
     process, clients = start()
     process.kill()
