@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from bench.core.api_key import api_key
@@ -127,7 +126,7 @@ class EndpointEngine:
     def prepare(self, request: TurnRequest) -> TurnRequest:
         if self._renderer is None:
             raise EngineError("the engine has not been started")
-        return replace(request, body=self._renderer.render(request))
+        return request.with_body(self._renderer.render(request))
 
     async def submit(self, request: TurnRequest, sink: Sink) -> Handle:
         """Raises EngineError when the engine has not been started, or another model answered before."""
@@ -186,7 +185,7 @@ class EndpointEngine:
     def answered_by(self, model: str) -> tuple[str, ...]:
         """After another of the server's models no turn is sent: nobody knows what the others would be answered by."""
         assert self._answered is not None
-        name = one_line(model, self.secret)
+        name = model if model == self._answered.asked else one_line(model, self.secret)
         match self._answered.add(model, name):
             case "other":
                 figures = f"asked for {self._answered.asked}, answered by {name}"

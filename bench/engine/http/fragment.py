@@ -10,21 +10,27 @@ import msgspec
 from bench.core.endpoint_spec import EFFORT, LENGTH, THINKING_BUDGET
 from bench.core.sessions import TurnRequest
 
+_PLACES = (LENGTH, EFFORT, THINKING_BUDGET)
+
 
 class Fragment:
-    """One that keeps no places is the same for every request, and nothing looks through it again."""
+    """Fields that keep no places are the same for every request, and nothing looks through them again."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = fields
-        written = msgspec.json.encode(fields).decode()
-        self._varies = any(place in written for place in (LENGTH, EFFORT, THINKING_BUDGET))
+        self._same = {key: value for key, value in fields.items() if not _keeps_places(value)}
+        self._varying = {key: value for key, value in fields.items() if key not in self._same}
 
     def of(self, request: TurnRequest) -> Mapping[str, Any]:
         """The fields for `request`, without those of which it has no value."""
-        if not self._varies:
-            return self._fields
+        if not self._varying:
+            return self._same
         told = {LENGTH: request.max_tokens, EFFORT: request.turn.effort, THINKING_BUDGET: request.turn.thinking_budget}
-        return _fields(self._fields, told)
+        return {**self._same, **_fields(self._varying, told)}
+
+
+def _keeps_places(value: Any) -> bool:
+    written = msgspec.json.encode(value).decode()
+    return any(place in written for place in _PLACES)
 
 
 def _fields(fields: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
