@@ -91,7 +91,7 @@ class Recording:
         """
         self._client = client
         self._sensors = open_sensors(
-            self._case.spec.power, accelerator_ids=self._engine.describe().get("accelerator_ids")
+            self._case.spec.power.declared, accelerator_ids=self._engine.describe().get("accelerator_ids")
         )
         self._writer.append_health(health_rows(self._clock))
         async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):

@@ -7,9 +7,18 @@ a key set to null is off. `trace` is the spec that `--trace FILE` runs in their 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from bench.core.digest import digest_of
 from bench.core.endpoint_spec import EndpointEngineSpec
@@ -32,6 +41,7 @@ from bench.core.load_spec import (
     StepLoadSpec,
     TraceLoadSpec,
 )
+from bench.core.power_spec import PowerSpec
 from bench.core.section import Section, Share
 from bench.core.vllm_spec import VllmEngineSpec, VllmServerEngineSpec
 from bench.core.workload_spec import (
@@ -54,7 +64,6 @@ __all__ = [
     "ClosedLoadSpec",
     "CodeCompletionSpec",
     "ConstantLoadSpec",
-    "DeclaredPowerSpec",
     "DiurnalLoadSpec",
     "DraftModelSpec",
     "EndpointEngineSpec",
@@ -70,6 +79,7 @@ __all__ = [
     "NativeEngineSpec",
     "NgramSpec",
     "PoissonLoadSpec",
+    "PowerSpec",
     "RagSpec",
     "RampLoadSpec",
     "ReasoningSpec",
@@ -138,13 +148,6 @@ class NamedSlo(SloSpec):
     source: SloSource
 
 
-class DeclaredPowerSpec(Section):
-    """A wattage the user vouches for where no sensor can be read; it is labelled `assumed` wherever it is used."""
-
-    scope: Literal["gpu", "module", "node"]
-    watts: PositiveFloat
-
-
 class Spec(Section):
     """One spec of a suite with everything inherited."""
 
@@ -155,7 +158,7 @@ class Spec(Section):
     load: LoadSpec
     measure: MeasureSpec = MeasureSpec()
     slo: SloSpec = SloSpec()
-    power: DeclaredPowerSpec | None = None
+    power: PowerSpec = PowerSpec()
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +166,11 @@ class Spec(Section):
         if isinstance(data, dict) and isinstance(data.get("engine"), dict):
             return {**data, "engine": {"kind": "native", **data["engine"]}}
         return data
+
+    @field_validator("power", mode="before")
+    @classmethod
+    def _null_declares_nothing(cls, value: Any) -> Any:
+        return {} if value is None else value  # so do records of schema /2
 
 
 class Case(BaseModel):
@@ -189,7 +197,7 @@ class Case(BaseModel):
         draft_model_digest: str | None = None,
         model_form_digest: str | None = None,
     ) -> Case:
-        """The case of `spec`. Its id leaves out paths, places, the device, the declared power and the spec's name."""
+        """The case of `spec`. Its id leaves out paths, places, the device, how power is read and the spec's name."""
         case = cls(
             id="",
             spec=spec,

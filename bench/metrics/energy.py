@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.core.power_spec import DeclaredPower
 from bench.core.records import Basis, Headline
-from bench.core.spec import DeclaredPowerSpec
 from bench.metrics.columns import Floats
 from bench.metrics.power_readings import Device, Unreadable, counted_joules, integrated_joules
 from bench.metrics.statistics import Confidence, absent, inverse, ratio, scaled
@@ -63,7 +63,7 @@ def energy(
     window: Window,
     confidence: Confidence,
     *,
-    declared: DeclaredPowerSpec | None,
+    declared: DeclaredPower | None,
     power_missing: str | None,
     correct: Floats | None = None,
 ) -> Energy:

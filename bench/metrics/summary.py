@@ -138,7 +138,7 @@ def _steady(
             tokens,
             window,
             confidence,
-            declared=spec.power,
+            declared=spec.power.declared,
             power_missing=context.power_missing,
             correct=correct,
         ),

@@ -13,10 +13,10 @@ from typing import Any, Protocol, Self
 import pynvml
 
 from bench.core.clock import Clock
+from bench.core.power_spec import DeclaredPower
 from bench.core.protocols import PowerSensor
 from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
-from bench.core.spec import DeclaredPowerSpec
 from bench.core.units import NS_PER_S, ns_from_seconds
 from bench.node.facts import AbsentError
 from bench.node.gpu_power import GpuSensor
@@ -80,7 +80,7 @@ class Sensors:
 
 
 def open_sensors(
-    declared: DeclaredPowerSpec | None = None,
+    declared: DeclaredPower | None = None,
     *,
     accelerator_ids: Sequence[str] | None = None,
     root: Path = Path("/"),

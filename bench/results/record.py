@@ -12,9 +12,9 @@ from bench.core.errors import InputError
 from bench.core.spec import Case
 from bench.core.suite import parse
 
-Schema = Literal["neobench.record/2", "neobench.record/1"]
-SCHEMA: Schema = "neobench.record/2"
-"""What is written. Records of `/1` are read; they lack numbers that were defined later."""
+Schema = Literal["neobench.record/3", "neobench.record/2", "neobench.record/1"]
+SCHEMA: Schema = "neobench.record/3"
+"""What is written. Records of `/1` and `/2` are read; they lack numbers that were defined later."""
 RECORD_FILE = "record.json"
 
 

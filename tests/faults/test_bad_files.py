@@ -100,8 +100,8 @@ def test_a_folder_without_a_record(refusal: Callable[..., str], verb: str) -> No
         (b"{", "is not a record: "),
         (b"\xff\xfe", "is not a record: "),
         (b"[" * 100_000, "is not a record: "),
-        (b"[]", "has schema None (allowed: neobench.record/2, neobench.record/1)"),
-        (b'{"schema": "neobench.record/9"}', "has schema 'neobench.record/9' (allowed: neobench.record/2, "),
+        (b"[]", "has schema None (allowed: neobench.record/3, neobench.record/2, neobench.record/1)"),
+        (b'{"schema": "neobench.record/9"}', "has schema 'neobench.record/9' (allowed: neobench.record/3, "),
         (b'{"schema": "neobench.record/1"}', "'id' is missing"),
     ],
 )

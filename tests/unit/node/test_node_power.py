@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.clock import RealClock
+from bench.core.power_spec import DeclaredPower
 from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
-from bench.core.spec import DeclaredPowerSpec
 from bench.node.power import PowerRecorder, open_sensors
 from bench.node.rapl import WrappingCounter
 
@@ -104,7 +104,7 @@ def test_a_machine_without_sensors_has_a_reason_for_every_scope(tmp_path: Path, 
 
 
 def test_declared_watts_are_no_sensor(tmp_path: Path, no_driver: object) -> None:
-    opened = open_sensors(DeclaredPowerSpec(scope="node", watts=180), root=tmp_path, api=no_driver)
+    opened = open_sensors(DeclaredPower(scope="node", watts=180), root=tmp_path, api=no_driver)
     assert opened.sensors == ()
     assert "180 W is declared" in opened.missing["node"]
     assert "assumed" in opened.missing["node"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.core.power_spec import DeclaredPower
 from bench.core.records import PowerRow
-from bench.core.spec import DeclaredPowerSpec
 from bench.core.units import NS_PER_S
 from bench.metrics.energy import Energy, energy
 from bench.metrics.power_readings import devices_of
@@ -32,7 +32,7 @@ def reading(
 
 
 def energy_of(
-    *rows: PowerRow, declared: DeclaredPowerSpec | None = None, missing: str | None = None, start_ns: int = 0
+    *rows: PowerRow, declared: DeclaredPower | None = None, missing: str | None = None, start_ns: int = 0
 ) -> Energy:
     devices = devices_of(table_of("power", rows), start_ns=start_ns)
     return energy(devices, TOKENS, WINDOW, Confidence(0.95, 0), declared=declared, power_missing=missing)
@@ -104,7 +104,7 @@ def test_one_silent_device_makes_its_whole_scope_null() -> None:
 
 
 def test_declared_watts_are_assumed_and_never_replace_a_reading() -> None:
-    declared = DeclaredPowerSpec(scope="node", watts=350)
+    declared = DeclaredPower(scope="node", watts=350)
     rungs = energy_of(*[reading(t, 100) for t in range(7)], declared=declared).rungs
     assert rungs["node"].source == "declared"
     assert rungs["node"].joules == pytest.approx(1400)

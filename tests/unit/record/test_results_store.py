@@ -123,7 +123,7 @@ def test_a_finished_folder_holds_what_the_design_says(tmp_path: Path, make_case:
     ]
     note = json.loads((result.path / "notes.jsonl").read_text())
     assert (note["message"], note["mhz"]) == ("clock moved", 1200)
-    assert json.loads((result.path / "record.json").read_text())["schema"] == "neobench.record/2"
+    assert json.loads((result.path / "record.json").read_text())["schema"] == "neobench.record/3"
     assert result.path.name.split("-", 1)[1] == f"made-{make_case().id[:8]}"
 
 

@@ -19,6 +19,7 @@ from bench.core.spec import Case
 from bench.metrics.context import RunContext
 from bench.metrics.summary import summarise
 from bench.results.record import Record
+from bench.results.record import SCHEMA
 from bench.results.result import Result
 from bench.results.store import ResultWriter
 from bench.results.tables import Tables, content_digest
@@ -87,7 +88,7 @@ def test_a_record_of_the_schema_before_is_held_to_the_numbers_it_has(result: Res
     assert report.ok, report.differences
     edit_record(result.path, lambda record: record["goodput"]["good_token_share"].update(value=0.5))
     assert what(verify(result.path, recompute)) == {"goodput.good_token_share.value"}
-    edit_record(result.path, lambda record: record.update(schema="neobench.record/2"))
+    edit_record(result.path, lambda record: record.update(schema=SCHEMA))
     assert {"goodput.good_share", "sessions"} <= what(verify(result.path, recompute))
 
 

@@ -1,0 +1,37 @@
+"""What a user says of energy beside what the machine's sensors tell: how they are read, and what stands for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import PositiveFloat, model_validator
+
+from bench.core.section import Section
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredPower:
+    """A wattage the user vouches for where no sensor can be read; it is labelled `assumed` wherever it is used."""
+
+    scope: Literal["gpu", "module", "node"]
+    watts: float
+
+
+class PowerSpec(Section):
+    """No part of a case's id: it decides what is known of the energy, not what is run."""
+
+    scope: Literal["gpu", "module", "node"] | None = None
+    """Of the declared watts."""
+    watts: PositiveFloat | None = None
+    """Declared for `scope`, and used where it cannot be read."""
+
+    @model_validator(mode="after")
+    def _declared_together(self) -> PowerSpec:
+        if (self.scope is None) != (self.watts is None):
+            raise ValueError("scope and watts declare a power together: give both or neither")
+        return self
+
+    @property
+    def declared(self) -> DeclaredPower | None:
+        return None if self.scope is None or self.watts is None else DeclaredPower(self.scope, self.watts)
