@@ -18,8 +18,7 @@ from bench.core.records import PowerRow, TurnRow
 from bench.core.spec import Case
 from bench.metrics.context import RunContext
 from bench.metrics.summary import summarise
-from bench.results.record import Record
-from bench.results.record import SCHEMA
+from bench.results.record import SCHEMA, Record
 from bench.results.result import Result
 from bench.results.store import ResultWriter
 from bench.results.tables import Tables, content_digest
