@@ -40,7 +40,7 @@ run: setup ## run the smoke suite, then price what it measured
 
 test: .venv/with-test kernels ## the core tests: no root, no network, minutes
 	$(BIN)/pytest -m '$(CORE)' -n 2 tests/unit
-	$(BIN)/pytest -m '$(CORE)' --ignore tests/unit
+	$(BIN)/pytest -m '$(CORE)' tests/kernels tests/triton tests/engine tests/e2e tests/faults
 
 test-full: .venv/with-test kernels ## every test this machine can run
 	$(BIN)/pytest
