@@ -10,10 +10,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.native.server.answers import json_response
 from bench.native.server.asked import Asked
 from bench.native.server.event_stream import EventStream
 from bench.native.server.generations import Generations
+from bench.native.server.responses import json_response
 from bench.native.server.service import Service
 from bench.native.server.usage import usage_of
 

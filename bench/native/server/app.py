@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, ExceptionHandler
 
-from bench.native.server.answers import error_response, json_response
 from bench.native.server.auth import KeyCheck
 from bench.native.server.body_limits import BodyLimits
 from bench.native.server.deadlines import Deadlines
@@ -25,6 +24,7 @@ from bench.native.server.models import Model, models_response
 from bench.native.server.openapi import describe
 from bench.native.server.prometheus import CONTENT_TYPE
 from bench.native.server.request_counts import RequestCounts
+from bench.native.server.responses import error_response, json_response
 from bench.native.server.service import Service
 from bench.native.server.settings import ServerSettings
 

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bench.native.server.answers import error_response
 from bench.native.server.errors import ApiError
+from bench.native.server.responses import error_response
 
 _FREE = frozenset({"/health"})
 """What needs no key: who watches over a process holds none."""

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bench.native.server.answers import JSON, error_response
 from bench.native.server.errors import ApiError, no_place
+from bench.native.server.responses import JSON, error_response
 from bench.native.server.settings import ServerSettings
 
 

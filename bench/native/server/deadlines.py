@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bench.native.server.answers import error_response
 from bench.native.server.errors import ApiError
+from bench.native.server.responses import error_response
 
 ABORT = "neobench.abort"
 """Extension of the ASGI scope: `abort` closes the connection and throws away what the client did not take."""

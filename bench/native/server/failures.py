@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bench.native.server.answers import error_response
 from bench.native.server.errors import ApiError
+from bench.native.server.responses import error_response
 
 FAILED = ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed", code="internal_error")
 

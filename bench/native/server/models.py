@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from starlette.responses import Response
 
-from bench.native.server.answers import json_response
+from bench.native.server.responses import json_response
 
 
 class Model(Struct):
