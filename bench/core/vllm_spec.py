@@ -21,7 +21,8 @@ class VllmProcessSpec(Section):
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables set for vLLM over those of this process; `VLLM_NO_USAGE_STATS` is 1 unless it is here. On a CPU vLLM
     wants `VLLM_CPU_KVCACHE_SPACE` (GiB of its KV cache), `VLLM_CPU_OMP_THREADS_BIND` (cores, as `0-15`) and as
-    `LD_PRELOAD` the `lib/libiomp5.so` of its environment. `VLLM_CACHE_ROOT` is where it keeps what it compiled."""
+    `LD_PRELOAD` the `lib/libiomp5.so` of its environment; with `VLLM_ENABLE_V1_MULTIPROCESSING` 0 its core computes
+    itself and polls no worker. `VLLM_CACHE_ROOT` is where it keeps what it compiled."""
     start_timeout_s: Timeout = 1_800.0
     """Longest time until it is ready."""
     check_accuracy: bool = True

