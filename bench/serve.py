@@ -36,6 +36,7 @@ from bench.native.server.counted_engine import CountedEngine
 from bench.native.server.errors import ApiError
 from bench.native.server.failures import one_line
 from bench.native.server.http_server import HttpServer
+from bench.native.server.longest_token import longest_token
 from bench.native.server.metrics import Metrics
 from bench.native.server.schema import ChatRequest, CompletionRequest
 from bench.native.server.service import Service
@@ -106,7 +107,7 @@ async def _serve(
         await engine.start()
         places, metrics = Places(settings.places), Metrics(settings.model, __version__)
         counted = CountedEngine(engine, metrics, clock)
-        service = Service(counted, settings.model, tokenizer, template, clock, places)
+        service = Service(counted, settings.model, tokenizer, longest_token(tokenizer), template, clock, places)
         app = build_app(
             service,
             metrics,

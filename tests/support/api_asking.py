@@ -21,6 +21,7 @@ from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, T
 from bench.core.sessions import TurnRequest
 from bench.native.server.admission import Places
 from bench.native.server.errors import ApiError
+from bench.native.server.longest_token import longest_token
 from bench.native.server.service import Service
 
 SECONDS = 10.0
@@ -121,7 +122,8 @@ class ToldEngine:
 def service_of(
     engine: ToldEngine, tokenizer: Tokenizer | None = None, template: ChatTemplate | None = None, places: int = 100
 ) -> Service:
-    return Service(engine, "small", tokenizer or letters(), template, RealClock(), Places(places))
+    tokenizer = tokenizer or letters()
+    return Service(engine, "small", tokenizer, longest_token(tokenizer), template, RealClock(), Places(places))
 
 
 @dataclass

@@ -151,7 +151,7 @@ def assembled(loop: asyncio.AbstractEventLoop, listening: Callable[[], None], **
     resolved = ServerSettings(model='a "tiny" one', **settings)
     places, metrics = Places(resolved.places), Metrics(resolved.model, "1.2.3")
     engine: Engine = CountedEngine(MockEngine(MockEngineSpec(kind="mock"), clock=clock), metrics, clock)
-    service = Service(engine, resolved.model, cast(Tokenizer, None), None, clock, places)
+    service = Service(engine, resolved.model, cast(Tokenizer, None), None, None, clock, places)
     app = build_app(
         service,
         metrics,

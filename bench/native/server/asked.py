@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +72,16 @@ def check_model(body: GenerationRequest, service: Service) -> None:
         )
 
 
+def check_length(texts: Sequence[str], service: Service, max_tokens: int | None, prompt_field: str) -> None:
+    """Raises ApiError for a text that is longer than the context whatever its tokens are: they are not looked for."""
+    if service.longest_token is None:
+        return
+    context = service.engine.capabilities.max_context_tokens
+    fewest = math.ceil(max(map(len, texts), default=0) / service.longest_token)
+    if fewest >= context:
+        raise _too_long(f"at least {fewest}", max_tokens, context, prompt_field)
+
+
 async def encode(service: Service, text: str, *, special: bool) -> tuple[int, ...]:
     """The tokens of `text`; with `special`, those too that the model's prompts begin or end with."""
     tokenizer = service.tokenizer
@@ -137,13 +148,16 @@ def _room(prompt_ids: Sequence[int], max_tokens: int | None, min_tokens: int, co
         raise ApiError(HTTPStatus.BAD_REQUEST, "the prompt is empty", param=prompt_field, code="empty_request")
     left = context - len(prompt_ids)
     if left < (max_tokens or 1):
-        told = f"{len(prompt_ids)} prompt and {max_tokens or 1} output tokens in a context of {context}"
-        param = "max_tokens" if left > 0 else prompt_field
-        raise ApiError(HTTPStatus.BAD_REQUEST, told, param=param, code="context_length_exceeded")
+        raise _too_long(f"{len(prompt_ids)}", max_tokens, context, "max_tokens" if left > 0 else prompt_field)
     tokens = left if max_tokens is None else max_tokens
     if min_tokens > tokens:
         raise ApiError(HTTPStatus.BAD_REQUEST, f"more than the {tokens} of max_tokens", param="min_tokens")
     return tokens
+
+
+def _too_long(prompt_tokens: str, max_tokens: int | None, context: int, param: str) -> ApiError:
+    told = f"{prompt_tokens} prompt and {max_tokens or 1} output tokens in a context of {context}"
+    return ApiError(HTTPStatus.BAD_REQUEST, told, param=param, code="context_length_exceeded")
 
 
 def _sampling(body: GenerationRequest) -> Sampling:

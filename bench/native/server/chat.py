@@ -12,7 +12,7 @@ from starlette.responses import Response
 from bench.core.errors import InputError
 from bench.core.sessions import Message, Role
 from bench.native.server.answering import answer
-from bench.native.server.asked import Asked, check_model, encode, turns_of
+from bench.native.server.asked import Asked, check_length, check_model, encode, turns_of
 from bench.native.server.errors import ApiError
 from bench.native.server.schema import ChatMessage, ChatRequest, TemplateArguments, read_body
 from bench.native.server.service import Service
@@ -32,14 +32,11 @@ async def chat_completions(request: Request, service: Service) -> Response:
 
 async def _asked(body: ChatRequest, service: Service) -> Asked:
     logprobs = _logprobs(body)
-    turns = turns_of(
-        body,
-        service,
-        [await encode(service, _prompt(body, service), special=False)],
-        CHAT,
-        max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
-        logprobs=logprobs,
-    )
+    max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    prompt = _prompt(body, service)
+    check_length([prompt], service, max_tokens, CHAT.prompt_field)
+    prompt_ids = await encode(service, prompt, special=False)
+    turns = turns_of(body, service, [prompt_ids], CHAT, max_tokens=max_tokens, logprobs=logprobs)
     return Asked(turns, body, logprobs, CHAT)
 
 

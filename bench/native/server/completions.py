@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bench.native.server.answering import answer
-from bench.native.server.asked import Asked, check_model, encode, turns_of
+from bench.native.server.asked import Asked, check_length, check_model, encode, turns_of
 from bench.native.server.errors import ApiError
 from bench.native.server.schema import CompletionRequest, read_body
 from bench.native.server.service import Service
@@ -32,12 +32,15 @@ async def completions(request: Request, service: Service) -> Response:
 
 
 async def _asked(body: CompletionRequest, service: Service, prompts: list[str | list[int]]) -> Asked:
+    max_tokens = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    check_length(texts, service, max_tokens, COMPLETION.prompt_field)
     turns = turns_of(
         body,
         service,
         [await _tokens(service, prompt) for prompt in prompts],
         COMPLETION,
-        max_tokens=_DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
+        max_tokens=max_tokens,
         logprobs=body.logprobs,
     )
     return Asked(turns, body, body.logprobs, COMPLETION)

@@ -22,6 +22,8 @@ class Service:
     model: str
     """What the model is called here."""
     tokenizer: Tokenizer
+    longest_token: int | None
+    """Most characters of a text that one of its tokens can stand for; None where nothing bounds them."""
     template: ChatTemplate | None
     """None for a model without one, which can only go on with a text."""
     clock: Clock
