@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,12 @@ from bench.core.clock import Clock
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.hub import model_folder
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
-from bench.core.records import Chunk, Counters, Finish, FinishReason, Startup, StepRow
+from bench.core.records import Chunk, Counters, Startup, StepRow
 from bench.core.sessions import TurnRequest
 from bench.core.spec import DraftModelSpec, NativeEngineSpec
 from bench.core.units import seconds_from_ns
+from bench.engine.starting import Starting
+from bench.engine.turns_in_flight import TurnInFlight, TurnsInFlight
 from bench.engine.worker_process import WorkerProcess
 from bench.native.messages import (
     Cancel,
@@ -38,15 +38,6 @@ from bench.native.settings import EngineSettings
 _MOST_LOGPROBS = 20
 _STOP_SECONDS = 5.0
 """Longest wait for the step in progress when stopping; after it the process is killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A turn in flight."""
-
-    id: int
-    request: TurnRequest
-    sink: Sink
 
 
 class _StepLog:
@@ -83,10 +74,9 @@ class NativeEngine:
         self._clock = clock
         self._model_context_tokens = ModelConfig.from_folder(model_folder).max_positions
         self._process: WorkerProcess[Command, Report] | None = None
-        self._starting: asyncio.Future[Ready] | None = None
+        self._starting: Starting[Ready] | None = None
         self._ready: Ready | None = None
-        self._ids = itertools.count()
-        self._turns: dict[int, _Turn] = {}
+        self._turns = TurnsInFlight[TurnInFlight](clock)
         self._counters = Counters()
         self._did: dict[str, Any] = {}
         self._lost: str | None = None
@@ -107,11 +97,11 @@ class NativeEngine:
 
     async def start(self) -> Startup:
         began_ns = self._clock.now_ns()
-        self._starting = asyncio.get_running_loop().create_future()
+        self._starting = Starting()
         self._process = WorkerProcess("bench.native.worker", self._receive, self._on_exit)
         self._process.send(Load(str(self._model_folder), self._settings, self._random_seed))
         try:
-            self._ready = await self._starting
+            self._ready = await self._starting.ready()
         except BenchError:
             await self.stop()
             raise
@@ -134,7 +124,7 @@ class NativeEngine:
         """Raises EngineError when the engine's process is not there."""
         if self._process is None or not self._process.alive:
             raise EngineError(self._lost or "the engine has not been started")
-        turn = _Turn(next(self._ids), request, sink)
+        turn = TurnInFlight(self._turns.new_id(), request, sink, cached_tokens=0)
         self._process.send(
             Submit(
                 id=turn.id,
@@ -148,12 +138,13 @@ class NativeEngine:
                 min_tokens=request.min_tokens,
             )
         )
-        self._turns[turn.id] = turn
+        self._turns.add(turn)
         return turn
 
     async def cancel(self, handle: Handle) -> None:
-        if isinstance(handle, _Turn) and handle.id in self._turns and self._process is not None:
-            self._finish(handle.id, "cancelled")
+        if self._process is None or not isinstance(handle, TurnInFlight):
+            return
+        if self._turns.finish(handle.id, "cancelled"):
             with contextlib.suppress(EngineError):
                 self._process.send(Cancel(handle.id))
 
@@ -184,6 +175,7 @@ class NativeEngine:
         return self.step_log
 
     def _receive(self, report: Report) -> None:
+        assert self._starting is not None
         match report:
             case Update():
                 self._deliver(report)
@@ -191,41 +183,23 @@ class NativeEngine:
                 self.step_log.extend(rows)
                 self._did = did
             case Ready():
-                self._resolve_start(report)
+                self._starting.succeed(report)
             case InputRefused(what, where, allowed):
-                self._resolve_start(InputError(what, where=where, allowed=allowed))
+                self._starting.fail(InputError(what, where=where, allowed=allowed))
             case EngineFailed(line):
-                self._resolve_start(EngineError(line))
+                self._starting.fail(EngineError(line))
 
     def _deliver(self, update: Update) -> None:
         now_ns = self._clock.now_ns()
         self._counters = update.counters
         for id, kind, token_ids, logprobs in update.tokens:
-            # Tokens of a turn that was cancelled meanwhile may still be on their way.
             if (turn := self._turns.get(id)) is not None:
                 turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids, logprobs=logprobs))
         for id, reason, error, cached_tokens in update.ended:
-            self._finish(id, reason, error, cached_tokens)
+            self._turns.finish(id, reason, error, cached_tokens)
 
     def _on_exit(self, line: str) -> None:
+        assert self._starting is not None
         self._lost = line
-        self._resolve_start(EngineError(line))
-        for id in list(self._turns):
-            if self._stopping:
-                self._finish(id, "cancelled")
-            else:
-                self._finish(id, "failed", f"engine_lost: {line}")
-
-    def _resolve_start(self, outcome: Ready | InputError | EngineError) -> None:
-        """Let `start` go on, unless it already did or was cancelled."""
-        if self._starting is None or self._starting.done():
-            return
-        if isinstance(outcome, Ready):
-            self._starting.set_result(outcome)
-        else:
-            self._starting.set_exception(outcome)
-
-    def _finish(self, id: int, reason: FinishReason, error: str | None = None, cached_tokens: int = 0) -> None:
-        turn = self._turns.pop(id, None)
-        if turn is not None:
-            turn.sink.finish(Finish(self._clock.now_ns(), reason, cached_tokens=cached_tokens, error=error))
+        self._starting.fail(EngineError(line))
+        self._turns.end_with_process(line, asked=self._stopping)

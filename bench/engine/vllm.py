@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import re
 from array import array
 from dataclasses import replace
@@ -17,11 +16,13 @@ from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.module_process import start_script
 from bench.core.protocols import Capabilities, Handle, Sink, StepLog
 from bench.core.pseudonym import pseudonym
-from bench.core.records import Counters, Finish, FinishReason, Startup
+from bench.core.records import Counters, Startup
 from bench.core.sessions import TurnRequest
 from bench.core.spec import VllmEngineSpec
 from bench.core.units import seconds_from_ns
 from bench.engine.log_tail import told_cause
+from bench.engine.starting import Starting
+from bench.engine.turns_in_flight import TurnsInFlight
 from bench.engine.vllm_install import interpreter, vllm_environment, vllm_version
 from bench.engine.vllm_limits import asked_context_tokens
 from bench.engine.vllm_process import run as script
@@ -76,10 +77,9 @@ class VllmEngine:
         self._marks = marks_in(model_folder)
         self._asked_context_tokens = asked_context_tokens(spec.arguments, model_folder)
         self._process: WorkerProcess[Command, Report] | None = None
-        self._starting: asyncio.Future[Ready] | None = None
+        self._starting: Starting[Ready] | None = None
         self._ready: Ready | None = None
-        self._ids = itertools.count()
-        self._turns: dict[int, VllmTurn] = {}
+        self._turns = TurnsInFlight[VllmTurn](clock)
         self._counters = Counters()
         self._attention_backend: str | None = None
         self._did: dict[str, Any] = {}
@@ -105,7 +105,7 @@ class VllmEngine:
         began_ns = self._clock.now_ns()
         environment = vllm_environment(self._python, self._spec.environment)
         await asyncio.to_thread(vllm_version, self._python, environment)
-        self._starting = asyncio.get_running_loop().create_future()
+        self._starting = Starting()
         self._process = WorkerProcess(
             partial(start_script, self._python, script.__file__, environment),
             self._receive,
@@ -117,7 +117,7 @@ class VllmEngine:
             with contextlib.suppress(EngineError):  # how it ended is told below
                 self._process.send(Start(str(self._model_folder), self._random_weights, self._spec.arguments))
             async with asyncio.timeout(self._spec.start_timeout_s):
-                self._ready = await self._starting
+                self._ready = await self._starting.ready()
         except TimeoutError:
             last = told_cause(self._process.printed())
             await self.stop()
@@ -153,7 +153,7 @@ class VllmEngine:
         """Raises EngineError when vLLM is not there."""
         if self._process is None or not self._process.alive:
             raise EngineError(self._lost or "the engine has not been started")
-        turn = VllmTurn(next(self._ids), request, sink, self._marks)
+        turn = VllmTurn(self._turns.new_id(), request, sink, self._marks)
         self._process.send(
             Submit(
                 id=turn.id,
@@ -165,12 +165,11 @@ class VllmEngine:
                 logprobs=request.logprobs,
             )
         )
-        self._turns[turn.id] = turn
+        self._turns.add(turn)
         return turn
 
     async def cancel(self, handle: Handle) -> None:
-        if isinstance(handle, VllmTurn) and handle.id in self._turns and self._process is not None:
-            self._finish(handle.id, "cancelled")
+        if isinstance(handle, VllmTurn) and self._process is not None and self._turns.finish(handle.id, "cancelled"):
             with contextlib.suppress(EngineError):
                 self._process.send(Cancel(handle.id))
 
@@ -217,50 +216,31 @@ class VllmEngine:
         return max(0, budget - 1)
 
     def _receive(self, report: Report) -> None:
+        assert self._starting is not None
         match report:
             case Update():
                 self._deliver(report)
             case Did(did):
                 self._did = did
             case Ready():
-                self._resolve_start(report)
+                self._starting.succeed(report)
             case Refused(what, where, allowed):
-                self._resolve_start(InputError(what, where=where, allowed=allowed))
+                self._starting.fail(InputError(what, where=where, allowed=allowed))
             case Failed(line):
-                self._resolve_start(EngineError(line))
+                self._starting.fail(EngineError(line))
 
     def _deliver(self, update: Update) -> None:
         now_ns = self._clock.now_ns()
         self._counters = update.counters
         for id, token_ids, logprobs in update.tokens:
-            # Tokens of a turn that was cancelled meanwhile may still be on their way.
             if (turn := self._turns.get(id)) is not None:
                 for chunk in turn.chunks(now_ns, update.t_engine_ns, token_ids, logprobs):
                     turn.sink.chunk(chunk)
         for id, reason, error, cached_tokens in update.ended:
-            self._finish(id, reason, error, cached_tokens)
+            self._turns.finish(id, reason, error, cached_tokens)
 
     def _on_exit(self, line: str) -> None:
+        assert self._starting is not None
         self._lost = line
-        self._resolve_start(EngineError(line))
-        for id in list(self._turns):
-            if self._stopping:
-                self._finish(id, "cancelled")
-            else:
-                self._finish(id, "failed", f"engine_lost: {line}")
-
-    def _resolve_start(self, outcome: Ready | InputError | EngineError) -> None:
-        """Let `start` go on, unless it already did or was cancelled."""
-        if self._starting is None or self._starting.done():
-            return
-        if isinstance(outcome, Ready):
-            self._starting.set_result(outcome)
-        else:
-            self._starting.set_exception(outcome)
-
-    def _finish(
-        self, id: int, reason: FinishReason, error: str | None = None, cached_tokens: int | None = None
-    ) -> None:
-        turn = self._turns.pop(id, None)
-        if turn is not None:
-            turn.sink.finish(Finish(self._clock.now_ns(), reason, cached_tokens=cached_tokens, error=error))
+        self._starting.fail(EngineError(line))
+        self._turns.end_with_process(line, asked=self._stopping)

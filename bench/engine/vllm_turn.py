@@ -6,19 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from bench.core.protocols import Sink
 from bench.core.records import Chunk, TokenKind, TokenLogprob
-from bench.core.sessions import TurnRequest
+from bench.engine.turns_in_flight import TurnInFlight
 from bench.native.thinking import Harmony, Thinking, ThinkTags
 
 
-@dataclass(slots=True)
-class VllmTurn:
+@dataclass(slots=True, eq=False)
+class VllmTurn(TurnInFlight):
     """Tells kinds as the native engine does: by the declared count where EOS is ignored, else by the model's marks."""
 
-    id: int
-    request: TurnRequest
-    sink: Sink
     marks: ThinkTags | Harmony
     _thinking: Thinking = field(init=False)
     _tokens: int = 0
