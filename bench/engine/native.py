@@ -192,6 +192,9 @@ class NativeEngine:
     def _deliver(self, update: Update) -> None:
         now_ns = self._clock.now_ns()
         self._counters = update.counters
+        for id, cached_tokens in update.begun:
+            if (turn := self._turns.get(id)) is not None:
+                turn.cached_tokens = cached_tokens
         for id, kind, token_ids, logprobs in update.tokens:
             if (turn := self._turns.get(id)) is not None:
                 turn.sink.chunk(Chunk(now_ns, update.t_engine_ns, len(token_ids), kind, token_ids, logprobs=logprobs))

@@ -29,7 +29,7 @@ from bench.native.graphs.runner import StepRunner
 from bench.native.launched import Launched
 from bench.native.ledger import Ledger
 from bench.native.log_probabilities import AskedRows, Likely
-from bench.native.messages import Ended, Submit, Tokens
+from bench.native.messages import Begun, Ended, Submit, Tokens
 from bench.native.prefix_cache import extend_hashes
 from bench.native.request import Slice
 from bench.native.sampler import Sampler
@@ -42,8 +42,9 @@ from bench.native.work import AttentionWork
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What was booked, of every request in the step. Nothing while the first of overlapping steps runs."""
+    """What was launched and what was booked. Nothing is booked while the first of overlapping steps runs."""
 
+    begun: list[Begun]
     tokens: list[Tokens]
     ended: list[Ended]
     row: StepRow | None
@@ -203,6 +204,7 @@ class EngineCore:
         for request, _, _ in slices:
             generation = self._ledger[request.id]
             if generation.placed_anew():
+                self._ledger.begin(generation)
                 self._sampler.begin(request.row, generation.sampling, generation.token_ids, generation.ends_from)
                 if self._speculation is not None:
                     self._speculation.speculator.begin(request, generation.token_ids)

@@ -8,7 +8,7 @@ from bench.core.records import FinishReason
 from bench.native.failures import Failure
 from bench.native.generation import Generation
 from bench.native.log_probabilities import Likely
-from bench.native.messages import Ended, Tokens
+from bench.native.messages import Begun, Ended, Tokens
 
 
 class Ledger:
@@ -18,6 +18,7 @@ class Ledger:
         self.output_tokens = 0
         self._eos_ids = frozenset(eos_ids)
         self._open: dict[int, Generation] = {}
+        self._begun: list[Begun] = []
         self._tokens: list[Tokens] = []
         self._ended: list[Ended] = []
 
@@ -40,6 +41,9 @@ class Ledger:
     def drop(self, request_id: int) -> None:
         """Forget a request that nobody waits for; one that is not open is no matter."""
         self._open.pop(request_id, None)
+
+    def begin(self, generation: Generation) -> None:
+        self._begun.append(Begun(generation.request.id, generation.request.cached_tokens))
 
     def tell(self, generation: Generation, token_ids: Sequence[int], likely: Sequence[Likely] = ()) -> int | None:
         """Book the next tokens of an output. Where it ends, how many of them came too late; None where it goes on.
@@ -64,10 +68,10 @@ class Ledger:
     def fail(self, generation: Generation, failure: Failure) -> None:
         self._end(Ended(generation.request.id, "failed", str(failure), generation.request.cached_tokens))
 
-    def take(self) -> tuple[list[Tokens], list[Ended]]:
+    def take(self) -> tuple[list[Begun], list[Tokens], list[Ended]]:
         """What was booked since the last call."""
-        taken = self._tokens, self._ended
-        self._tokens, self._ended = [], []
+        taken = self._begun, self._tokens, self._ended
+        self._begun, self._tokens, self._ended = [], [], []
         return taken
 
     def _end(self, ended: Ended) -> None:

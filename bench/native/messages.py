@@ -76,6 +76,14 @@ class EngineFailed(NamedTuple):
     line: str
 
 
+class Begun(NamedTuple):
+    """A request has started, or started again after a preemption."""
+
+    id: int
+    cached_tokens: int
+    """Prompt tokens that the prefix cache held. `Ended` tells them too, but never comes of one that is cancelled."""
+
+
 class Tokens(NamedTuple):
     """New tokens of one request, all of one kind."""
 
@@ -98,6 +106,7 @@ class Update(NamedTuple):
     """Everything one step brought, for all requests."""
 
     t_engine_ns: int
+    begun: list[Begun]
     tokens: list[Tokens]
     ended: list[Ended]
     counters: Counters

@@ -20,6 +20,7 @@ from bench.core.records import StepRow
 from bench.core.units import NS_PER_S
 from bench.native.command_queue import open_command_queue
 from bench.native.messages import (
+    Begun,
     Cancel,
     Command,
     Ended,
@@ -110,7 +111,7 @@ class _Worker:
         """Step while there is work, sleep on the queue of commands while there is none, until told to stop."""
         while self._apply_commands():
             result = self._core.step()
-            self._send_update(result.tokens, result.ended)
+            self._send_update(result.begun, result.tokens, result.ended)
             if result.row is not None:
                 self._rows.append(result.row)
             if time.monotonic_ns() - self._rows_sent_ns >= _ROWS_EVERY_NS:
@@ -128,14 +129,14 @@ class _Worker:
             if isinstance(command, Submit):
                 refusal = self._core.add(command)
                 if refusal is not None:
-                    self._send_update([], [Ended(command.id, "failed", str(refusal), cached_tokens=0)])
+                    self._send_update([], [], [Ended(command.id, "failed", str(refusal), cached_tokens=0)])
             elif isinstance(command, Cancel):
                 self._core.remove(command.id)
-                self._send_update([], [])
+                self._send_update([], [], [])
         return True
 
-    def _send_update(self, tokens: list[Tokens], ended: list[Ended]) -> None:
-        self._connection.send(Update(time.monotonic_ns(), tokens, ended, self._core.counters()))
+    def _send_update(self, begun: list[Begun], tokens: list[Tokens], ended: list[Ended]) -> None:
+        self._connection.send(Update(time.monotonic_ns(), begun, tokens, ended, self._core.counters()))
 
     def _send_rows(self) -> None:
         if self._rows:

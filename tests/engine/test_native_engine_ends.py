@@ -54,6 +54,20 @@ def test_a_cancelled_turn_ends_at_once_and_gives_its_blocks_back(client: Any, en
     assert (counters.running, counters.waiting, counters.kv_blocks_used) == (0, 0, 0)
 
 
+def test_a_turn_cancelled_after_its_first_token_tells_what_the_prefix_cache_held(client: Any, engine: Any) -> None:
+    async def scenario() -> Any:
+        asked = client.request(client.prompt(45), 400)
+        for _ in range(2):
+            sink = client.sink()
+            handle = await engine.submit(asked, sink)
+            await sink.first.wait()
+            await engine.cancel(handle)
+        return sink.ended
+
+    ended = client.run(scenario())
+    assert (ended.reason, ended.cached_tokens) == ("cancelled", 32)
+
+
 def test_a_worker_killed_in_mid_run_fails_the_open_turns_and_stop_returns(client: Any, small_model: Any) -> None:
     async def scenario() -> Any:
         before = engine_processes()

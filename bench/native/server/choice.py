@@ -59,10 +59,10 @@ class Choice:
 
     def finish(self, finish: Finish) -> None:
         self.done = True
+        self.cached_tokens = finish.cached_tokens
         if self.reason is None:
             self._text.end(by_token=finish.reason == "stop")
             self.reason, self.error = finish.reason, finish.error
-            self.cached_tokens = finish.cached_tokens
         self._changed()
 
     @property

@@ -25,7 +25,7 @@ class Usage(msgspec.Struct):
     """Everything generated, EOS and the marks of thinking too."""
     total_tokens: int
     prompt_tokens_details: PromptDetails | None
-    """None until the engine tells, at the end of each answer; a stop string ends one before it can."""
+    """None until the engine tells, at the end of each answer, be it one that a stop string ended."""
     completion_tokens_details: CompletionDetails | None
     """None where thinking is not told apart: clients take what is counted and not shown as hidden from them."""
 

@@ -121,6 +121,16 @@ def test_a_stop_string_and_the_fewest_tokens(served: ServeProcess) -> None:
     assert least["usage"]["completion_tokens"] == 300
 
 
+def test_usage_tells_what_the_prefix_cache_held_though_a_stop_string_ended_the_answer(served: ServeProcess) -> None:
+    asked = {"max_tokens": 40, "ignore_eos": True, "prompt": list(range(300, 345))}
+    text = ask(served, stream=False, **asked).json["choices"][0]["text"]
+    whole = ask(served, stream=False, stop=text[10:13], **asked).json
+    *_, last, _ = ask(served, stream_options={"include_usage": True}, stop=text[10:13], **asked).events
+    for usage in (whole["usage"], last["usage"]):
+        assert usage["completion_tokens"] < 40
+        assert usage["prompt_tokens_details"] == {"cached_tokens": 32}
+
+
 def test_choices_are_drawn_with_seeds_one_apart(served: ServeProcess) -> None:
     asked = {"stream": False, "max_tokens": 12, "temperature": 1.0, "prompt": [[40, 41], [5, 6, 7]]}
     both = [choice["text"] for choice in ask(served, n=2, seed=8, **asked).json["choices"]]
