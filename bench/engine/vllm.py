@@ -40,7 +40,7 @@ from bench.engine.vllm_process.messages import (
     Submit,
     Update,
 )
-from bench.engine.vllm_server.log import start_phases
+from bench.engine.vllm_start_log import start_phases
 from bench.engine.vllm_turn import VllmTurn
 from bench.engine.worker_process import WorkerProcess
 from bench.native.thinking import ThinkTags, marks_in

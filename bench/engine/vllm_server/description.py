@@ -7,8 +7,8 @@ from typing import Any
 
 from bench.engine.vllm_process.counters import speculation_use
 from bench.engine.vllm_process.description import kv_dtype
-from bench.engine.vllm_server.log import resolved_settings, start_phases
 from bench.engine.vllm_server.samples import Samples
+from bench.engine.vllm_start_log import resolved_settings, start_phases
 
 _RANKS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 

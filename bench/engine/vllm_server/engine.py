@@ -21,10 +21,10 @@ from bench.engine.vllm_install import interpreter, vllm_environment, vllm_versio
 from bench.engine.vllm_limits import asked_context_tokens
 from bench.engine.vllm_server.command import HOST, server_arguments, server_command
 from bench.engine.vllm_server.description import described_settings, described_work
-from bench.engine.vllm_server.log import start_phases
 from bench.engine.vllm_server.messages import Answers
 from bench.engine.vllm_server.process import ServerProcess, free_port
 from bench.engine.vllm_server.samples import Samples
+from bench.engine.vllm_start_log import start_phases
 
 
 class VllmServerEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.engine.vllm_server.description import described_settings
-from bench.engine.vllm_server.log import StartPhases, resolved_settings, start_phases
+from bench.engine.vllm_start_log import StartPhases, resolved_settings, start_phases
 
 CONFIG = (
     "Initializing a V1 LLM engine (v0.32.0) with config: model='m', dtype=torch.float16, max_seq_len=2048, "
