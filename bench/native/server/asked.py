@@ -60,7 +60,7 @@ class Asked:
             stops=(stops,) if isinstance(stops, str) else stops,
             marks=MarkReader(service.marks) if self.splits_thinking else None,
             min_tokens=self.body.min_tokens or 0,
-            endings=() if skip_special else service.vocabulary.special,
+            endings=() if skip_special else service.endings,
         )
 
 

@@ -22,6 +22,10 @@ class Marks:
     end: int | None = None
     """What ends a message."""
 
+    @property
+    def all(self) -> frozenset[int]:
+        return self.tags | self.openings | {one for one in (self.message, self.end) if one is not None}
+
     @staticmethod
     def of(tokenizer: Tokenizer) -> Marks:
         """The same that the engine goes by: the first pair of tags that the tokenizer has whole, else harmony's."""

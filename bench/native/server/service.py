@@ -38,3 +38,8 @@ class Service:
     def marks(self) -> Marks:
         """How the model marks its thinking."""
         return Marks.of(self.tokenizer)
+
+    @cached_property
+    def endings(self) -> frozenset[int]:
+        """The special tokens that may end an output, which marks of thinking do not."""
+        return self.vocabulary.special - self.marks.all

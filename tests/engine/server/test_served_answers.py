@@ -72,7 +72,8 @@ def test_our_client_hears_the_tokens_that_the_engine_says_in_process(
 
     async def over_http() -> list[Heard]:
         told_by_id = {"logprobs_body": {"return_tokens_as_token_ids": True}, "max_logprobs": 5}
-        async with started(served.url, api=api, **told_by_id) as endpoint:
+        marked = {"extra_body": {"skip_special_tokens": False}}
+        async with started(served.url, api=api, **told_by_id, **marked) as endpoint:
             return await ask_all(endpoint, asked)
 
     in_process = client.run(client.answer(engine, *asked))
@@ -82,9 +83,10 @@ def test_our_client_hears_the_tokens_that_the_engine_says_in_process(
         # Not every token has a text of its own.
         assert set(there.end.notes) <= {"counted_by_usage"}
         assert there.tokens == len(here.token_ids)
-        if api == "chat" and not ignore_eos:
+        if not ignore_eos:
             thought = sum(chunk.n_tokens for chunk in here.chunks if chunk.kind == "thinking")
             assert there.tokens_of("thinking") == thought
+            assert [there.chunks[0].kind, here.chunks[0].kind] == ["thinking"] * 2
 
 
 def test_streamed_and_whole_are_one_text(served: ServeProcess, client: Any, engine: Any) -> None:

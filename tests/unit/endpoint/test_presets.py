@@ -119,7 +119,9 @@ def test_a_body_is_what_the_file_says(name: str, api: str, pinned: bool) -> None
     if pinned and isinstance(file.force_length, dict):
         expected |= {key: 7 if value == "$max_tokens" else value for key, value in file.force_length.items()}
     expected |= file.logprobs_body
-    expected |= {key: 3 for key, value in file.extra_body.items() if value == "$thinking_budget" and not pinned}
+    budget = {} if pinned else {"$thinking_budget": 3}
+    laid = {key: budget.get(value) if isinstance(value, str) else value for key, value in file.extra_body.items()}
+    expected |= {key: value for key, value in laid.items() if value is not None}
     assert said == expected
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from api_asking import END, Call, ToldEngine, letters, run, service_of, settled
+from tokenizers import Tokenizer
 
 from bench.core.records import TokenKind
 from bench.core.sessions import TurnRequest
@@ -127,6 +128,19 @@ def test_special_tokens_are_read_where_they_are_asked_for_but_not_the_one_that_e
     assert ("".join(texts(shown)) if stream else shown.json["choices"][0]["text"]) == "a" + END + "b" + END + END
     assert answered(engine, skip_special_tokens=False, stop=END).json["choices"][0]["text"] == "a"
     assert answered(engine).json["choices"][0]["text"] == "ab"
+
+
+def test_marks_of_thinking_that_are_special_are_told_as_they_come() -> None:
+    tokenizer = Tokenizer.from_str(letters().to_str())
+    tokenizer.add_special_tokens(["<think>", "</think>"])
+    said = tokenizer.encode("<think>a</think>b" + END, add_special_tokens=False).ids
+
+    async def call() -> Call:
+        service = service_of(ToldEngine(lambda _: [("answer", [token_id]) for token_id in said]), tokenizer)
+        return await Call(completions, service, {**PLAIN, **USAGE, "skip_special_tokens": False}).ended()
+
+    # A client takes the time of each event for that of its tokens, and their kind from the text.
+    assert texts(run(call())) == ["<think>", "a", "</think>", "b", "", ""]
 
 
 def test_every_prompt_gets_its_answers_in_order_each_drawn_with_a_seed_of_its_own() -> None:
