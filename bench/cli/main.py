@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from bench import __version__
 from bench.cli import compare, mock, node, offers, run, serve, traces, tune, verify
+from bench.cli.verb import Verb
 from bench.core.errors import BenchError
 
 BAD_INPUT = 2
@@ -28,12 +29,12 @@ app = typer.Typer(
     context_settings=HELP_NAMES,
     help="Measure GPU inference (tokens/s, joules per token) and price it against dated offers.",
 )
-app.command(name="run", context_settings=HELP_NAMES)(run.run)
-app.command(name="compare", context_settings=HELP_NAMES)(compare.compare)
-app.command(name="verify", context_settings=HELP_NAMES)(verify.verify)
-app.command(name="tune", context_settings=HELP_NAMES)(tune.tune)
-app.command(name="serve", context_settings=HELP_NAMES)(serve.serve)
-app.command(name="mock", context_settings=HELP_NAMES)(mock.mock)
+app.command(name="run", cls=Verb, context_settings=HELP_NAMES)(run.run)
+app.command(name="compare", cls=Verb, context_settings=HELP_NAMES)(compare.compare)
+app.command(name="verify", cls=Verb, context_settings=HELP_NAMES)(verify.verify)
+app.command(name="tune", cls=Verb, context_settings=HELP_NAMES)(tune.tune)
+app.command(name="serve", cls=Verb, context_settings=HELP_NAMES)(serve.serve)
+app.command(name="mock", cls=Verb, context_settings=HELP_NAMES)(mock.mock)
 app.add_typer(offers.app, name="offers", context_settings=HELP_NAMES)
 app.add_typer(traces.app, name="traces", context_settings=HELP_NAMES)
 app.add_typer(node.app, name="node", context_settings=HELP_NAMES)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.verb import Verb
 from bench.core.errors import InputError
 
 app = typer.Typer(help="What providers ask: list, show and check dated offers.")
@@ -15,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 OFFER_HELP = "An offer file, a folder of them, or the id of a shipped offer."
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_offers(
     paths: Annotated[list[str] | None, typer.Argument(metavar="OFFER", help=OFFER_HELP)] = None,
     as_json: AsJson = False,
@@ -36,7 +37,7 @@ def list_offers(
         print_offers(offers)
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(offer: Annotated[str, typer.Argument(metavar="OFFER", help=OFFER_HELP)], as_json: AsJson = False) -> None:
     """Show one offer: its terms, its effective price per unit-hour, its source.
 
@@ -55,7 +56,7 @@ def show(offer: Annotated[str, typer.Argument(metavar="OFFER", help=OFFER_HELP)]
             print_offer(one)
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
     paths: Annotated[list[str], typer.Argument(metavar="OFFER", help=OFFER_HELP)], as_json: AsJson = False
 ) -> None:
@@ -73,7 +74,7 @@ def check(
         typer.echo(f"{len(offers)} offer{'s' if len(offers) != 1 else ''} valid: {', '.join(o.id for o in offers)}")
 
 
-@app.command("export-schema")
+@app.command("export-schema", cls=Verb)
 def export_schema(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here instead of stdout.")] = None,
 ) -> None:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.verb import Verb
+
 app = typer.Typer(help="Recorded traffic: the formats that are read, and what a file of one holds.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_formats(as_json: AsJson = False) -> None:
     """List the trace formats; a file's is told from its content.
 
@@ -31,7 +33,7 @@ def list_formats(as_json: AsJson = False) -> None:
         print_formats(formats)
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A trace, plain, .gz or .zst.")],
     model: Annotated[
