@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mock_serving import serving
+from waiting import soon
 
 from bench.engine.mock_server.settings import MockServerSettings
 from bench.results.result import Result, scan
@@ -69,14 +69,6 @@ def clients_of(pid: int) -> list[int]:
     return [int(child) for child in children if b"bench.client.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"waited {PATIENCE_S:g} s in vain")
-        time.sleep(0.2)
-
-
 def test_every_session_is_sent_once_and_knows_what_was_shared(
     bench: Callable[..., Any], write: Write, tmp_path: Path
 ) -> None:
@@ -115,6 +107,9 @@ def start(write: Write, tmp_path: Path) -> Iterator[Callable[[], tuple[subproces
     """Begins a run that would take hours; returns it and its clients once they have sent something."""
     begun: list[subprocess.Popen[str]] = []
 
+    def has_measured() -> bool:
+        return any(tmp_path.glob("runs/*/record.json")) and bool(measured(the_result(tmp_path / "runs")))
+
     def begin() -> tuple[subprocess.Popen[str], list[int]]:
         process = subprocess.Popen(
             [
@@ -133,7 +128,7 @@ def start(write: Write, tmp_path: Path) -> Iterator[Callable[[], tuple[subproces
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         begun.append(process)
-        wait_for(lambda: [*tmp_path.glob("runs/*/record.json")] and measured(the_result(tmp_path / "runs")))
+        assert soon(has_measured, PATIENCE_S)
         return process, clients_of(process.pid)
 
     yield begin
@@ -176,4 +171,4 @@ def test_clients_end_with_a_run_that_was_killed(start: Callable[..., Any]) -> No
     process, clients = start()
     process.kill()
     process.wait()
-    wait_for(lambda: all(map(is_gone, clients)))
+    assert soon(lambda: all(map(is_gone, clients)))

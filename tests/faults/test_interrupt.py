@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from waiting import soon
 
 import bench as neobench
 from bench.results.result import Result, scan
@@ -56,14 +57,14 @@ class Running:
 
     def wait_until_starting(self) -> int:
         """The process id of the engine's worker, which has just been started."""
-        wait_for(lambda: bool(workers(self.process.pid)))
+        assert soon(lambda: bool(workers(self.process.pid)), PATIENCE_S)
         (worker,) = workers(self.process.pid)
         return worker
 
     def wait_until_measured(self, turns: int = 3) -> None:
         """Return when `turns` turns have been completed and written."""
-        wait_for(lambda: "endless: measuring" in self.told)
-        wait_for(lambda: len(completed(self.result)) >= turns)
+        assert soon(lambda: "endless: measuring" in self.told, PATIENCE_S)
+        assert soon(lambda: len(completed(self.result)) >= turns, PATIENCE_S)
 
     def ends(self) -> int:
         return self.process.wait(PATIENCE_S)
@@ -98,16 +99,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             return Running(process, tmp_path)
 
         yield begin
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline_s:
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"waited {PATIENCE_S:g} s in vain")
 
 
 def workers(pid: int) -> list[int]:
@@ -215,7 +206,7 @@ def test_killed(start: Callable[..., Running], bench: Callable[..., Any]) -> Non
     before = completed(running.result)
     running.process.kill()
     running.ends()
-    wait_for(lambda: has_ended(worker))
+    assert soon(lambda: has_ended(worker), PATIENCE_S)
     assert completed(running.result).slice(0, len(before)).equals(before)
     assert_readable(bench, running.result)
 
@@ -235,7 +226,7 @@ def test_the_engine_is_killed_in_its_last_turns(start: Callable[..., Running], b
     """Nothing is left to be sent, and so nothing that a lost engine could refuse."""
     running = start(NATIVE, workload="{kind: fixed, sessions: 2, prompt_tokens: 8, output_tokens: 30000}", warm_up=0)
     worker = running.wait_until_starting()
-    wait_for(lambda: "endless: measuring" in running.told)
+    assert soon(lambda: "endless: measuring" in running.told, PATIENCE_S)
     time.sleep(0.5)  # both are sent by then; a turn that was not would be refused, as in the test above
     os.kill(worker, signal.SIGKILL)
     assert running.ends() == 3

@@ -7,12 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import venv
 from pathlib import Path
 
 import pytest
 from vllm_asking import FAKE, TINY, Asked, answer, begin, fake_spec, finish, has_ended, request, started
+from waiting import soon
 
 from bench.core.clock import RealClock
 from bench.core.errors import EngineError, InputError
@@ -203,9 +203,6 @@ def test_a_run_that_is_killed_while_vllm_starts_leaves_nothing(tmp_path: Path) -
 
 
 def _pid_in(path: Path) -> int:
-    """What is written there within half a minute."""
-    for _ in range(1500):
-        if path.exists() and (text := path.read_text()):
-            return int(text)
-        time.sleep(0.02)
-    raise AssertionError(f"nothing in {path}")
+    """What is soon written there."""
+    assert soon(lambda: path.exists() and path.stat().st_size > 0)
+    return int(path.read_text())

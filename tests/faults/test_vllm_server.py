@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from endpoint_asking import Heard, asked, run
 from fake_vllm_server import CONTEXT_TOKENS, installed
 from vllm_asking import TINY
+from waiting import soon
 
 from bench.core.clock import RealClock
 from bench.core.errors import EngineError, InputError
@@ -55,13 +54,6 @@ def processes(left: Path) -> list[int]:
 
 def are_gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
-def until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -193,14 +185,13 @@ asyncio.run(main())
         running = await asyncio.create_subprocess_exec(
             sys.executable, script, env=environment, stderr=asyncio.subprocess.PIPE
         )
-        await asyncio.to_thread(until, left.exists)
-        await asyncio.to_thread(until, lambda: bool(left.read_text()))
+        assert await asyncio.to_thread(soon, lambda: left.exists() and left.stat().st_size > 0)
         killed = running.pid if who == "the run" else parent_of(processes(left)[0])
         os.kill(killed, signal.SIGKILL)
         await running.wait()
 
     run(main())
-    until(lambda: are_gone(processes(left)))
+    assert soon(lambda: are_gone(processes(left)))
 
 
 def parent_of(pid: int) -> int:

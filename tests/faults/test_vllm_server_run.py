@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from fake_vllm_server import installed
+from waiting import soon
 
 SESSIONS = 24
 
@@ -43,13 +43,6 @@ def suite_for(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def record_in(folder: Path) -> dict[str, Any]:
@@ -130,7 +123,7 @@ def test_an_interrupted_run_ends_its_server(suite_for: Callable[..., Path], tmp_
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
-        until(lambda: "served: measuring" in told.read_text())
+        assert soon(lambda: "served: measuring" in told.read_text(), 60)
         os.killpg(running.pid, signal.SIGINT)
         assert running.wait(60) == 130
     finally:
