@@ -75,9 +75,8 @@ def serve(
     """Answer with the model in `folder` until the process is told to end, then let answers go on to their end.
 
     `listening` is told once requests are answered, `tell` of the server's own mistakes and of what it waits for when it
-    is told to end. Raises InputError for a model
-    or an address it cannot have, EngineError when the engine does not start or is lost, and KeyboardInterrupt when
-    told to end a second time.
+    is told to end. Raises InputError for a model or an address it cannot have, EngineError when the engine does not
+    start or is lost, and KeyboardInterrupt when told to end a second time.
     """
     bound, url = bound_socket(host, port)
     with bound:

@@ -26,8 +26,7 @@ class Metrics:
         )
         self.prompt_tokens = Counts("neobench_prompt_tokens_total", "Tokens of prompts the engine was given.")
         self.cached_tokens = Counts(
-            "neobench_cached_prompt_tokens_total",
-            "Tokens of prompts that the prefix cache held, of generations that ended uncancelled.",
+            "neobench_cached_prompt_tokens_total", "Tokens of prompts that the prefix cache held."
         )
         self.first_token = Histogram(
             "neobench_time_to_first_token_seconds", "From the engine's being asked to its first token.", _FIRST_TOKEN_S
