@@ -48,5 +48,7 @@ class VllmServerEngineSpec(VllmProcessSpec, HttpClientSpec):
     """Null takes one that is free."""
     max_logprobs: NonNegativeInt = 20
     logprobs_body: dict[str, Any] = Field(default_factory=lambda: {"return_tokens_as_token_ids": True})
-    extra_body: dict[str, Any] = Field(default_factory=lambda: {"thinking_token_budget": THINKING_BUDGET})
+    extra_body: dict[str, Any] = Field(
+        default_factory=lambda: {"thinking_token_budget": THINKING_BUDGET, "skip_special_tokens": False}
+    )
     """As in an endpoint's section, with what vLLM knows in the beginning. What is written replaces all of it."""

@@ -130,6 +130,7 @@ def test_what_is_written_goes_before_the_preset_key_by_key() -> None:
     assert engine("engine.max_logprobs=3").logprobs_body == {"return_tokens_as_token_ids": True}
     assert engine("engine.extra_body.min_tokens=1").extra_body == {
         "thinking_token_budget": "$thinking_budget",
+        "skip_special_tokens": False,
         "min_tokens": 1,
     }
     assert engine("engine.force_length=true").force_length is True
