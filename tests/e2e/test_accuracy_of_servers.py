@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mock_serving import serving
 from safetensors.torch import load_file, save_file
-from serving import TINY, bench_serve
+from serving import SMALL, TINY, bench_serve
 
 from bench.core.configs import config_root
 from bench.engine.mock_server.settings import MockServerSettings
@@ -59,7 +59,7 @@ def test_a_server_of_other_weights_is_invalid(record: Callable[..., Any], tmp_pa
     weights = load_file(folder / "model.safetensors")
     name = "model.layers.1.mlp.down_proj.weight"
     save_file({**weights, name: weights[name].roll(1, 0)}, folder / "model.safetensors")
-    with bench_serve(*TINY, "--model", folder) as served:
+    with bench_serve("--model", folder, *SMALL) as served:
         told = record(served.url, **CHECKED)
     assert told["accuracy"]["status"] == "failed"
     assert "top-1 agreement" in told["accuracy"]["reason"]
