@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from bench.core.section import Section
 
@@ -25,6 +25,10 @@ class PowerSpec(Section):
     """Of the declared watts."""
     watts: PositiveFloat | None = None
     """Declared for `scope`, and used where it cannot be read."""
+    idle_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    """How long the idle, loaded engine is read before it is warmed up, to tell energy above idle beside the whole."""
+    pue: Annotated[float, Field(ge=1, le=3)] | None = None
+    """Power usage effectiveness of the facility: its power over that of its racks. Nothing stands for one not given."""
 
     @model_validator(mode="after")
     def _declared_together(self) -> PowerSpec:
