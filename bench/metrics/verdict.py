@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -16,23 +16,9 @@ from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
 from bench.metrics.energy import Energy
 from bench.metrics.percentiles import needed, rank_name
+from bench.metrics.reason import Reason
 from bench.metrics.requests import prompt_tokens_by_engine
 from bench.metrics.steady_state import NoWindow, Window, is_stationary
-
-ReasonCode = Literal[
-    "interrupted",
-    "engine_failed",
-    "storage_failed",
-    "no_steady_window",
-    "too_few_requests",
-    "failures",
-    "output_short",
-    "cache_contamination",
-    "client_late",
-    "client_saturated",
-    "accuracy",
-]
-NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent", "load_not_stationary", "prompt_tokens_disagree"]
 
 FAILED_SHARE = 0.001
 """More failures than one in a thousand flatter what is left."""
@@ -51,13 +37,6 @@ LAG_P99_MS = 50.0
 exponential, and a tenth of the tightest TTFT bound that MLPerf publishes."""
 LAG_TOLD_S = 3.0
 """A shorter run looks at the lag too seldom, once in 10 ms, to tell its p99 from one hiccup of the machine."""
-
-
-@dataclass(frozen=True)
-class Reason:
-    code: ReasonCode | NoteCode
-    message: str
-    evidence: Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
