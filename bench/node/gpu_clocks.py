@@ -8,7 +8,7 @@ import pynvml
 
 from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts
-from bench.node.health import THROTTLE_REASONS
+from bench.node.gpu_health import THROTTLE_REASONS
 from bench.node.nvml import Device, Nvml
 
 _FIGURES = ("sm_mhz", "memory_mhz", "temperature_c", "power_w", "throttled")

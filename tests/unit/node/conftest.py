@@ -35,6 +35,8 @@ H100: Answers = {
     "nvmlDeviceGetCurrentClocksEventReasons": pynvml.nvmlClocksEventReasonSwPowerCap,
     "nvmlDeviceGetTotalEnergyConsumption": 5_000_000,
     "nvmlDeviceGetPowerUsage": 310_000,
+    "nvmlDeviceRegisterEvents": None,
+    "nvmlDeviceGetComputeRunningProcesses": [],
 }
 H100_FIELDS = {
     (pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_POWER_SCOPE_GPU): 312_500,
@@ -49,6 +51,8 @@ class FakeNvml:
         self.gpus = gpus
         self.fields = fields
         self.opened = 0
+        self.event_sets: list[list[int]] = []
+        """Each open event set is the list of XID numbers that wait in it."""
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.opened += 1
@@ -67,6 +71,18 @@ class FakeNvml:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Answers:  # noqa: N802
         return self.gpus[index]
+
+    def nvmlEventSetCreate(self) -> list[int]:  # noqa: N802
+        self.event_sets.append([])
+        return self.event_sets[-1]
+
+    def nvmlEventSetWait_v2(self, waiting: list[int], _: int) -> Any:  # noqa: N802
+        if not waiting:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        return SimpleNamespace(eventData=waiting.pop(0))
+
+    def nvmlEventSetFree(self, events: list[int]) -> None:  # noqa: N802
+        self.event_sets = [one for one in self.event_sets if one is not events]
 
     def nvmlDeviceGetFieldValues(self, _: Answers, wanted: list[tuple[int, int]]) -> list[Any]:  # noqa: N802
         return [self._field(*field_and_scope) for field_and_scope in wanted]

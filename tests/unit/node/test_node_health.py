@@ -12,7 +12,8 @@ import pynvml
 import pytest
 
 from bench.core.clock import RealClock
-from bench.node.health import THROTTLE_REASONS, health_rows
+from bench.node.gpu_health import THROTTLE_REASONS
+from bench.node.health import health_rows
 from bench.node.provenance import provenance
 
 
