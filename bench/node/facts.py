@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,12 @@ class Facts:
     def as_dict(self) -> dict[str, Any]:
         """The facts, and under `missing` the reason for every null among them."""
         return {**self._values, "missing": dict(self._missing)}
+
+
+def all_missing(names: Iterable[str], reason: str) -> dict[str, Any]:
+    """The facts of something that tells none of `names`, all for one reason."""
+    names = tuple(names)
+    return {**dict.fromkeys(names), "missing": dict.fromkeys(names, reason)}
 
 
 def told(answer: T | None, otherwise: str) -> T:

@@ -25,29 +25,37 @@ _MEMBER_OF_TYPE = {
 }
 
 
+class RefusedError(AbsentError):
+    """NVML said no, and with which of its return codes: `pynvml.NVML_ERROR_…`."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(f"{what}: {pynvml.NVMLError(code)}")
+        self.code = code
+
+
 class Nvml:
     """The library, opened. NVML counts its openings, so each owner closes its own."""
 
     def __init__(self, api: Any = pynvml) -> None:
-        """Raises AbsentError where there is no library, no driver or no permission."""
+        """Raises RefusedError where there is no library, no driver or no permission."""
         self._api = api
         try:
             api.nvmlInit()
         except pynvml.NVMLError as error:
-            raise AbsentError(f"NVML cannot be opened: {error}") from None
+            raise RefusedError("NVML cannot be opened", error.value) from None
 
     def close(self) -> None:
         self._api.nvmlShutdown()
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """What an NVML function answers. Raises AbsentError with NVML's own words when it does not."""
+        """What an NVML function answers. Raises RefusedError with NVML's own words when it does not."""
         try:
             return getattr(self._api, function)(*arguments)
         except pynvml.NVMLError as error:
-            raise AbsentError(f"{function}: {error}") from None
+            raise RefusedError(function, error.value) from None
 
     def devices(self) -> list[Device]:
-        """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says. Raises AbsentError if they cannot be listed."""
+        """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says. Raises RefusedError if one is not listed."""
         count = self.ask("nvmlDeviceGetCount")
         return [Device(i, self.ask("nvmlDeviceGetHandleByIndex", i), self) for i in range(count)]
 
@@ -66,25 +74,23 @@ class Device:
         return f"gpu{self.index}"
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """What an NVML function answers about this device. Raises AbsentError when it does not."""
+        """What an NVML function answers about this device. Raises RefusedError when it does not."""
         return self.nvml.ask(function, self.handle, *arguments)
 
     def field(self, field: int, scope: int) -> float:
-        """One field value in NVML's own unit. Raises AbsentError: each field carries a status apart from the call's."""
+        """One field value in NVML's own unit. Raises RefusedError: each field has a status apart from the call's."""
         (value,) = self.fields([(field, scope)])
-        if isinstance(value, AbsentError):
+        if isinstance(value, RefusedError):
             raise value
         return value
 
-    def fields(self, wanted: Sequence[tuple[int, int]]) -> list[float | AbsentError]:
+    def fields(self, wanted: Sequence[tuple[int, int]]) -> list[float | RefusedError]:
         """Field values by (field, scope), in one call to the driver; in place of each that is not told, why."""
         answers = self.ask("nvmlDeviceGetFieldValues", list(wanted))
         return [_value(answer) for answer in answers]
 
 
-def _value(answer: Any) -> float | AbsentError:
+def _value(answer: Any) -> float | RefusedError:
     if answer.nvmlReturn != pynvml.NVML_SUCCESS:
-        return AbsentError(
-            f"NVML field {answer.fieldId}, scope {answer.scopeId}: {pynvml.NVMLError(answer.nvmlReturn)}"
-        )
+        return RefusedError(f"NVML field {answer.fieldId}, scope {answer.scopeId}", answer.nvmlReturn)
     return float(getattr(answer.value, _MEMBER_OF_TYPE[answer.valueType]))
