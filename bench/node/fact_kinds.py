@@ -1,0 +1,165 @@
+"""What each fact of a fingerprint is to somebody who compares nodes that were sold as the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FactKind = Literal["identity", "build", "setting", "state", "label"]
+"""`identity` is what a SKU names: nodes of one SKU have it in common. `build` is what its maker may change under the
+same name: boards, firmware, network cards. `setting` is what somebody chose and can choose otherwise, drivers and
+limits among it. `state` is how it is at the moment, or what has worn. `label` tells one from another, is never equal,
+and means nothing by that."""
+
+_KINDS: dict[str, FactKind] = {
+    "host": "setting",
+    "host.machine": "label",
+    "host.boot": "label",
+    "host.virtual_machine": "identity",
+    "host.hypervisor": "build",
+    "host.vendor": "build",
+    "host.product": "build",
+    "host.firmware": "build",
+    "cpu": "setting",
+    "cpu.architecture": "identity",
+    "cpu.model": "identity",
+    "cpu.sockets": "identity",
+    "cpu.cores": "identity",
+    "cpu.node_vcpus": "identity",
+    "cpu.flags": "build",
+    "cpu.max_mhz": "build",
+    "cpu.microcode": "build",
+    "memory": "setting",
+    "memory.total_bytes": "identity",
+    "memory.limit_bytes": "identity",
+    "limits": "setting",
+    "gpu": "setting",
+    "gpu.devices.count": "identity",
+    "gpu.devices.name": "identity",
+    "gpu.devices.compute_capability": "identity",
+    "gpu.devices.memory_bytes": "identity",
+    "gpu.devices.mig_enabled": "identity",
+    "gpu.devices.id": "label",
+    "gpu.devices.module_id": "label",
+    "gpu.devices.platform": "label",
+    "gpu.devices.board_part_number": "build",
+    "gpu.devices.vbios": "build",
+    "gpu.devices.inforom": "build",
+    "gpu.devices.power_limit_default_w": "build",
+    "gpu.devices.power_limits": "build",
+    "gpu.devices.power_limits.requested_w": "setting",
+    "gpu.devices.temperature_limits": "build",
+    "gpu.devices.sm_clock_max_mhz": "build",
+    "gpu.devices.memory_clock_max_mhz": "build",
+    "gpu.devices.sm_clock_mhz": "state",
+    "gpu.devices.memory_clock_mhz": "state",
+    "gpu.devices.pcie_generation_max": "build",
+    "gpu.devices.pcie_width_max": "build",
+    "gpu.devices.pcie_generation": "state",
+    "gpu.devices.pcie_width": "state",
+    "gpu.devices.seat": "build",
+    "gpu.devices.seat.pci_address": "label",
+    "gpu.devices.nvlink": "build",
+    "gpu.devices.nvlink.active": "state",
+    "gpu.devices.fabric": "state",
+    "gpu.devices.fabric.cluster": "label",
+    "gpu.devices.fabric.clique": "label",
+    "gpu.devices.row_remapping": "state",
+    "network": "build",
+    "network.interfaces.device": "label",
+    "network.interfaces.pci_address": "label",
+    "network.interfaces.state": "state",
+    "network.interfaces.speed_mb_per_s": "state",
+    "network.interfaces.mtu": "setting",
+    "network.rdma.device": "label",
+    "network.rdma.pci_address": "label",
+    "network.rdma.state": "state",
+    "network.rdma.rate_gb_per_s": "state",
+    "storage": "build",
+    "storage.devices.device": "label",
+    "storage.devices.scheduler": "setting",
+    "storage.folders": "setting",
+    "storage.folders.device": "label",
+    "storage.folders.free_bytes": "state",
+}
+"""A name stands for everything below it that is not named itself."""
+
+SECTIONS = tuple(name for name in _KINDS if "." not in name)
+"""The parts of a node's description that are its fingerprint."""
+
+_DEVICES = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices", "storage.folders")
+_ROUNDED = ("memory.total_bytes", "gpu.devices.memory_bytes")
+_GRAIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact of a fingerprint, taken out of its outline."""
+
+    name: str
+    """Where it stands: `cpu.model`, `gpu.devices.nvlink.active`. Devices of one kind share their facts' names."""
+    device: str | None
+    """Which device tells it, as the tables of power and health call it: `gpu0`; None for a fact of the whole node."""
+    kind: FactKind
+    value: Any
+    """None where the machine does not tell it."""
+    why_missing: str | None = None
+
+    @property
+    def compared(self) -> Any:
+        """What is held against another node's: sizes of memory without what kernel and driver keep for themselves."""
+        return _installed(self.value) if self.name in _ROUNDED and self.value is not None else self.value
+
+
+def facts_of(node: Mapping[str, Any]) -> list[Fact]:
+    """Every fact of a fingerprint, or of the node of a record, by the order in which they stand there.
+
+    A list of devices is told device by device, and its length as `….count`. What is no part of a fingerprint (sensors,
+    measured rates) is left out, and so is what an older record has not.
+    """
+    return [fact for section in SECTIONS if section in node for fact in _walk(section, node[section], None)]
+
+
+def kind_of(name: str) -> FactKind:
+    """What the fact `name` is. Raises KeyError for one that is in no section of a fingerprint."""
+    place = name
+    while place and place not in _KINDS:
+        place = place.rpartition(".")[0]
+    return _KINDS[place or name]
+
+
+def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What nodes of one SKU have in common, by name; for devices the sorted values that occur among them.
+
+    Two nodes are of one SKU when theirs are equal, as far as both tell them.
+    """
+    values: dict[str, Any] = {}
+    for fact in facts_of(node):
+        if fact.kind != "identity":
+            continue
+        if fact.device is None:
+            values[fact.name] = fact.compared
+        else:
+            values[fact.name] = sorted({*values.get(fact.name, ()), fact.compared}, key=str)
+    return values
+
+
+def _walk(name: str, value: Any, device: str | None, why_missing: str | None = None) -> Iterator[Fact]:
+    if isinstance(value, Mapping):
+        missing = value.get("missing", {})
+        for key, inner in value.items():
+            if key != "missing":
+                yield from _walk(f"{name}.{key}", inner, device, missing.get(key))
+    elif name in _DEVICES and value is not None:
+        yield Fact(f"{name}.count", None, kind_of(f"{name}.count"), len(value), why_missing)
+        for index, inner in enumerate(value):
+            yield from _walk(name, inner, inner.get("device") or f"{name.partition('.')[0]}{index}")
+    else:
+        yield Fact(name, device, kind_of(name), value, why_missing)
+
+
+def _installed(size: int) -> int:
+    """The size rounded up to a sixteenth of the next power of two, which is how memory is sold."""
+    grain = max(1, (1 << max(0, size - 1).bit_length()) // _GRAIN)
+    return -(-size // grain) * grain
