@@ -1,0 +1,94 @@
+"""Availability as observed: the share of the watched time in which an engine answered, with an interval.
+
+Times to failure and times to repair are taken as exponential. The ratio of mean repair to mean time to failure, which
+is all that availability depends on, then has an F-interval (Gray and Lewis 1967, "A Confidence Interval for the
+Availability Ratio", Technometrics 9(3)); because watching ends at a time and not at a failure, its upper end counts
+one failure more. Repairs that resemble one another, as restarts do, make the interval wider than it had to be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.metrics.distributions import f_quantile
+
+F_RATIO = "F-interval of mean repair over mean time to failure, both exponential"
+
+
+@dataclass(frozen=True)
+class Availability:
+    observed: float | None
+    """Up over up and down; None where nothing was observed."""
+    low: float | None
+    high: float | None
+    level: float
+    method: str
+    """How the interval was made, or why there is none."""
+    up_s: float
+    down_s: float
+    outages: int
+    unobserved_s: float
+    """Neither up nor down: planned starts, records being written, time in which nobody watched."""
+
+
+def availability(
+    up_s: float,
+    repairs_s: Sequence[float],
+    *,
+    level: float,
+    unrepaired_s: float | None = None,
+    start_s: float | None = None,
+    unobserved_s: float = 0.0,
+) -> Availability:
+    """Availability from `up_s` seconds up and the length of each outage that ended, `repairs_s`.
+
+    `unrepaired_s` is the length so far of an outage that had not ended. `start_s`, what the engine takes to start,
+    stands for a repair where none was seen: then the interval is one-sided, from the most frequent failures that would
+    still show none in `up_s` with probability 1 − `level`.
+    """
+    outages = len(repairs_s) + (unrepaired_s is not None)
+    down_s = math.fsum([*repairs_s, unrepaired_s or 0.0])
+    watched_s = up_s + down_s
+    low, high, method = _interval(up_s, down_s, outages, len(repairs_s), level, start_s)
+    return Availability(
+        observed=up_s / watched_s if watched_s > 0 else None,
+        low=low,
+        high=high,
+        level=level,
+        method=method,
+        up_s=up_s,
+        down_s=down_s,
+        outages=outages,
+        unobserved_s=unobserved_s,
+    )
+
+
+def _interval(
+    up_s: float, down_s: float, outages: int, repairs: int, level: float, start_s: float | None
+) -> tuple[float | None, float | None, str]:
+    """Low, high and the method."""
+    if up_s <= 0:
+        return None, None, "no interval: it was never seen up"
+    if outages == 0:
+        return _without_failure(up_s, level, start_s)
+    tail = (1 - level) / 2
+    ratio = down_s / up_s
+    shortest = ratio * outages / max(repairs, 1) * f_quantile(2 * outages, 2 * max(repairs, 1), tail)
+    if repairs == 0:
+        return 0.0, 1 / (1 + shortest), f"{F_RATIO}; no outage ended, so nothing bounds it from below"
+    longest = ratio * (outages + 1) / repairs * f_quantile(2 * (outages + 1), 2 * repairs, 1 - tail)
+    return 1 / (1 + longest), 1 / (1 + shortest), F_RATIO
+
+
+def _without_failure(up_s: float, level: float, start_s: float | None) -> tuple[float | None, float | None, str]:
+    most_often = -math.log(1 - level)
+    told = f"no failure: one-sided, at most {most_often:.2f} of them in the time it was up"
+    if start_s is None:
+        return None, 1.0, f"{told}; how long one would take to repair is not known"
+    return (
+        1 / (1 + most_often * start_s / up_s),
+        1.0,
+        f"{told}, each repaired in the {start_s:.3g} s the engine starts in",
+    )
