@@ -45,7 +45,11 @@ H100_FIELDS = {
 
 
 class FakeNvml:
-    """NVML of a machine with the given GPUs. An answer that is an NVMLError is raised."""
+    """NVML of a machine with the given GPUs.
+
+    An answer that is an NVMLError is raised, one that can be called is called with what was asked, and what a GPU has
+    no answer to is not supported.
+    """
 
     def __init__(self, gpus: list[Answers], fields: dict[tuple[int, int], int]) -> None:
         self.gpus = gpus
@@ -96,11 +100,14 @@ class FakeNvml:
         return answer
 
     def __getattr__(self, function: str) -> Callable[..., Any]:
-        def answer(gpu: Answers, *_: Any) -> Any:
-            told = gpu[function]
+        if not hasattr(pynvml, function):
+            raise AttributeError(function)
+
+        def answer(gpu: Answers, *arguments: Any) -> Any:
+            told = gpu.get(function, pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED))
             if isinstance(told, pynvml.NVMLError):
                 raise told
-            return told
+            return told(*arguments) if callable(told) else told
 
         return answer
 
