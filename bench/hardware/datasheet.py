@@ -76,6 +76,14 @@ class ScaleUp(_Section):
     """How many it joins; 1 where it joins none."""
 
 
+class Node(_Section):
+    """The machine that accelerators stand in: hosts, fans and power supplies with them."""
+
+    accelerators: Count
+    kw: Figure
+    """At most, at its own plugs."""
+
+
 class Rack(_Section):
     accelerators: Count
     kw_low: Figure
@@ -101,6 +109,7 @@ class Datasheet(_Section):
     multiprocessors: Count | None = None
     provisioned_kw: Figure | None = None
     """Power a facility sets aside for one accelerator with its share of hosts, network and cooling."""
+    node: Node | None = None
     rack: Rack | None = None
     sources: dict[str, Source]
 

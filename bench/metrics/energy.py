@@ -14,7 +14,7 @@ from typing import Literal
 from bench.core.power_spec import DeclaredPower
 from bench.core.records import Basis, Headline
 from bench.metrics.columns import Floats
-from bench.metrics.power_readings import Device, Unreadable, counted_joules, integrated_joules
+from bench.metrics.power_readings import Device, Unreadable, counted_joules, integrated_joules, precise
 from bench.metrics.statistics import Confidence, absent, inverse, ratio, scaled
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import TokenSlices, slice_edges
@@ -88,11 +88,15 @@ def _measured_rung(devices: Sequence[Device], served: Served, window: Window, co
     names = tuple(device.name for device in devices)
     edges = slice_edges(window)
     counted, integrated = counted_joules(devices, edges), integrated_joules(devices, edges)
+    readable = not isinstance(counted, Unreadable) and not isinstance(integrated, Unreadable)
+    check = counted.total / integrated.total if readable else None
+    counted, integrated = precise(counted), precise(integrated)
     if not isinstance(counted, Unreadable):
-        check = None if isinstance(integrated, Unreadable) else math.fsum(counted) / math.fsum(integrated)
-        return _rung(counted, served, window, confidence, source="counter", devices=names, counter_over_integral=check)
+        return _rung(
+            counted.joules, served, window, confidence, source="counter", devices=names, counter_over_integral=check
+        )
     if not isinstance(integrated, Unreadable):
-        return _rung(integrated, served, window, confidence, source="integral", devices=names)
+        return _rung(integrated.joules, served, window, confidence, source="integral", devices=names)
     return _null_rung(f"energy counter: {counted.reason}; watts: {integrated.reason}", names, confidence)
 
 
