@@ -15,15 +15,15 @@ import pynvml
 from bench.core.clock import Clock
 from bench.core.power_spec import DeclaredPower
 from bench.core.protocols import PowerSensor
-from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
 from bench.core.units import NS_PER_S, ns_from_seconds
 from bench.node.facts import AbsentError
-from bench.node.gpu_power import GpuSensor
-from bench.node.nvml import Device, Nvml
+from bench.node.nvml import Nvml
+from bench.node.nvml_power import NVML_SCOPES, open_meters
 from bench.node.rapl import package_sensors
+from bench.node.sensor_faults import TellsFaults
 
-_SCOPES_WITHOUT_A_READER = ("module", "node", "rack", "facility")
+_SCOPES_WITHOUT_A_READER = ("node", "rack", "facility")
 
 
 class DeviceSensor(PowerSensor, Protocol):
@@ -60,10 +60,16 @@ class Sensors:
         return {sensor.device: sensor.problem for sensor in self.sensors if sensor.problem is not None}
 
     @property
+    def faults(self) -> dict[str, list[dict[str, Any]]]:
+        """By device: every kind of fault its sensor had, typed, since when and in how many readings."""
+        told = {sensor.device: sensor.faults.as_list() for sensor in self.sensors if isinstance(sensor, TellsFaults)}
+        return {device: faults for device, faults in told.items() if faults}
+
+    @property
     def unread(self) -> str | None:
         """Why a scope that has a reader could not be read; None where all could."""
         reasons = (why for scope, why in self.missing.items() if scope not in _SCOPES_WITHOUT_A_READER)
-        return "; ".join(reasons) or None
+        return "; ".join(dict.fromkeys(reasons)) or None
 
     def describe(self) -> dict[str, Any]:
         """What is read, what is not and why, and what went wrong; ready for JSON."""
@@ -71,6 +77,7 @@ class Sensors:
             "sensors": self.sources,
             "missing": self.missing,
             "problems": self.problems,
+            "faults": self.faults,
             "remark": self.remark,
         }
 
@@ -97,11 +104,12 @@ def open_sensors(
     nvml = remark = None
     try:
         nvml = Nvml(api)
-        found += _gpu_sensors(nvml, accelerator_ids)
-        if accelerator_ids is None:
-            remark = f"every GPU of the machine is read ({len(found)}): which of them are used is not known"
+        meters = open_meters(nvml, accelerator_ids)
+        found += meters.sensors
+        missing |= meters.missing
+        remark = meters.remark
     except AbsentError as absent:
-        missing["gpu"] = str(absent)
+        missing |= dict.fromkeys(NVML_SCOPES, str(absent))
     try:
         found += package_sensors(root)
     except AbsentError as absent:
@@ -109,26 +117,6 @@ def open_sensors(
     if declared is not None and declared.scope in missing:
         missing[declared.scope] += f"; {declared.watts:g} W is declared for it, which is assumed and not measured"
     return Sensors(tuple(found), missing, remark, nvml)
-
-
-def _gpu_sensors(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> list[GpuSensor]:
-    devices = nvml.devices()
-    if not devices:
-        raise AbsentError("NVML finds no GPU")
-    used = devices if accelerator_ids is None else _used(devices, accelerator_ids)
-    return [GpuSensor(device) for device in used]
-
-
-def _used(devices: Sequence[Device], accelerator_ids: Sequence[str]) -> list[Device]:
-    """The devices of these pseudonyms. Raises AbsentError when there are none, or one of them is not known."""
-    if not accelerator_ids:
-        raise AbsentError("the engine uses no GPU")
-    known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
-    unknown = [id for id in accelerator_ids if id not in known]
-    if unknown:
-        # As with MIG, whose instances have identities of their own but share one meter.
-        raise AbsentError(f"NVML meters no GPU {', '.join(unknown)}, which the engine uses")
-    return [known[id] for id in accelerator_ids]
 
 
 class PowerRecorder:

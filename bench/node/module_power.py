@@ -1,0 +1,82 @@
+"""Energy and power of NVIDIA's modules: a Grace processor with its GPUs, their memory and regulators, as NVML tells.
+
+Every GPU of a module answers with the module's power, so each module is read through one of them. Which GPUs share a
+module follows from the serial number of their board. That two handles of one board read one meter is an ASSUMPTION,
+until `bench node record` has seen it on hardware, and the source of such a meter says so. It rests on what nvidia-smi
+(driver 580.173) lists of idle GB200 and GB300 trays, published in NVIDIA/k8s-test-infra: GPUs of 166 W and 169 W have
+one serial number, and tell 467 W and 460 W of module power a moment apart under one module limit of 2,500 W, for two
+GPUs of at most 1,200 W. NVML's module id will not do: it is that of the GPU in its node, 1 to 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pynvml
+
+from bench.node.facts import AbsentError
+from bench.node.nvml import Device
+from bench.node.nvml_sensor import Meter, field_source, first_that_answers, open_meter
+
+MOST_GPUS = 2
+"""Of one module, as GB200 and GB300 have; a GH200 has one."""
+
+_MODULE = ("module", pynvml.NVML_POWER_SCOPE_MODULE)
+_COUNTER = (field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _MODULE),)
+MODULE_POWER = (
+    field_source("instant power", pynvml.NVML_FI_DEV_POWER_INSTANT, _MODULE),
+    field_source("average power", pynvml.NVML_FI_DEV_POWER_AVERAGE, _MODULE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """GPUs on one board."""
+
+    name: str
+    """`module0` for that of GPU 0."""
+    gpus: tuple[Device, ...]
+
+    def remark(self, used: Sequence[Device]) -> str | None:
+        """What its energy rests on, and what it contains beside the `used` GPUs; None where neither is to be told."""
+        remarks = [f"it contains {gpu.name}, which is not used" for gpu in self.gpus if gpu not in used]
+        if len(self.gpus) > 1:
+            names = " and ".join(gpu.name for gpu in self.gpus)
+            remarks.insert(
+                0, f"read once, through {self.gpus[0].name}: ASSUMED to be one meter of {names}, of one board"
+            )
+        return "; ".join(remarks) or None
+
+
+def module_meters(used: Sequence[Device], devices: Sequence[Device]) -> list[Meter]:
+    """A meter for each module that holds one of the `used` GPUs among all `devices`.
+
+    Raises AbsentError unless every such module can be read: part of a scope is not the scope.
+    """
+    for device in used:
+        power = first_that_answers(device, MODULE_POWER)
+        if isinstance(power, AbsentError):
+            # What has no module power is on no module, and the reason is that of its meter.
+            raise power
+    return [
+        open_meter(
+            "module", module.name, module.gpus[0], energy=_COUNTER, power=MODULE_POWER, remark=module.remark(used)
+        )
+        for module in modules_of(devices)
+        if any(gpu in used for gpu in module.gpus)
+    ]
+
+
+def modules_of(devices: Sequence[Device]) -> list[Module]:
+    """The modules that all the GPUs of a machine are on. Raises AbsentError where it is not told which those are."""
+    if len(devices) == 1:
+        return [Module("module0", tuple(devices))]
+    boards: dict[str, list[Device]] = {}
+    for device in devices:
+        boards.setdefault(device.ask("nvmlDeviceGetSerial"), []).append(device)
+    crowded = next((gpus for gpus in boards.values() if len(gpus) > MOST_GPUS), None)
+    if crowded is not None:
+        names = ", ".join(gpu.name for gpu in crowded)
+        raise AbsentError(f"{names} have one serial number, and no module has over {MOST_GPUS} GPUs")
+    return [Module(f"module{number}", tuple(gpus)) for number, gpus in enumerate(boards.values())]

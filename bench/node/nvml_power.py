@@ -1,0 +1,60 @@
+"""The power meters that NVML has on this machine, scope by scope: whole, or missing with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.core.pseudonym import pseudonym
+from bench.node.facts import AbsentError
+from bench.node.gpu_power import gpu_meters, memory_meters, several_processes
+from bench.node.module_power import module_meters
+from bench.node.nvml import Device, Nvml
+from bench.node.nvml_sensor import Meter, NvmlSensor, sensors_of
+
+NVML_SCOPES = ("gpu", "memory", "module")
+
+
+@dataclass(frozen=True)
+class NvmlMeters:
+    sensors: tuple[NvmlSensor, ...]
+    """In the order they are to be read."""
+    missing: dict[str, str]
+    """By scope: why it is not read."""
+    remark: str | None
+    """What whoever reads the energy must know of it."""
+
+
+def open_meters(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> NvmlMeters:
+    """The meters of the GPUs with these pseudonyms, or of every GPU for None: which are used is not known then.
+
+    Raises AbsentError where the GPUs cannot be told.
+    """
+    devices = nvml.devices()
+    if not devices:
+        raise AbsentError("NVML finds no GPU")
+    used = devices if accelerator_ids is None else _used(devices, accelerator_ids)
+    scopes = (partial(gpu_meters, used), partial(memory_meters, used), partial(module_meters, used, devices))
+    meters: list[Meter] = []
+    missing: dict[str, str] = {}
+    for scope, open_scope in zip(NVML_SCOPES, scopes, strict=True):
+        try:
+            meters += open_scope()
+        except AbsentError as absent:
+            missing[scope] = str(absent)
+    every = f"every GPU of the machine is read ({len(used)}): which of them are used is not known"
+    remarks = [every if accelerator_ids is None else None, several_processes(used)]
+    return NvmlMeters(tuple(sensors_of(meters)), missing, "; ".join(filter(None, remarks)) or None)
+
+
+def _used(devices: Sequence[Device], accelerator_ids: Sequence[str]) -> list[Device]:
+    """The devices of these pseudonyms. Raises AbsentError when there are none, or one of them is not known."""
+    if not accelerator_ids:
+        raise AbsentError("the engine uses no GPU")
+    known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
+    unknown = [id for id in accelerator_ids if id not in known]
+    if unknown:
+        # As with MIG, whose instances have identities of their own but share one meter.
+        raise AbsentError(f"NVML meters no GPU {', '.join(unknown)}, which the engine uses")
+    return [known[id] for id in accelerator_ids]
