@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,3 +31,27 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON do
         print_json(node)
     else:
         print_node(node)
+
+
+@app.command()
+def compare(
+    nodes: Annotated[
+        list[Path],
+        typer.Argument(metavar="NODE", help="What `bench node show --json` printed, a file a node; or result folders."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare nodes that are sold as the same: settings that differ, and measured figures that lie outside.
+
+    **Example:** `bench node compare a.json b.json c.json d.json`
+    """
+    from bench.cli.output import plain, print_json
+    from bench.fleet import read_fleet
+    from bench.node.fleet import compare_fleet
+    from bench.report.fleet import print_fleet
+
+    skus = plain(compare_fleet(read_fleet(nodes)))
+    if as_json:
+        print_json({"skus": skus})
+    else:
+        print_fleet(skus)

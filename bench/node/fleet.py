@@ -1,0 +1,185 @@
+"""Nodes that are sold as the same, held against one another: settings that differ, and figures that lie outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.node.fact_kinds import SECTIONS, facts_of, node_class
+from bench.node.fleet_facts import DifferingFact, Place, differing_facts
+from bench.node.fleet_figures import FleetFigure, Outlier, fleet_figures
+
+_GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("host_to_device", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
+    ("device_to_host", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
+    ("launch", ("cpu", "host", "limits", "gpu.driver", "gpu.devices.pcie", "gpu.devices.persistence")),
+    ("flops", ("gpu.devices.power", "gpu.devices.clock", "gpu.devices.smoothing", "gpu.devices.temperature", "cpu")),
+    ("read_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu", "storage")),
+    ("copy_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu")),
+    ("peer", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "gpu.devices.seat")),
+    ("all_reduce", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "network")),
+    ("disk", ("storage",)),
+)
+"""Part of a figure's name, and the facts that can make it what it is, by how their names begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetNode:
+    name: str
+    """What the user calls it by: its file."""
+    description: Mapping[str, Any]
+    """As `bench node show --json` prints it, or the node of a record."""
+
+    @property
+    def hardware(self) -> str:
+        return str(self.description["hardware"]["key"])
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """Pseudonyms that only this machine has: of its GPUs, or of the host where it has none."""
+        devices = (self.description.get("gpu") or {}).get("devices") or []
+        host = self.description.get("host") or {}
+        told = [device.get("id") for device in devices] or [host.get("machine")]
+        return frozenset(str(identity) for identity in told if identity)
+
+
+@dataclass(frozen=True, slots=True)
+class OddFact:
+    """A fact in which a node, or one device of it, is not as most are."""
+
+    name: str
+    value: Any
+    majority: Any
+
+
+@dataclass(frozen=True, slots=True)
+class NamedOutlier:
+    """A node or a device outside, the figure that gives it away, and what may be why."""
+
+    figure: str
+    n: int
+    median: float
+    outlier: Outlier
+    beside: tuple[OddFact, ...]
+    """Odd facts of the same place that can make this figure what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkuComparison:
+    """Nodes of one SKU. Of a single node there is nothing to compare."""
+
+    hardware: str
+    nodes: tuple[str, ...]
+    unlike: Mapping[str, tuple[Any, Any]]
+    """Facts of a SKU's identity in which these are not the largest group of this hardware: theirs, and that one's."""
+    facts: tuple[DifferingFact, ...]
+    figures: tuple[FleetFigure, ...]
+    outliers: tuple[NamedOutlier, ...]
+    same_machine: tuple[tuple[str, ...], ...]
+    """Names under which one machine was given several times: it counts as often."""
+
+
+def compare_fleet(nodes: Sequence[FleetNode]) -> list[SkuComparison]:
+    """Every SKU among `nodes`, those of most nodes first.
+
+    Raises InputError for fewer than two nodes, for a name given twice, and for what is no node's description.
+    """
+    if len(nodes) < 2:
+        raise InputError(f"{len(nodes)} node", where="fleet", allowed="two or more to compare")
+    twice = [name for name, count in Counter(node.name for node in nodes).items() if count > 1]
+    if twice:
+        raise InputError(f"two nodes are called {twice[0]!r}", where="fleet", allowed="files of different names")
+    groups = sorted(by_sku(nodes), key=len, reverse=True)
+    return [_compared(group, _largest_like(group, groups)) for group in groups]
+
+
+def by_sku(nodes: Sequence[FleetNode]) -> list[list[FleetNode]]:
+    """Nodes of one hardware key whose identities agree as far as both tell them, in the order first seen."""
+    groups: list[list[FleetNode]] = []
+    for node in nodes:
+        group = next((g for g in groups if g[0].hardware == node.hardware and not _unlike(node, g[0])), None)
+        if group is None:
+            groups.append([node])
+        else:
+            group.append(node)
+    return groups
+
+
+def check_description(description: Any, where: str) -> None:
+    """Raises InputError for what facts cannot be taken out of as out of a node's description."""
+    hardware = description.get("hardware") if isinstance(description, Mapping) else None
+    if not isinstance(hardware, Mapping) or not isinstance(hardware.get("key"), str):
+        raise InputError(
+            "has no hardware.key", where=where, allowed="what `bench node show --json` prints, or a result"
+        )
+    if not any(section in description for section in SECTIONS):
+        raise InputError("has no fingerprint", where=where, allowed=f"any of {', '.join(SECTIONS)}")
+    try:
+        _ = [fact.compared for fact in facts_of(description)]
+    except (AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"is no fingerprint: {error}", where=where, allowed="what `bench node show` prints") from None
+
+
+def _compared(group: Sequence[FleetNode], largest: Sequence[FleetNode]) -> SkuComparison:
+    described = {node.name: node.description for node in group}
+    facts = tuple(differing_facts(described)) if len(group) > 1 else ()
+    figures = tuple(fleet_figures(described))
+    return SkuComparison(
+        hardware=group[0].hardware,
+        nodes=tuple(described),
+        unlike=_unlike(group[0], largest[0]),
+        facts=facts,
+        figures=figures,
+        outliers=tuple(_named(figure, outlier, facts) for figure in figures for outlier in figure.outliers),
+        same_machine=_same_machine(group),
+    )
+
+
+def _largest_like(group: Sequence[FleetNode], groups: Sequence[Sequence[FleetNode]]) -> Sequence[FleetNode]:
+    """The first, and so the largest, of the same hardware."""
+    return next(other for other in groups if other[0].hardware == group[0].hardware)
+
+
+def _unlike(node: FleetNode, other: FleetNode) -> dict[str, tuple[Any, Any]]:
+    mine, theirs = node_class(node.description), node_class(other.description)
+    both = (name for name in mine if _is_told(mine[name]) and _is_told(theirs.get(name)))
+    return {name: (mine[name], theirs[name]) for name in both if mine[name] != theirs[name]}
+
+
+def _is_told(value: Any) -> bool:
+    return value is not None and value != [None]
+
+
+def _named(figure: FleetFigure, outlier: Outlier, facts: Sequence[DifferingFact]) -> NamedOutlier:
+    return NamedOutlier(
+        figure=figure.name,
+        n=figure.n,
+        median=figure.median,
+        outlier=outlier,
+        beside=tuple(odd for fact in facts if (odd := _odd_here(fact, outlier)) and _may_explain(fact, figure.name)),
+    )
+
+
+def _odd_here(fact: DifferingFact, outlier: Outlier) -> OddFact | None:
+    """What the outlier's device, or its node as a whole, tells otherwise than most."""
+    if fact.majority is None:
+        return None
+    here = (Place(outlier.node, None), Place(outlier.node, outlier.device))
+    value = next((odd for odd in fact.odd if any(place in odd.places for place in here)), None)
+    return None if value is None else OddFact(fact.name, value.value, fact.majority.value)
+
+
+def _may_explain(fact: DifferingFact, figure: str) -> bool:
+    beginnings = next((names for part, names in _GIVEN_AWAY_BY if part in figure), ())
+    return fact.name.startswith(beginnings)
+
+
+def _same_machine(group: Sequence[FleetNode]) -> tuple[tuple[str, ...], ...]:
+    named: dict[frozenset[str], list[str]] = {}
+    for node in group:
+        if node.identities:
+            named.setdefault(node.identities, []).append(node.name)
+    return tuple(tuple(names) for names in named.values() if len(names) > 1)
