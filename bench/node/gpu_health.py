@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pynvml
 
@@ -51,6 +52,12 @@ _LINK_FIELDS = {
 }
 """What Blackwell counts of each link in place of the totals above; its field takes the link for a scope."""
 
+_VIOLATIONS = {
+    "violation_power_s": pynvml.NVML_PERF_POLICY_POWER,
+    "violation_thermal_s": pynvml.NVML_PERF_POLICY_THERMAL,
+}
+"""What drivers that do not count each throttle reason count instead."""
+
 
 def gpu_health(device: Device, tree: ProcessTree, xid: XidWatch) -> ObservedDevice:
     """The GPU `device`, on which `tree` are the processes of this run."""
@@ -58,22 +65,19 @@ def gpu_health(device: Device, tree: ProcessTree, xid: XidWatch) -> ObservedDevi
     def clock(kind: int) -> float:
         return float(device.ask("nvmlDeviceGetClockInfo", kind))
 
-    def watts(function: str) -> float:
-        return float(device.ask(function)) / 1000
-
     return ObservedDevice(
         device.name,
         [
             single("sm_clock_mhz", lambda: clock(pynvml.NVML_CLOCK_SM)),
             single("memory_clock_mhz", lambda: clock(pynvml.NVML_CLOCK_MEM)),
             single("temperature_c", lambda: device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU)),
-            single("power_limit_w", lambda: watts("nvmlDeviceGetEnforcedPowerLimit")),
-            single("power_limit_default_w", lambda: watts("nvmlDeviceGetPowerManagementDefaultLimit")),
+            single("power_limit_w", lambda: device.ask("nvmlDeviceGetEnforcedPowerLimit") / 1000),
             Observation(tuple(THROTTLE_REASONS), lambda: _throttled(device)),
             Observation(tuple(_FIELDS), lambda: _fields(device)),
             Observation(tuple(_LINK_FIELDS), lambda: [_over_links(device, field) for field in _LINK_FIELDS.values()]),
+            *(single(name, partial(_violated_s, device, policy)) for name, policy in _VIOLATIONS.items()),
             Observation(("xid_events", "xid_last"), xid.read),
-            single("other_compute_processes", lambda: _other_processes(device, tree)),
+            Observation(("compute_processes", "other_compute_processes"), lambda: _processes(device, tree)),
         ],
     )
 
@@ -99,6 +103,14 @@ def _over_links(device: Device, field: int) -> float | AbsentError:
     return sum(told) if told else AbsentError(f"no link tells NVML field {field}")
 
 
-def _other_processes(device: Device, tree: ProcessTree) -> float:
-    """Processes that hold a compute context here and are not this run's. Raises AbsentError where that is not told."""
-    return tree.others_among(process.pid for process in device.ask("nvmlDeviceGetComputeRunningProcesses"))
+def _violated_s(device: Device, policy: int) -> float:
+    return float(device.ask("nvmlDeviceGetViolationStatus", policy).violationTime) * _NS
+
+
+def _processes(device: Device, tree: ProcessTree) -> Sequence[float | AbsentError]:
+    """How many hold a compute context here, and how many of them are not this run's."""
+    pids = [process.pid for process in device.ask("nvmlDeviceGetComputeRunningProcesses")]
+    try:
+        return len(pids), tree.others_among(pids)
+    except AbsentError as absent:
+        return len(pids), absent

@@ -48,9 +48,11 @@ class HealthDevices:
         return rows
 
     def describe(self) -> dict[str, Any]:
-        """What was not told and why, by device; ready for JSON."""
-        missing: dict[str, Any] = {one.device: one.missing for one in self.devices if one.missing}
-        return {"missing": missing if self.absent is None else {**missing, "gpu": self.absent}}
+        """Which GPUs the engine uses, and by device what was not told and why; ready for JSON."""
+        missing: dict[str, Any] = {one.device: dict(one.missing) for one in self.devices if one.missing}
+        if self.absent is not None:
+            missing["gpu"] = self.absent
+        return {"gpus_used": None if self.gpus_used is None else list(self.gpus_used), "missing": missing}
 
     def close(self) -> None:
         for xid in self.xids:
@@ -79,7 +81,7 @@ def open_health(
         gpus = _devices(nvml, accelerator_ids)
     except AbsentError as absent:
         return HealthDevices((processors,), None, str(absent), nvml)
-    xids = [XidWatch(gpu, api) for gpu in gpus]
+    xids = [XidWatch(gpu) for gpu in gpus]
     read = [gpu_health(gpu, tree, xid) for gpu, xid in zip(gpus, xids, strict=True)]
     known = None if accelerator_ids is None else tuple(gpu.name for gpu in gpus)
     return HealthDevices((processors, *read), known, None if gpus else "NVML finds no GPU", nvml, xids)

@@ -41,7 +41,7 @@ class ObservedDevice:
         answers = [(one, _answers(one)) for one in self._observations]
         figures = {name: answer for one, told in answers for name, answer in zip(one.names, told, strict=True)}
         self.missing |= {name: str(answer) for name, answer in figures.items() if isinstance(answer, AbsentError)}
-        values = {name: None if isinstance(answer, AbsentError) else answer for name, answer in figures.items()}
+        values = {name: None if isinstance(answer, AbsentError) else float(answer) for name, answer in figures.items()}
         if self._told is None:
             self._told = {name for name, value in values.items() if value is not None}
             self._observations = [one for one in self._observations if self._told & set(one.names)]

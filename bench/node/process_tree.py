@@ -1,16 +1,28 @@
-"""Which processes of the machine are this run's own, and how much CPU time they have taken."""
+"""Which processes of the machine are this run's own, and what they have taken of it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.node.facts import AbsentError
 
-_PARENT, _TIMES = 1, slice(11, 15)
-"""Of /proc/PID/stat behind the name: the parent, and user and system time, own and of ended children that were waited
-for (proc_pid_stat(5): fields 4 and 14 to 17)."""
+_PARENT, _MINOR_FAULTS, _MAJOR_FAULTS, _TIMES = 1, slice(7, 9), slice(9, 11), slice(11, 15)
+"""Of /proc/PID/stat behind the name: the parent, then faults without and with a disk, then user and system time, each
+own and of ended children that were waited for (proc_pid_stat(5): fields 4 and 10 to 17)."""
+_INVOLUNTARY = b"nonvoluntary_ctxt_switches:"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the processes of a tree have taken, those included that ended and were waited for."""
+
+    cpu_s: float
+    minor_faults: int
+    major_faults: int
+    """Page faults that had to wait for a disk."""
 
 
 class ProcessTree:
@@ -22,9 +34,11 @@ class ProcessTree:
 
     def __init__(self, pid: int | None = None, root: Path = Path("/")) -> None:
         """`pid` is the first process, by default this one."""
-        self._proc = root / "proc"
+        self._proc = str(root / "proc")
         self._ours = {os.getpid() if pid is None else pid}
         self._others: set[int] = set()
+        self._switches: dict[tuple[int, str], int] = {}
+        self._switches_so_far = 0
 
     def others_among(self, pids: Iterable[int]) -> int:
         """How many of `pids` are not of this tree.
@@ -33,22 +47,35 @@ class ProcessTree:
         its host, among which nobody's own can be found.
         """
         wanted = set(pids)
-        if not wanted:
-            return 0
-        self._look()
-        unseen = wanted - self._ours - self._others
-        if unseen:
+        if wanted - self._ours - self._others:
+            self._look()
+        if unseen := wanted - self._ours - self._others:
             raise AbsentError(f"process {min(unseen)} is not to be seen from here: it may be this run's own")
         return len(wanted - self._ours)
 
-    def cpu_s(self) -> float:
-        """CPU time that the processes of the tree have taken, those included that ended and were waited for.
+    def usage(self) -> Usage:
+        """Raises AbsentError where /proc cannot be read."""
+        self._look()
+        stats = [fields for pid in self._ours if (fields := self._stat(pid))]
 
-        Raises AbsentError where /proc cannot be read.
+        def total(columns: slice) -> int:
+            return sum(int(field) for fields in stats for field in fields[columns])
+
+        cpu_s = total(_TIMES) / os.sysconf("SC_CLK_TCK")
+        return Usage(cpu_s, total(_MINOR_FAULTS), total(_MAJOR_FAULTS))
+
+    def involuntary_switches(self) -> int:
+        """How often a thread of the tree lost its CPU while it had work, as counted since the first call.
+
+        The kernel counts it of each thread for as long as it lives, so what a thread did after it was last looked at is
+        lost when it ends. Raises AbsentError where /proc cannot be read.
         """
         self._look()
-        ticks = sum(sum(map(int, fields[_TIMES])) for pid in self._ours if (fields := self._stat(pid)))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        now = {(pid, thread): count for pid in self._ours for thread, count in self._switches_of(pid)}
+        if self._switches:
+            self._switches_so_far += sum(max(0, count - self._switches.get(key, 0)) for key, count in now.items())
+        self._switches = now
+        return self._switches_so_far
 
     def _look(self) -> None:
         try:
@@ -67,10 +94,31 @@ class ProcessTree:
             pid = parents[pid]
         return pid in self._ours
 
-    def _stat(self, pid: int) -> list[str]:
+    def _stat(self, pid: int) -> list[bytes]:
         """The fields behind the name, which may hold anything; none of a process that has just ended."""
+        return _content(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
+
+    def _switches_of(self, pid: int) -> Iterable[tuple[str, int]]:
+        tasks = f"{self._proc}/{pid}/task"
         try:
-            text = (self._proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+            threads = os.listdir(tasks)
         except OSError:
-            return []
-        return text.rpartition(")")[2].split()
+            return
+        for thread in threads:
+            _, found, count = _content(f"{tasks}/{thread}/status").rpartition(_INVOLUNTARY)
+            if found:
+                yield thread, int(count)
+
+
+def _content(path: str) -> bytes:
+    """Of a file of /proc; empty where there is none, or no longer. Hundreds are read a second, so at little cost."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, 1 << 14)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)

@@ -8,7 +8,7 @@ from typing import Any
 import pynvml
 
 from bench.node.facts import AbsentError
-from bench.node.nvml import Device
+from bench.node.nvml import Device, RefusedError
 
 _MOST_AT_ONCE = 1000
 
@@ -17,9 +17,8 @@ class XidWatch:
     """Counts the XID events of one GPU from when it was made. Each GPU has an event set of its own, so that no event
     has to be told apart by its device."""
 
-    def __init__(self, device: Device, api: Any = pynvml) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
-        self._api = api
         self._set: Any = None
         self._absent: AbsentError | None = None
         self._events = self._last = 0
@@ -38,11 +37,11 @@ class XidWatch:
             raise self._absent
         for _ in range(_MOST_AT_ONCE):
             try:
-                event = self._api.nvmlEventSetWait_v2(self._set, 0)
-            except pynvml.NVMLError as error:
-                if error.value == pynvml.NVML_ERROR_TIMEOUT:
+                event = self._device.nvml.ask("nvmlEventSetWait_v2", self._set, 0)
+            except RefusedError as refused:
+                if refused.code == pynvml.NVML_ERROR_TIMEOUT:
                     break
-                raise AbsentError(f"nvmlEventSetWait_v2: {error}") from None
+                raise
             self._events += 1
             self._last = int(event.eventData)
         return self._events, self._last
