@@ -13,6 +13,7 @@ from bench.node.fleet_facts import DifferingFact, Place, differing_facts
 from bench.node.fleet_figures import FleetFigure, Outlier, fleet_figures
 
 _GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("disk", ("storage",)),
     ("host_to_device", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
     ("device_to_host", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
     ("launch", ("cpu", "host", "limits", "gpu.driver", "gpu.devices.pcie", "gpu.devices.persistence")),
@@ -21,7 +22,6 @@ _GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("copy_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu")),
     ("peer", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "gpu.devices.seat")),
     ("all_reduce", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "network")),
-    ("disk", ("storage",)),
 )
 """Part of a figure's name, and the facts that can make it what it is, by how their names begin."""
 

@@ -8,6 +8,7 @@ as the figure does. It is also so far away that it matters to somebody who rents
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ LEAST_SHARE = 0.05
 _MAD_TO_SIGMA = 1.4826
 _QUARTILES_TO_SIGMA = 1.349
 """Standard deviations between the quartiles of a normal distribution."""
+_OF_DEVICE = re.compile(r"(gpu\d+)_(.+)")
+"""How `bench node show --measure` names a figure of one GPU, as `gpu0_copy_bytes_per_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,9 @@ def _walk(
         if value["value"] is None:
             return  # with the reason beside it
         name = ".".join(place)
+        of_device = _OF_DEVICE.fullmatch(name)
+        if of_device is not None:
+            device, name = of_device[1], f"gpu_{of_device[2]}"
         ends = [_number(value[end], f"{node}: {name}.{end}") for end in ("value", "low", "high")]
         yield name, FigureSample(node, device, ends[0], abs(ends[2] - ends[1]) / _QUARTILES_TO_SIGMA)
     elif isinstance(value, Mapping):

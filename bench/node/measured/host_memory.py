@@ -34,7 +34,7 @@ def memory_steps(root: Path = Path("/")) -> list[Step]:
         step("memory_read_bytes_per_s", partial(read_rate, root=root)),
         step("memory_copy_bytes_per_s", partial(copy_rate, root=root)),
         *(
-            step(f"memory_read_numa{node}_bytes_per_s", partial(_node_read_rate, node, cpus, root))
+            step(f"memory_numa{node}_read_bytes_per_s", partial(_node_read_rate, node, cpus, root))
             for node, cpus in alone.items()
         ),
     ]

@@ -17,9 +17,9 @@ _BYTES = 256 << 20
 
 
 def peer_steps(names: Sequence[str], find: Callable[[str], torch.device], weight: float = 1.0) -> list[Step]:
-    """Bytes a second of every ordered pair, as `gpu0_to_gpu1_bytes_per_s`; `find` is that of `device_steps`."""
+    """Bytes a second of every ordered pair, as `peer_gpu0_to_gpu1_bytes_per_s`; `find` is that of `device_steps`."""
     return [
-        step(f"{source}_to_{target}_bytes_per_s", partial(_copy_rate, find, source, target), weight)
+        step(f"peer_{source}_to_{target}_bytes_per_s", partial(_copy_rate, find, source, target), weight)
         for source, target in permutations(names, 2)
     ]
 
