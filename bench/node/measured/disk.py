@@ -37,9 +37,12 @@ ReadPiece = Callable[[int], None]
 def read_rate(folder: Path, seconds: float, root: Path = Path("/"), most_bytes: int = _MOST_BYTES) -> Figure:
     """Bytes a second of one reader, from a file without a name in `folder`, which is gone whatever happens.
 
+    A folder that is still to be made is taken to come where the nearest one above it is.
+
     Raises AbsentError for a file system in memory or with too little room, and OSError where nothing can be written.
     """
     end = time.monotonic() + seconds
+    folder = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
     kind = file_system(folder, root)
     if kind in _IN_MEMORY:
         raise AbsentError(f"{folder} is in memory ({kind})")
@@ -60,7 +63,7 @@ def read_rate(folder: Path, seconds: float, root: Path = Path("/"), most_bytes: 
 
 def file_system(folder: Path, root: Path = Path("/")) -> str:
     """The kind of the file system that `folder` is on, as `ext4`. Raises AbsentError where the kernel does not tell."""
-    place, found, kind = folder.resolve(), -1, ""
+    place, found, kind = folder.resolve(), 0, ""
     for line in read_text(root / "proc/self/mountinfo").splitlines():
         before, separator, after = line.partition(" - ")
         if not separator:
