@@ -12,9 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.metrics.distributions import f_quantile
+from bench.core.records import Headline
+from bench.core.units import SECONDS_PER_HOUR
+from bench.metrics.distributions import f_quantile, gamma_quantile
+from bench.metrics.statistics import absent
 
 F_RATIO = "F-interval of mean repair over mean time to failure, both exponential"
+POISSON = "exact interval of a Poisson count"
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,18 @@ def availability(
     repairs_s: Sequence[float],
     *,
     level: float,
-    unrepaired_s: float | None = None,
+    unrepaired_s: Sequence[float] = (),
     start_s: float | None = None,
     unobserved_s: float = 0.0,
 ) -> Availability:
     """Availability from `up_s` seconds up and the length of each outage that ended, `repairs_s`.
 
-    `unrepaired_s` is the length so far of an outage that had not ended. `start_s`, what the engine takes to start,
-    stands for a repair where none was seen: then the interval is one-sided, from the most frequent failures that would
-    still show none in `up_s` with probability 1 − `level`.
+    `unrepaired_s` are the lengths of those that had not ended when watching did. `start_s`, what the engine takes to
+    start, stands for a repair where none was seen: then the interval is one-sided, from the most frequent failures that
+    would still show none in `up_s` with probability 1 − `level`.
     """
-    outages = len(repairs_s) + (unrepaired_s is not None)
-    down_s = math.fsum([*repairs_s, unrepaired_s or 0.0])
+    outages = len(repairs_s) + len(unrepaired_s)
+    down_s = math.fsum([*repairs_s, *unrepaired_s])
     watched_s = up_s + down_s
     low, high, method = _interval(up_s, down_s, outages, len(repairs_s), level, start_s)
     return Availability(
@@ -63,6 +67,22 @@ def availability(
         outages=outages,
         unobserved_s=unobserved_s,
     )
+
+
+def failures_per_hour(up_s: float, failures: int, *, level: float) -> Headline:
+    """How often it fails while it is up, with the exact interval of a Poisson count (Garwood 1936, Biometrika 28, 437).
+
+    Without a failure the interval is one-sided, so it ends where `availability` takes the rate from.
+    """
+    if up_s <= 0:
+        return absent("it was never seen up", level, n=failures)
+    hours = up_s / SECONDS_PER_HOUR
+    if failures == 0:
+        high = gamma_quantile(1, level) / hours
+        return Headline(0.0, 0.0, high, level, f"{POISSON}, one-sided", 0, "measured")
+    tail = (1 - level) / 2
+    low, high = gamma_quantile(failures, tail), gamma_quantile(failures + 1, 1 - tail)
+    return Headline(failures / hours, low / hours, high / hours, level, POISSON, failures, "measured")
 
 
 def _interval(
@@ -83,12 +103,9 @@ def _interval(
 
 
 def _without_failure(up_s: float, level: float, start_s: float | None) -> tuple[float | None, float | None, str]:
-    most_often = -math.log(1 - level)
-    told = f"no failure: one-sided, at most {most_often:.2f} of them in the time it was up"
+    most = -math.log(1 - level)
+    told = f"no failure: one-sided, at most {most:.2f} of them in the time it was up"
     if start_s is None:
         return None, 1.0, f"{told}; how long one would take to repair is not known"
-    return (
-        1 / (1 + most_often * start_s / up_s),
-        1.0,
-        f"{told}, each repaired in the {start_s:.3g} s the engine starts in",
-    )
+    low = 1 / (1 + most * start_s / up_s)
+    return low, 1.0, f"{told}, each repaired in the {start_s:.3g} s that the engine starts in"

@@ -1,0 +1,46 @@
+"""The slope of a series over hours: Theil's and Sen's median of the slopes of all pairs, which outliers hardly move.
+
+Its interval is Sen's (1968, JASA 63, 1379), with the variance of Kendall's statistic inflated by how much neighbours
+resemble one another about the line (Hamed and Rao 1998, Journal of Hydrology 204, for a first-order autoregression).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.core.records import Headline
+from bench.metrics.autocorrelation import lag_one, variance_inflation
+from bench.metrics.distributions import normal_cdf, normal_quantile
+from bench.metrics.statistics import absent
+
+METHOD = "median of the slopes of all pairs (Theil and Sen), its variance inflated by the lag-1 autocorrelation"
+LEAST_VALUES = 10
+"""With fewer the normal approximation of Kendall's statistic does not hold."""
+
+
+def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: float) -> Headline:
+    """Slope of `values` per hour at the times `hours`, with its interval at `level`."""
+    n = len(values)
+    if n < LEAST_VALUES:
+        return absent(f"a slope needs {LEAST_VALUES} values, there are {n}", level, n=n)
+    if max(hours) == min(hours):
+        return absent("all values are of one time", level, n=n)
+    from scipy.stats import theilslopes
+
+    x, y = np.asarray(hours, np.float64), np.asarray(values, np.float64)
+    slope, intercept, *_ = theilslopes(y, x)
+    rho = lag_one(y - intercept - slope * x, fitted=2)
+    quantile = normal_quantile((1 + level) / 2) * math.sqrt(float(variance_inflation(rho)))
+    _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(quantile) - 1)
+    return Headline(float(slope), float(low), float(high), level, METHOD, n, "measured")
+
+
+def of_median(slope: Headline, values: Sequence[float]) -> Headline:
+    """`slope` as a share of the median of `values`."""
+    from bench.metrics.statistics import scaled
+
+    middle = float(np.median(values)) if len(values) else 0.0
+    return scaled(slope, 1 / middle) if middle > 0 else absent("no median to relate it to", slope.level, n=slope.n)
