@@ -20,7 +20,9 @@ _KINDS: dict[str, FactKind] = {
     "host.hypervisor": "build",
     "host.vendor": "build",
     "host.product": "build",
+    "host.board": "build",
     "host.firmware": "build",
+    "host.firmware_date": "build",
     "cpu": "setting",
     "cpu.architecture": "identity",
     "cpu.model": "identity",
@@ -44,11 +46,16 @@ _KINDS: dict[str, FactKind] = {
     "gpu.devices.module_id": "label",
     "gpu.devices.platform": "label",
     "gpu.devices.board_part_number": "build",
+    "gpu.devices.cuda_cores": "build",
+    "gpu.devices.memory_bus_bits": "build",
+    "gpu.devices.gsp_firmware": "build",
+    "gpu.devices.virtualisation": "build",
     "gpu.devices.vbios": "build",
     "gpu.devices.inforom": "build",
     "gpu.devices.power_limit_default_w": "build",
     "gpu.devices.power_limits": "build",
     "gpu.devices.power_limits.requested_w": "setting",
+    "gpu.devices.power_limits.module_w": "setting",
     "gpu.devices.temperature_limits": "build",
     "gpu.devices.sm_clock_max_mhz": "build",
     "gpu.devices.memory_clock_max_mhz": "build",
@@ -60,6 +67,7 @@ _KINDS: dict[str, FactKind] = {
     "gpu.devices.pcie_width": "state",
     "gpu.devices.seat": "build",
     "gpu.devices.seat.pci_address": "label",
+    "gpu.devices.seat.addressing_mode": "setting",
     "gpu.devices.nvlink": "build",
     "gpu.devices.nvlink.active": "state",
     "gpu.devices.fabric": "state",
@@ -69,26 +77,29 @@ _KINDS: dict[str, FactKind] = {
     "network": "build",
     "network.interfaces.device": "label",
     "network.interfaces.pci_address": "label",
+    "network.interfaces.pcie_width": "state",
+    "network.interfaces.pcie_gt_per_s": "state",
     "network.interfaces.state": "state",
-    "network.interfaces.speed_mb_per_s": "state",
+    "network.interfaces.mbit_per_s": "state",
     "network.interfaces.mtu": "setting",
     "network.rdma.device": "label",
     "network.rdma.pci_address": "label",
+    "network.rdma.pcie_width": "state",
+    "network.rdma.pcie_gt_per_s": "state",
     "network.rdma.state": "state",
-    "network.rdma.rate_gb_per_s": "state",
+    "network.rdma.rate": "state",
     "storage": "build",
     "storage.devices.device": "label",
     "storage.devices.scheduler": "setting",
-    "storage.folders": "setting",
-    "storage.folders.device": "label",
-    "storage.folders.free_bytes": "state",
+    "storage.folders.results.free_bytes": "state",
+    "storage.folders.model.free_bytes": "state",
 }
 """A name stands for everything below it that is not named itself."""
 
 SECTIONS = tuple(name for name in _KINDS if "." not in name)
 """The parts of a node's description that are its fingerprint."""
 
-_DEVICES = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices", "storage.folders")
+_DEVICES = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices")
 _ROUNDED = ("memory.total_bytes", "gpu.devices.memory_bytes")
 _GRAIN = 16
 

@@ -103,8 +103,8 @@ class FakeNvml:
         if not hasattr(pynvml, function):
             raise AttributeError(function)
 
-        def answer(gpu: Answers, *arguments: Any) -> Any:
-            told = gpu.get(function, pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED))
+        def answer(gpu: Answers | None = None, *arguments: Any) -> Any:
+            told = (gpu or {}).get(function, pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED))
             if isinstance(told, pynvml.NVMLError):
                 raise told
             return told(*arguments) if callable(told) else told
