@@ -1,0 +1,40 @@
+"""Where a machine that was cold has become hot: what is measured before is not what it gives for hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+COLD_S = 600.0
+"""Time after which a machine is taken to be hot whose temperature nobody reads: heat sinks and their fans settle within
+minutes."""
+SETTLED_SHARE, SETTLED_C = 0.1, 2.0
+"""A temperature has settled within this share of its rise, and where it did not rise by more than so many degrees it
+had before."""
+
+
+@dataclass(frozen=True)
+class Settling:
+    cold: int
+    """So many of the first stretches were cold."""
+    by: Literal["temperature", "time"]
+    plateau_c: float | None
+    """The temperature it settled at: the median of the last half; None where none was read."""
+
+
+def settling(temperatures_c: Sequence[float | None], ends_s: Sequence[float]) -> Settling:
+    """How many of the first stretches were cold, from each one's mean temperature.
+
+    Where that of one of them is missing it is those that ended, at `ends_s` from the start, within COLD_S.
+    """
+    told = [temperature for temperature in temperatures_c if temperature is not None]
+    if len(told) < len(temperatures_c) or not told:
+        return Settling(sum(end_s <= COLD_S for end_s in ends_s), "time", None)
+    plateau = median(told[len(told) // 2 :])
+    rise = plateau - min(told)
+    if rise <= SETTLED_C:
+        return Settling(0, "temperature", plateau)
+    settled = (i for i, temperature in enumerate(told) if temperature >= plateau - SETTLED_SHARE * rise)
+    return Settling(next(settled), "temperature", plateau)
