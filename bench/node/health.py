@@ -73,6 +73,8 @@ def open_health(
     """
     tree = ProcessTree(pid, root)
     processors = cpu_health(tree, root)
+    if accelerator_ids is not None and not accelerator_ids:
+        return HealthDevices((processors,), (), "the engine uses no GPU")
     try:
         nvml = Nvml(api)
     except AbsentError as absent:
@@ -83,8 +85,8 @@ def open_health(
         return HealthDevices((processors,), None, str(absent), nvml)
     xids = [XidWatch(gpu) for gpu in gpus]
     read = [gpu_health(gpu, tree, xid) for gpu, xid in zip(gpus, xids, strict=True)]
-    known = None if accelerator_ids is None else tuple(gpu.name for gpu in gpus)
-    return HealthDevices((processors, *read), known, None if gpus else "NVML finds no GPU", nvml, xids)
+    used = None if accelerator_ids is None else tuple(gpu.name for gpu in gpus)
+    return HealthDevices((processors, *read), used, None if gpus else "NVML finds no GPU", nvml, xids)
 
 
 def health_rows(clock: Clock, root: Path = Path("/"), api: Any = pynvml) -> list[HealthRow]:
@@ -114,8 +116,6 @@ def _devices(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> list[Device]:
     devices = nvml.devices()
     if accelerator_ids is None:
         return devices
-    if not accelerator_ids:
-        raise AbsentError("the engine uses no GPU")
     known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
     unknown = [id for id in accelerator_ids if id not in known]
     if unknown:
