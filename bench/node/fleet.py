@@ -16,6 +16,8 @@ _GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("disk", ("storage",)),
     ("host_to_device", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
     ("device_to_host", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
+    ("wake_up", ("cpu", "host", "limits")),
+    ("timer", ("cpu", "host", "limits")),
     ("launch", ("cpu", "host", "limits", "gpu.driver", "gpu.devices.pcie", "gpu.devices.persistence")),
     ("flops", ("gpu.devices.power", "gpu.devices.clock", "gpu.devices.smoothing", "gpu.devices.temperature", "cpu")),
     ("read_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu", "storage")),

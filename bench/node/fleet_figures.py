@@ -45,8 +45,8 @@ class Outlier:
     node: str
     device: str | None
     value: float
-    share: float
-    """By which it is above the median; below 0 where it is below."""
+    share: float | None
+    """By which it is above the median; below 0 where it is below, None where the median is 0."""
     z: float | None
     """None where neither the fleet nor the figure scatters at all."""
     worse: bool
@@ -78,7 +78,7 @@ def fleet_figures(nodes: Mapping[str, Mapping[str, Any]]) -> list[FleetFigure]:
     """Every figure that two nodes or more of `nodes` have measured: descriptions by the name of the node.
 
     Devices of one name are held against one another from four nodes on; in fewer nodes, every device against every
-    other. Raises InputError for a figure that is no number above 0.
+    other. Raises InputError for a figure that is no number of at least 0.
     """
     samples: dict[str, list[FigureSample]] = defaultdict(list)
     for node, description in nodes.items():
@@ -98,10 +98,23 @@ def fleet_figures(nodes: Mapping[str, Mapping[str, Any]]) -> list[FleetFigure]:
 
 
 def figures_of(node: str, description: Mapping[str, Any]) -> Iterator[tuple[str, FigureSample]]:
-    """The measured figures of one node by name, such as `gpus.read_bytes_per_s`. Raises as `fleet_figures` does."""
-    devices = (description.get("gpu") or {}).get("devices") or []
-    called = {str(device.get("id")): f"gpu{index}" for index, device in enumerate(devices)}
-    yield from _walk((), description.get("measured"), node, None, called)
+    """What `node` measured, by the figure's name: without the device, as `gpu_read_bytes_per_s`, of which one has.
+
+    Raises as `fleet_figures` does.
+    """
+    measured = description.get("measured") or {}
+    if not isinstance(measured, Mapping):
+        raise InputError("is no section", where=f"{node}: measured", allowed="figures by name")
+    for name, figure in measured.items():
+        if not isinstance(figure, Mapping):
+            raise InputError(f"{figure!r} is no figure", where=f"{node}: {name}", allowed="value, low and high")
+        if figure.get("value") is None:
+            continue  # with the reason beside it
+        value, low, high = (_number(figure.get(end), f"{node}: {name}.{end}") for end in ("value", "low", "high"))
+        of_device = _OF_DEVICE.fullmatch(name)
+        device = None if of_device is None else of_device[1]
+        sample = FigureSample(node, device, value, abs(high - low) / _QUARTILES_TO_SIGMA)
+        yield name if of_device is None else f"gpu_{of_device[2]}", sample
 
 
 def lower_is_worse(name: str) -> bool:
@@ -109,31 +122,9 @@ def lower_is_worse(name: str) -> bool:
     return name.endswith("_per_s")
 
 
-def _walk(
-    place: tuple[str, ...], value: Any, node: str, device: str | None, called: Mapping[str, str]
-) -> Iterator[tuple[str, FigureSample]]:
-    if isinstance(value, list):
-        for index, inner in enumerate(value):
-            identity = inner.get("id") if isinstance(inner, Mapping) else None
-            # torch counts GPUs in an order of its own.
-            yield from _walk(place, inner, node, called.get(str(identity), f"gpu{index}"), called)
-    elif isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys():
-        if value["value"] is None:
-            return  # with the reason beside it
-        name = ".".join(place)
-        of_device = _OF_DEVICE.fullmatch(name)
-        if of_device is not None:
-            device, name = of_device[1], f"gpu_{of_device[2]}"
-        ends = [_number(value[end], f"{node}: {name}.{end}") for end in ("value", "low", "high")]
-        yield name, FigureSample(node, device, ends[0], abs(ends[2] - ends[1]) / _QUARTILES_TO_SIGMA)
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _walk((*place, key), inner, node, device, called)
-
-
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{value!r} is no figure", where=where, allowed="a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InputError(f"{value!r} is no figure", where=where, allowed="a number of at least 0")
     return float(value)
 
 
@@ -162,6 +153,7 @@ def _figure(name: str, device: str | None, samples: Sequence[FigureSample]) -> F
 def _outlier(sample: FigureSample, centre: float, scale: float, name: str) -> Outlier | None:
     away = sample.value - centre
     z = away / scale if scale else None
-    if abs(away) < LEAST_SHARE * centre or (z is not None and abs(z) < LEAST_Z):
+    if abs(away) <= LEAST_SHARE * centre or (z is not None and abs(z) < LEAST_Z):
         return None
-    return Outlier(sample.node, sample.device, sample.value, away / centre, z, (away < 0) == lower_is_worse(name))
+    share = away / centre if centre else None
+    return Outlier(sample.node, sample.device, sample.value, share, z, (away < 0) == lower_is_worse(name))

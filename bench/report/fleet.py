@@ -9,14 +9,9 @@ from rich.table import Table
 
 from bench.report.console import console
 from bench.report.format import ABSENT, number
+from bench.report.measured import quantity
 
 _Row = Mapping[str, Any]
-_UNITS = (
-    ("_bytes_per_s", 1e-9, "GB/s"),
-    ("_flops_per_s", 1e-12, "TFLOP/s"),
-    ("_s", 1e6, "µs"),
-)
-"""End of a figure's name, what it is multiplied by to be read, and in which unit it then is."""
 
 
 def print_fleet(skus: Sequence[_Row]) -> None:
@@ -100,12 +95,6 @@ def outlier_lines(outliers: Sequence[_Row]) -> Iterator[str]:
             f"{rows[0]['n']} is {' and '.join(medians)}{'' if worse else ', which is better'}"
             f"{''.join(f'; {fact}' for fact in odd)}"
         )
-
-
-def quantity(figure: str, value: float) -> str:
-    """A measured value in a unit that is read easily, by the end of the figure's name."""
-    factor, unit = next(((f, u) for end, f, u in _UNITS if figure.endswith(end)), (1.0, ""))
-    return f"{number(value * factor)} {unit}".rstrip()
 
 
 def _odd(fact: _Row) -> str:

@@ -29,7 +29,12 @@ def figure_line(name: str, figure: Mapping[str, Any]) -> str:
     """The median, between which two values half of the trials lie, and how many these were; or why it is missing."""
     if figure["value"] is None:
         return f"{name}: {ABSENT} ({figure['reason']})"
-    scale, unit = next((scale, unit) for ending, scale, unit in _SCALES if name.endswith(ending))
-    value, low, high = (number(figure[key] * scale) for key in ("value", "low", "high"))
+    value, low, high = (quantity(name, figure[key]) for key in ("value", "low", "high"))
     trials = f"{figure['n']:,} trials" if figure["n"] > 1 else "1 trial"
-    return f"{name}: {value} {unit} ({low} to {high}, {trials})"
+    return f"{name}: {value} ({low} to {high}, {trials})"
+
+
+def quantity(name: str, value: float) -> str:
+    """A value of the figure `name` in a unit that is read easily."""
+    scale, unit = next(((scale, unit) for ending, scale, unit in _SCALES if name.endswith(ending)), (1.0, ""))
+    return f"{number(value * scale)} {unit}".rstrip()

@@ -21,15 +21,17 @@ def figure(value: float, spread: float = 0.005) -> dict[str, Any]:
 def node(name: str, gpu: Mapping[str, Any] = {}, measured: Mapping[str, float] = {}, **host: Any) -> dict[str, Any]:
     """A node of two GPUs called `name`; `gpu` and `measured` are laid over what each tells, `host` over its CPU."""
     devices = [_device(f"{name}-{index}", index) | gpu for index in range(GPUS)]
-    rates = {"read_bytes_per_s": 2.9e12, "bfloat16_flops_per_s": 680e12, "host_to_device_bytes_per_s": 25.1e9}
-    figures = {of: figure(value) for of, value in (rates | measured).items()}
+    rates = {"read_bytes_per_s": 2.9e12, "matmul_bfloat16_flops_per_s": 680e12, "host_to_device_bytes_per_s": 25.1e9}
+    figures = {
+        f"gpu{index}_{of}": figure(value) for index in range(GPUS) for of, value in (rates | dict(measured)).items()
+    }
     return {
         "hardware": {"key": "h100_sxm", "unit": "accelerator", "units": GPUS},
         "host": {"kernel": "6.8.0-60-generic", "machine": pseudonym(name), "missing": {}},
         "cpu": {"architecture": "x86_64", "model": "Made-up 9000", "governor": "performance", "missing": {}} | host,
         "memory": {"total_bytes": 2 << 40, "limit_bytes": None, "missing": {"limit_bytes": "no limit"}},
         "gpu": {"driver": "580.95.05", "cuda": "13.0", "devices": devices, "missing": {}},
-        "measured": {"gpus": [{"id": device["id"], "name": device["name"], **figures} for device in devices]},
+        "measured": figures,
     }
 
 
@@ -61,7 +63,9 @@ def six_nodes() -> dict[str, dict[str, Any]]:
     }
     odd: dict[str, dict[str, Any]] = {"c": {"pcie_width": 8}, "e": {"power_limit_w": 500.0}}
     return {
-        name: node(name, odd.get(name, {}), {"host_to_device_bytes_per_s": copied, "bfloat16_flops_per_s": multiplied})
+        name: node(
+            name, odd.get(name, {}), {"host_to_device_bytes_per_s": copied, "matmul_bfloat16_flops_per_s": multiplied}
+        )
         for name, (copied, multiplied) in near.items()
     }
 

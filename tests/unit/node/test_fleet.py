@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from fleets import GPUS, node, six_nodes
+from fleets import GPUS, figure, node, six_nodes
 
 from bench.core.errors import InputError
 from bench.node.fleet import FleetNode, SkuComparison, check_description, compare_fleet
@@ -36,12 +36,12 @@ def test_odd_settings_are_named_with_what_most_have() -> None:
 def test_each_outlier_has_the_setting_beside_it_that_gives_it_away() -> None:
     outliers = only(six_nodes()).outliers
     named = {(named.outlier.node, named.figure): named for named in outliers}
-    assert set(named) == {("c", "gpus.host_to_device_bytes_per_s"), ("e", "gpus.bfloat16_flops_per_s")}
-    slow = named["c", "gpus.host_to_device_bytes_per_s"]
+    assert set(named) == {("c", "gpu_host_to_device_bytes_per_s"), ("e", "gpu_matmul_bfloat16_flops_per_s")}
+    slow = named["c", "gpu_host_to_device_bytes_per_s"]
     assert (slow.n, slow.median, slow.outlier.value, slow.outlier.worse) == (6, 25.1e9, 11.9e9, True)
     assert slow.outlier.share == pytest.approx(11.9 / 25.1 - 1)
     assert [(odd.name, odd.value, odd.majority) for odd in slow.beside] == [("gpu.devices.pcie_width", 8, 16)]
-    capped = named["e", "gpus.bfloat16_flops_per_s"]
+    capped = named["e", "gpu_matmul_bfloat16_flops_per_s"]
     assert [(odd.name, odd.value) for odd in capped.beside] == [("gpu.devices.power_limit_w", 500.0)]
 
 
@@ -78,9 +78,11 @@ def test_what_a_node_does_not_tell_is_odd_with_its_reason() -> None:
 def test_of_few_figures_none_is_called_an_outlier_but_their_spread_is_shown() -> None:
     nodes = {name: description for name, description in six_nodes().items() if name in "abc"}
     for description in nodes.values():
-        del description["measured"]["gpus"][1]
+        description["measured"] = {
+            "gpu0_host_to_device_bytes_per_s": description["measured"]["gpu0_host_to_device_bytes_per_s"]
+        }
     figures = {figure.name: figure for figure in only(nodes).figures}
-    copied = figures["gpus.host_to_device_bytes_per_s"]
+    copied = figures["gpu_host_to_device_bytes_per_s"]
     assert copied.outliers == ()
     assert copied.why_no_outliers == f"3 figures are too few to tell an outlier: {FEWEST} can"
     assert (copied.least, copied.median, copied.most) == (11.9e9, 25.0e9, 25.1e9)
@@ -88,7 +90,7 @@ def test_of_few_figures_none_is_called_an_outlier_but_their_spread_is_shown() ->
 
 def test_devices_of_few_nodes_are_held_against_every_other() -> None:
     nodes = {name: node(name) for name in "ab"}
-    nodes["b"]["measured"]["gpus"][1]["read_bytes_per_s"]["value"] = 2.0e12
+    nodes["b"]["measured"]["gpu1_read_bytes_per_s"]["value"] = 2.0e12
     (named,) = only(nodes).outliers
     assert (named.n, named.outlier.node, named.outlier.device) == (4, "b", "gpu1")
 
@@ -99,7 +101,7 @@ def test_a_figure_that_repeats_badly_makes_no_outlier_of_its_scatter() -> None:
         for index, description in enumerate(nodes.values()):
             took = 5e-6 if index else 5.6e-6
             ends = {"value": took, "low": took * (1 - spread), "high": took * (1 + spread)}
-            description["measured"] = {"cpu": {"launch_s": ends | {"n": 9}}}
+            description["measured"] = {"wake_up_s": ends | {"n": 9}}
         return len(only(nodes).outliers)
 
     assert launches(spread=0.001) == 1
@@ -110,22 +112,26 @@ def test_a_difference_that_nobody_would_feel_is_no_outlier() -> None:
     nodes = {name: node(name) for name in "abcdef"}
     nodes["f"] = node("f", measured={"read_bytes_per_s": 2.9e12 * 0.96})
     for description in nodes.values():
-        for device in description["measured"]["gpus"]:
-            device["read_bytes_per_s"] |= {"low": device["read_bytes_per_s"]["value"]} | {
-                "high": device["read_bytes_per_s"]["value"]
-            }
+        for measured in description["measured"].values():
+            measured |= {"low": measured["value"], "high": measured["value"]}
     assert only(nodes).outliers == ()
 
 
-def test_torch_and_nvml_may_count_gpus_in_different_orders() -> None:
+def test_of_two_devices_the_one_outside_is_named_with_its_own_settings() -> None:
     nodes = six_nodes()
     nodes["c"]["gpu"]["devices"][1]["pcie_width"] = 16
-    measured = nodes["c"]["measured"]["gpus"]
-    measured[1]["host_to_device_bytes_per_s"]["value"] = 25.1e9
-    measured.reverse()
+    nodes["c"]["measured"]["gpu1_host_to_device_bytes_per_s"] = figure(25.1e9)
     (slow,) = [named for named in only(nodes).outliers if named.outlier.node == "c"]
     assert slow.outlier.device == "gpu0"
     assert [odd.value for odd in slow.beside] == [8]
+
+
+def test_a_figure_that_could_not_be_measured_is_left_out() -> None:
+    nodes = six_nodes()
+    nodes["a"]["measured"]["gpu0_read_bytes_per_s"] = {"value": None, "low": None, "high": None, "reason": "lost"}
+    counted = {(figure.name, figure.device): figure.n for figure in only(nodes).figures}
+    assert counted["gpu_read_bytes_per_s", "gpu0"] == 5
+    assert counted["gpu_read_bytes_per_s", "gpu1"] == 6
 
 
 def test_nodes_of_another_identity_are_another_sku_and_why_is_told() -> None:
@@ -161,9 +167,9 @@ def test_what_is_no_description_is_refused(broken: Any, told: str) -> None:
         check_description(broken, "x.json")
 
 
-@pytest.mark.parametrize("value", [-1.0, 0, "fast", True])
+@pytest.mark.parametrize("value", [-1.0, "fast", True])
 def test_a_figure_that_is_no_number_is_refused(value: Any) -> None:
     nodes = {name: node(name) for name in "ab"}
-    nodes["b"]["measured"]["gpus"][0]["read_bytes_per_s"]["value"] = value
-    with pytest.raises(InputError, match=r"b: gpus\.read_bytes_per_s\.value: .* is no figure"):
+    nodes["b"]["measured"]["gpu0_read_bytes_per_s"]["value"] = value
+    with pytest.raises(InputError, match=r"b: gpu0_read_bytes_per_s\.value: .* is no figure"):
         compare_fleet(fleet(nodes))
