@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from math import inf, isfinite
 
+from bench.core.errors import InputError
 from bench.core.records import Basis, Headline
 from bench.economics.billing import bill, sells_piece
 from bench.economics.cost import Loading, Rates, TokenCosts, relative_price_costs, whole_costs
@@ -19,6 +20,7 @@ from bench.economics.decision import Candidate, Decision, centre, decide
 from bench.economics.group import MeasuredGroup
 from bench.economics.interval import answer_cost, cost_intervals, price_headline, quoted_answer_cost, weakest
 from bench.economics.price import UnitPrice, unit_price
+from bench.economics.stability import Stability, stability
 from bench.offers.offer import Contract, Offer, Price, Term, Tokens
 
 _TOKEN_RULE = "quoted per token; input and output are billed apart"
@@ -33,6 +35,16 @@ class Assumptions:
     """A year, for contracts with a prepayment or a ramp."""
     price_ratio: float | None = None
     """Price of an input over an output token: the two then share the hour. Null charges the whole hour to each."""
+    claimed: float = 1.0
+    """Share of the SLA credits due that is claimed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.claimed <= 1:
+            raise InputError(f"claimed = {self.claimed!r}", allowed="a share of at least 0 and at most 1")
+
+    def at_availability(self, availability: float) -> Assumptions:
+        """These, with `availability` for their own."""
+        return replace(self, loading=replace(self.loading, availability=availability))
 
     def costs(self, good_share: float, usd_per_hour: float, rates: Rates) -> TokenCosts:
         if self.price_ratio is None:
@@ -68,6 +80,8 @@ class ComparisonRow:
     joules_per_output_token: Headline | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
     """How the hour was charged to `output`, `total` and `input` tokens."""
+    stability: Stability | None = None
+    """What being down costs, by soaks of the group's node class; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,19 @@ def _hours(
         ),
         joules_per_output_token=group.joules_per_output_token,
         rules={"output": costs.output.rule, "total": costs.total.rule, "input": costs.uncached_input.rule},
+        stability=_stability(billed.per_hour, offer, group, assumptions),
     )
+
+
+def _stability(per_hour: UnitPrice, offer: Offer, group: MeasuredGroup, assumptions: Assumptions) -> Stability | None:
+    if group.availability is None:
+        return None
+
+    def cost_at(availability: float) -> Headline:
+        costs = partial(assumptions.at_availability(availability).costs, group.good_share)
+        return cost_intervals(per_hour, group, costs).output.usd_per_million
+
+    return stability(per_hour, offer.sla, group.availability, cost_at, assumptions.claimed)
 
 
 def _candidate(row: ComparisonRow) -> Candidate | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.core.records import Headline
+from bench.economics.availability import ObservedAvailability
 from bench.offers.offer import Unit
 
 
@@ -36,6 +37,8 @@ class MeasuredGroup:
     """None where no answer was checked."""
     reasons: tuple[str, ...] = ()
     """Why the verdict is invalid."""
+    availability: ObservedAvailability | None = None
+    """Of its node class, as soaks saw it; None where there was none."""
 
     @property
     def invalid(self) -> str | None:
