@@ -44,14 +44,15 @@ def show(
     from bench.cli.output import plain, print_json
     from bench.hardware.datasheet import name_patterns
     from bench.node.show import describe_node
-    from bench.report.console import print_node
     from bench.report.measured import print_measured
+    from bench.report.node import print_node
 
     if seconds is not None and not measure:
         raise InputError("--seconds", where="without --measure", allowed="with --measure, whose time it is")
     _check_place(out)
-    node = plain(describe_node(name_patterns()))
-    measured = _measure(seconds or 60.0, RESULTS if out is None else out.parent) if measure else {}
+    folder = RESULTS if out is None else out.parent
+    node = plain(describe_node(name_patterns(), {"results": folder}))
+    measured = _measure(seconds or 60.0, folder) if measure else {}
     if out is not None:
         out.write_text(json.dumps(node | measured, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if as_json:

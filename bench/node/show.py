@@ -15,12 +15,18 @@ from bench.node.health import health_rows
 from bench.node.power import open_sensors
 
 
-def describe_node(patterns: Mapping[str, Sequence[str]], root: Path = Path("/"), api: Any = pynvml) -> dict[str, Any]:
+def describe_node(
+    patterns: Mapping[str, Sequence[str]],
+    folders: Mapping[str, Path] | None = None,
+    *,
+    root: Path = Path("/"),
+    api: Any = pynvml,
+) -> dict[str, Any]:
     """Hardware key, fingerprint, energy sensors with the reason for each missing scope, and health now; ready for JSON.
 
-    `patterns` are those of `hardware_key`.
+    `patterns` are those of `hardware_key`, `folders` those of `fingerprint`.
     """
-    identity = fingerprint(root, api)
+    identity = fingerprint(root, api, folders)
     sensors = open_sensors(root=root, api=api)
     try:
         power = sensors.describe()

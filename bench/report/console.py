@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.format import ABSENT, headline, milliseconds, number, value_of
+from bench.report.format import ABSENT, headline, milliseconds, value_of
 from bench.report.roofline import machine_and_model
 from bench.report.turns import load_settings, what_the_turns_came_to
 
@@ -125,34 +125,3 @@ def print_verification(reports: Sequence[Any]) -> None:
             out.print(
                 f"    {difference.what}: stored {difference.stored}, recomputed {difference.recomputed}", markup=False
             )
-
-
-def print_node(node: Mapping[str, Any]) -> None:
-    """The fingerprint as an indented outline."""
-    out = console()
-    for line in _outline(node):
-        out.print(line, markup=False, soft_wrap=True)
-
-
-def _outline(value: Any, depth: int = 0) -> Iterable[str]:
-    indent = "  " * depth
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if isinstance(inner, Mapping | list) and inner:
-                yield f"{indent}{key}"
-                yield from _outline(inner, depth + 1)
-            else:
-                yield f"{indent}{key}: {_plain(inner)}"
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, Mapping):
-                yield f"{indent}-"
-                yield from _outline(item, depth + 1)
-            else:
-                yield f"{indent}- {_plain(item)}"
-
-
-def _plain(value: Any) -> str:
-    if value is None or value in ([], {}):
-        return ABSENT
-    return number(value, 6) if isinstance(value, float) else str(value)
