@@ -63,6 +63,29 @@ def show(
             print_measured(**measured)
 
 
+@app.command(cls=Verb)
+def record(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, of JSON lines.")],
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="For how long meters and health are read.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Record what NVIDIA's driver answers to a run, call by call, to be replayed where there is no GPU.
+
+    **Example:** `bench node record h100.jsonl --seconds 30`
+
+    UUIDs are written as pseudonyms, and serial numbers are not written.
+    """
+    from bench.cli.output import print_json
+    from bench.node.nvml_recording import record_node
+
+    recorded = record_node(file, seconds)
+    if as_json:
+        print_json(recorded)
+    else:
+        gpus = ", ".join(recorded.gpus)
+        print(f"{file}: {recorded.calls} calls in {recorded.seconds:g} s on {len(recorded.gpus)} GPUs ({gpus})")
+
+
 def _measure(seconds: float, folder: Path) -> dict[str, Any]:
     from bench.cli.output import plain
     from bench.node.measured.measuring import measure

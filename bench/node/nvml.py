@@ -14,7 +14,7 @@ import pynvml
 
 from bench.node.facts import AbsentError
 
-_MEMBER_OF_TYPE = {
+MEMBER_OF_TYPE = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
@@ -93,4 +93,4 @@ class Device:
 def _value(answer: Any) -> float | RefusedError:
     if answer.nvmlReturn != pynvml.NVML_SUCCESS:
         return RefusedError(f"NVML field {answer.fieldId}, scope {answer.scopeId}", answer.nvmlReturn)
-    return float(getattr(answer.value, _MEMBER_OF_TYPE[answer.valueType]))
+    return float(getattr(answer.value, MEMBER_OF_TYPE[answer.valueType]))
