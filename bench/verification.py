@@ -21,4 +21,12 @@ def verify_results(paths: Sequence[Path]) -> list[Report]:
 
 def _recompute(record: Record, tables: Tables) -> Mapping[str, Any]:
     context = RunContext.read(record.run or {})
-    return summarise(record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps).sections()
+    summary = summarise(
+        record.case,
+        context,
+        turns=tables.turns,
+        power=tables.power,
+        steps=tables.steps,
+        health=tables.health,
+    )
+    return summary.sections()

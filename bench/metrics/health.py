@@ -36,7 +36,7 @@ counts heat in one figure for two reasons. Where no counter is told the looks `t
 CLOCK = "sm_clock_mhz"
 GPU_GAUGES = ("sm_clock_mhz", "memory_clock_mhz", "temperature_c", "memory_temperature_c", "power_limit_w")
 GPU_ERRORS = (
-    *("ecc_corrected", "ecc_uncorrected", "remapped_rows_corrected", "remapped_rows_uncorrected", "xid_events"),
+    *("ecc_corrected", "ecc_uncorrected", "remapped_rows_corrected", "remapped_rows_uncorrected"),
     *("pcie_replays", "nvlink_crc_flit_errors", "nvlink_crc_data_errors", "nvlink_replays", "nvlink_recoveries"),
     *("nvlink_link_recoveries", "nvlink_receive_errors"),
 )
@@ -116,7 +116,7 @@ class Health:
     """Relative change over the window of output tokens/s and of every GPU's clock; none without a window."""
 
 
-def health(
+def health_of(
     table: Any, turns: TurnColumns, window: Window | NoWindow, load: LoadSpec, context: RunContext
 ) -> Health | None:
     """From a health table (`pyarrow.Table`, a row a HealthRow). What a device did not tell is None.
@@ -153,12 +153,18 @@ def _gpu(figures: OfDevice, over: Window) -> GpuHealth:
         value = figures.get(name, NOTHING).highest
         return None if value is None else value > 0
 
+    last_xid = figures.get("xid_last", NOTHING).last
     lost_at_ns = figures.get(CLOCK, NOTHING).lost_at_ns
     return GpuHealth(
         gauges=_gauges(figures, GPU_GAUGES, over),
         throttled={reason: _throttle(figures, reason, over) for reason in THROTTLES},
-        errors={name: figures.get(name, NOTHING).total_rise for name in GPU_ERRORS},
-        last_xid=highest("xid_last") and int(figures["xid_last"].last or 0),
+        errors={
+            **{name: figures.get(name, NOTHING).total_rise for name in GPU_ERRORS},
+            "xid_events": figures.get(
+                "xid_events", NOTHING
+            ).highest,  # counted from 0 when the driver was asked to tell
+        },
+        last_xid=int(last_xid) if last_xid else None,
         remapping_pending=flag("remapping_pending"),
         remapping_failed=flag("remapping_failed"),
         compute_processes=highest("compute_processes"),

@@ -21,6 +21,7 @@ ReasonCode = Literal[
     "throttled",
     "not_alone",
     "drifting",
+    "hardware_error",
 ]
 NoteCode = Literal[
     "power_null",
@@ -32,6 +33,7 @@ NoteCode = Literal[
     "not_alone",
     "drifting",
     "device_errors",
+    "starved",
 ]
 
 

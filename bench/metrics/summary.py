@@ -17,6 +17,7 @@ from bench.metrics.context import RunContext
 from bench.metrics.efforts import efforts_section
 from bench.metrics.energy import Energy, energy
 from bench.metrics.goodput import good_share, good_turns, goodput, meets
+from bench.metrics.health import Health, health_of
 from bench.metrics.percentiles import Distribution, Sample, distribution
 from bench.metrics.power_readings import devices_of
 from bench.metrics.requests import requests_section
@@ -45,6 +46,8 @@ class Summary:
     """None where no answer was checked."""
     energy: Energy
     roofline: dict[str, Any] | None
+    health: Health | None
+    """None where it was not watched throughout the run."""
     verdict: Verdict
 
     def sections(self) -> dict[str, Any]:
@@ -52,8 +55,8 @@ class Summary:
         return asdict(self)
 
 
-def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any) -> Summary:
-    """Sections of the record of a run of `case`, from its `turns`, `power` and `steps` tables (`pyarrow.Table`).
+def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any, health: Any = None) -> Summary:
+    """Sections of the record of a run of `case`, from its tables (`pyarrow.Table`); `health` may be missing.
 
     Latencies are those of turns sent in the steady window (in an open loop: due in it, however late they were sent)
     that completed, whenever they did; rates count what happened in it. Deterministic: the same tables give the same
@@ -65,6 +68,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         steady = _Steady(Energy(missing=f"no steady window: {window.reason}"))
     else:
         steady = _steady(columns, counted, window, spec, context, power=power, steps=steps)
+    machine = None if health is None else health_of(health, columns, window, spec.load, context)
     return Summary(
         window=_window_section(window, spec, context),
         requests=requests_section(columns, counted, window, spec, context),
@@ -76,7 +80,8 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         success=steady.success,
         energy=steady.energy,
         roofline=steady.roofline,
-        verdict=verdict(columns, counted, window, steady.energy, spec, context),
+        health=machine,
+        verdict=verdict(columns, counted, window, steady.energy, machine, spec, context),
     )
 
 

@@ -15,6 +15,8 @@ from bench.metrics import latency
 from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
 from bench.metrics.energy import Energy
+from bench.metrics.health import Health
+from bench.metrics.health_verdict import health_notes, health_reasons
 from bench.metrics.percentiles import needed, rank_name
 from bench.metrics.reason import Reason
 from bench.metrics.requests import prompt_tokens_by_engine
@@ -48,7 +50,13 @@ class Verdict:
 
 
 def verdict(
-    turns: TurnColumns, counted: Flags, window: Window | NoWindow, energy: Energy, spec: Spec, context: RunContext
+    turns: TurnColumns,
+    counted: Flags,
+    window: Window | NoWindow,
+    energy: Energy,
+    health: Health | None,
+    spec: Spec,
+    context: RunContext,
 ) -> Verdict:
     """The verdict on a run whose latencies are those of the turns `counted`."""
     checks = [
@@ -62,8 +70,16 @@ def verdict(
         _client_saturated(context),
         _inaccurate(context),
     ]
-    reasons = tuple(reason for reason in checks if reason is not None)
-    notes = (*_energy_notes(energy), *_load_notes(spec, context), *_prompt_notes(turns))
+    reasons = (
+        *(reason for reason in checks if reason is not None),
+        *health_reasons(health, window, spec, context.health),
+    )
+    notes = (
+        *_energy_notes(energy),
+        *_load_notes(spec, context),
+        *_prompt_notes(turns),
+        *health_notes(health, window, spec, context.health),
+    )
     return Verdict("invalid" if reasons else "valid", reasons, notes)
 
 

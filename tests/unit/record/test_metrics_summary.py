@@ -41,7 +41,7 @@ def test_a_healthy_run_is_valid_and_plain(make_case: MakeCase, closed_loop: Clos
     assert json.loads(json.dumps(sections, allow_nan=False))["latency"]["ttft_ms"]["p50"]["value"] > 15
     assert set(sections) == {
         *("window", "requests", "latency", "throughput", "goodput", "sessions", "efforts", "success"),
-        *("energy", "roofline", "verdict"),
+        *("energy", "roofline", "health", "verdict"),
     }
     requests = sections["requests"]
     assert requests["sent"] == requests["completed"] == requests["counted"] + sum(requests["left_out"].values()) == 64
