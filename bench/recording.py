@@ -19,10 +19,11 @@ from bench.core.spec import Case
 from bench.core.work import Ceiling, ModelWork
 from bench.hardware.ceiling import datasheet_ceiling
 from bench.hardware.datasheet import name_patterns
-from bench.metrics.context import RunContext, Stop
+from bench.metrics.context import HealthWatch, RunContext, Stop
 from bench.node.fingerprint import fingerprint, hardware_key
-from bench.node.health import health_rows
-from bench.node.power import PowerRecorder, Sensors, open_sensors
+from bench.node.health import HealthDevices, HealthRecorder, open_health
+from bench.node.power import Sensors, open_sensors
+from bench.node.power_recorder import PowerRecorder
 from bench.node.provenance import provenance
 from bench.results.result import Result
 from bench.results.store import ResultWriter
@@ -57,6 +58,7 @@ class Recording:
         self._clock = clock
         self._watch = watch
         self._sensors = Sensors((), {})
+        self._health: HealthDevices | None = None
         self._writer = ResultWriter(
             out,
             case=case,
@@ -90,11 +92,16 @@ class Recording:
         Raises, when it is left without another failure, what broke the display or the log of the engine's steps.
         """
         self._client = client
-        self._sensors = open_sensors(
-            self._case.spec.power.declared, accelerator_ids=self._engine.describe().get("accelerator_ids")
+        power = self._case.spec.power
+        # On a thread: a meter on the network may take its time to answer.
+        self._sensors = await asyncio.to_thread(
+            open_sensors, power, accelerator_ids=self._engine.describe().get("accelerator_ids")
         )
-        self._writer.append_health(health_rows(self._clock))
-        async with PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power):
+        self._health = await asyncio.to_thread(open_health, self._engine.describe().get("accelerator_ids"))
+        async with (
+            HealthRecorder(self._health, self._clock, self._writer.append_health),
+            PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power, power.interval_s),
+        ):
             ticking = asyncio.create_task(self._tick(client))
             self._start_ns = self._clock.now_ns()
             try:
@@ -105,7 +112,6 @@ class Recording:
                 (failure,) = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(failure, Exception):
                 raise failure
-        self._writer.append_health(health_rows(self._clock))
 
     async def _tick(self, client: Client) -> None:
         while True:
@@ -125,6 +131,8 @@ class Recording:
     ) -> None:
         await self._engine.stop()
         self._sensors.close()
+        if self._health is not None:
+            self._health.close()
         if isinstance(error, InputError):
             self._writer.discard()
             return
@@ -159,10 +167,22 @@ class Recording:
             work=described.get("work") and ModelWork(**described["work"]),
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,
+            health=self._health and HealthWatch(self._health.gpus_used, described.get("device") == "cpu"),
         )
-        summary = summarise(self._case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
+        summary = summarise(
+            self._case,
+            context,
+            turns=tables.turns,
+            power=tables.power,
+            steps=tables.steps,
+            health=tables.health,
+        )
         record = self._writer.record.with_sections(
-            node={**self._writer.record.node, "power": self._sensors.describe()},
+            node={
+                **self._writer.record.node,
+                "power": self._sensors.describe(),
+                "health": self._health and self._health.describe(),
+            },
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
             engine=described,

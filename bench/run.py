@@ -29,6 +29,7 @@ from bench.engine.vllm_install import refuse_missing_vllm
 from bench.engine.vllm_limits import refuse_unheeded_budget
 from bench.load.driver import Driver
 from bench.load.share import Share, whole_load
+from bench.node.power import refuse_unaskable_meters
 from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
@@ -80,6 +81,7 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
     `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched
     or vLLM is not there.
     """
+    refuse_unaskable_meters(spec.power)
     seed = spec.model.random_seed
     # An endpoint has weights of its own; the folder here is for its tokenizer.
     weights = seed is None and not isinstance(spec.engine, EndpointEngineSpec)

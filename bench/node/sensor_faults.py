@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import pynvml
 
 from bench.node.facts import AbsentError
+from bench.node.http_reader import MeterErrorCode
 from bench.node.nvml import RefusedError
 
-FaultCode = Literal["device_lost", "driver_gone", "no_permission", "refused", "not_read", "counter_went_back", "frozen"]
+FaultCode = (
+    Literal["device_lost", "driver_gone", "no_permission", "refused", "not_read", "counter_went_back", "frozen"]
+    | MeterErrorCode
+)
 
 _NVML_CODES: Mapping[int, FaultCode] = {
     pynvml.NVML_ERROR_GPU_IS_LOST: "device_lost",
@@ -54,11 +58,3 @@ class SensorFaults:
     def as_list(self) -> list[dict[str, Any]]:
         """The faults in the order they first came, ready for JSON."""
         return [asdict(fault) for fault in self._by_code.values()]
-
-
-@runtime_checkable
-class TellsFaults(Protocol):
-    """A sensor whose faults are typed."""
-
-    @property
-    def faults(self) -> SensorFaults: ...

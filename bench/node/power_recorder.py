@@ -1,0 +1,63 @@
+"""Sampling of energy sensors while a case runs, each at its pace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from bench.core.clock import Clock
+from bench.core.protocols import PowerSensor
+from bench.core.records import PowerRow
+from bench.node.sampler import Sampler
+
+
+@runtime_checkable
+class PacedSensor(PowerSensor, Protocol):
+    """A sensor that knows nothing new more often than this, and may take as long to answer."""
+
+    @property
+    def interval_s(self) -> float: ...
+
+
+class PowerRecorder:
+    """Samples sensors while it is entered: first before its body and last after it, so that the body is covered.
+
+    Sensors with a pace of their own are each sampled apart, so that one that is slow to answer, or does not, holds up
+    no other; the rest are read together every `interval_s`, and are the last to begin and the first to end. Rows carry
+    the time just before their sensor was read, unless it knows better. What ends the sampling is told as `Sampler`
+    does.
+    """
+
+    def __init__(
+        self,
+        sensors: Iterable[PowerSensor],
+        clock: Clock,
+        on_rows: Callable[[list[PowerRow]], None],
+        interval_s: float = 0.1,
+    ) -> None:
+        sensors = tuple(sensors)
+        paced = [sensor for sensor in sensors if isinstance(sensor, PacedSensor)]
+        others = [sensor for sensor in sensors if not isinstance(sensor, PacedSensor)]
+        self._samplers = [Sampler(partial(_read, [one], clock), clock, on_rows, one.interval_s) for one in paced]
+        if others:
+            self._samplers.append(Sampler(partial(_read, others, clock), clock, on_rows, interval_s))
+        self._entered = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as entering:
+            for sampler in self._samplers:
+                await entering.enter_async_context(sampler)
+            self._entered = entering.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._entered.__aexit__(kind, error, trace)
+
+
+def _read(sensors: Sequence[PowerSensor], clock: Clock) -> list[PowerRow]:
+    return [row for sensor in sensors for row in sensor.read(clock.now_ns())]
