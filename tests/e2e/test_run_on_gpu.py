@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from bench.core.spec import ClosedLoadSpec, NativeEngineSpec
 from bench.core.suite import load_suite
+from bench.core.workload_spec import FixedSpec
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ON_A_CPU = ("model.path=tiny", "engine.device=cpu", "engine.dtype=float32", "engine.threads=1")
@@ -61,6 +64,62 @@ def test_when_the_time_is_over_what_was_measured_stays(script: Any, tmp_path: Pa
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "interrupted" in {reason["code"] for reason in result.record.verdict.reasons}
     assert "(invalid) at 1" in script.log_entry([result], tmp_path / "machine")
+
+
+def test_the_suite_of_energy_has_the_phases_apart_and_repeats_both() -> None:
+    asked = {}
+    for spec in load_suite("energy").specs:
+        assert isinstance(spec.workload, FixedSpec)
+        assert (spec.model.weights, spec.measure.repeats) == ("random", 3)
+        assert spec.power.idle_s is not None
+        asked[spec.name] = spec.workload.prompt_tokens / spec.workload.output_tokens
+    assert asked == {"decode": 1 / 16, "prefill": 512.0}
+
+
+def test_repeats_of_a_case_are_told_side_by_side(
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*ON_A_CPU, "measure.max_seconds=0.5", "measure.percentiles=[]", "measure.repeats=2", "power.idle_s=0.1"]
+    settings += ["engine.max_running=4", "load.concurrency=4", "workload.prompt_tokens=16", "workload.output_tokens=8"]
+    settings += ["power.scope=node", "power.watts=100"]
+    arguments = ["energy", *(part for setting in settings for part in ("--set", setting))]
+    assert script.run_energy(arguments, tmp_path / "machine", 60.0) in (0, 1)
+    told = capsys.readouterr().out.partition("side by side")[2]
+    assert "prefill: 2 runs" in told
+    assert re.search(r"node, assumed: [\d.]+, [\d.]+ J per output token; [\d.]+% apart, (NOT )?within 3%", told)
+
+
+def test_how_far_repeats_are_apart_is_held_against_the_aim(script: Any) -> None:
+    module = importlib.import_module("energy_lines")
+    assert module.apart([1.00, 1.02, 1.01]) == pytest.approx(0.02 / 1.01)
+    assert module._agreement([1.00, 1.02]) == "; 2.0% apart, within 3%"
+    assert module._agreement([1.00, 1.04]) == "; 3.9% apart, NOT within 3%"
+    assert module._agreement([1.00]) == ""
+
+
+def test_the_node_is_measured_into_the_folder_of_the_machine(script: Any, tmp_path: Path) -> None:
+    assert script.run_part("node", tmp_path, 16.0) == 0
+    node = json.loads((tmp_path / "node.json").read_text())
+    assert node["hardware"]["key"]
+    assert node["measurement"]["seconds"] == 1.0
+    assert node["measured"]["gpu0_copy_bytes_per_s"]["reason"]
+
+
+def test_a_recording_that_fails_leaves_the_one_before(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "nvml.jsonl"
+
+    def bench(arguments: list[str], seconds: float) -> int:
+        Path(arguments[2]).write_text("new")
+        return code
+
+    monkeypatch.setattr(script, "bench", bench)
+    for code, text in ((0, "new"), (3, "old")):
+        kept.write_text("old")
+        assert script.run_part("record", tmp_path, 5.0) == code
+        assert kept.read_text() == text
+        assert [path.name for path in tmp_path.iterdir()] == ["nvml.jsonl"]
 
 
 def test_every_part_gets_its_share_and_what_others_left(script: Any) -> None:
