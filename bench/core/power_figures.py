@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +14,9 @@ class PublishedWatts:
     low: float
     high: float
     """The same as `low` where one figure was published."""
+    basis: Literal["published", "assumed"]
     source: str
-    """Where it was published, and whether that was checked."""
+    """Where it was published, and what of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class PowerFigures:
     tdp_w: float
     node: PublishedWatts | None = None
     rack: PublishedWatts | None = None
-    facility: PublishedWatts | None = None
-    """With its share of hosts, network and cooling."""
+    sensor_duty: float | None = None
+    """Share of the time in which its own sensor of power looks; None where none is known to miss any."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """From plain values, as a record keeps them. Raises TypeError for others."""
-        shares = {scope: values[scope] and PublishedWatts(**values[scope]) for scope in ("node", "rack", "facility")}
+        shares = {scope: values[scope] and PublishedWatts(**values[scope]) for scope in ("node", "rack")}
         return cls(**{**values, **shares})

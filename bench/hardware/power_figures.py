@@ -12,22 +12,26 @@ def power_figures(hardware: str) -> PowerFigures | None:
     if hardware not in names("hardware"):
         return None
     sheet = load_datasheet(hardware)
-    node, rack, provisioned = sheet.node, sheet.rack, sheet.provisioned_kw
+    node, rack, duty = sheet.node, sheet.rack, sheet.power_sensor_duty
     return PowerFigures(
-        datasheet=sheet.name,
+        datasheet=hardware,
         tdp_w=sheet.tdp_w.value,
-        node=node and _share(sheet, node.kw, node.kw, node.accelerators),
-        rack=rack and _share(sheet, rack.kw_low, rack.kw_high, rack.accelerators),
-        facility=provisioned and _share(sheet, provisioned, provisioned),
+        node=node and _share(sheet, node.accelerators, node.kw, node.kw),
+        rack=rack and _share(sheet, rack.accelerators, rack.kw_low, rack.kw_high),
+        sensor_duty=duty and duty.value,
     )
 
 
-def _share(sheet: Datasheet, low: Figure, high: Figure, among: Count | None = None) -> PublishedWatts:
-    accelerators = 1 if among is None else among.value
-    told = dict.fromkeys(_source(sheet, figure) for figure in (low, high))
-    return PublishedWatts(1000 * low.value / accelerators, 1000 * high.value / accelerators, "; ".join(told))
+def _share(sheet: Datasheet, among: Count, low: Figure, high: Figure) -> PublishedWatts:
+    told = dict.fromkeys(_told(sheet, figure) for figure in (low, high))
+    return PublishedWatts(
+        low=1000 * low.value / among.value,
+        high=1000 * high.value / among.value,
+        basis="assumed" if "assumed" in (low.basis, high.basis) else "published",
+        source="; ".join(told),
+    )
 
 
-def _source(sheet: Datasheet, figure: Figure) -> str:
-    remarks = [figure.basis, *([] if figure.note is None else [figure.note])]
-    return f"{sheet.sources[figure.source].title} ({', '.join(remarks)})"
+def _told(sheet: Datasheet, figure: Figure) -> str:
+    title = sheet.sources[figure.source].title
+    return title if figure.note is None else f"{figure.note}: {title}"

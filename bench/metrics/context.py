@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from bench.core.errors import InputError
 from bench.core.records import ClientLoad
 from bench.core.work import Ceiling, ModelWork
+from bench.metrics.power_facts import PowerFacts
 
 Stop = Literal["interrupted", "engine_failed", "storage_failed"]
 
@@ -51,6 +52,8 @@ class RunContext:
     """What the accuracy check found wrong with the answers; None where it passed or was not made."""
     health: HealthWatch | None = None
     """None where health was only looked at before the run and after it."""
+    power: PowerFacts | None = None
+    """None in records of before rungs were modelled."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -58,10 +61,12 @@ class RunContext:
         try:
             work, ceilings = values.get("work"), values.get("ceilings", {})
             cut, client, health = (values.get(name) for name in ("cut_sessions", "client", "health"))
+            power = values.get("power")
             rebuilt = {
                 "cut_sessions": _names(cut),
                 "client": client and ClientLoad(**client),
                 "health": health and HealthWatch(_names(health["gpus_used"]), health["computes_on_cpu"]),
+                "power": power and PowerFacts.read(power),
                 "work": work and ModelWork(**work),
                 "ceilings": {name: Ceiling(**ceiling) for name, ceiling in ceilings.items()},
             }

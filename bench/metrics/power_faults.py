@@ -8,7 +8,7 @@ from bench.core.units import NS_PER_S, seconds_from_ns
 from bench.metrics.columns import Floats
 
 MAX_GAP_S = 3.0
-SKEW = 0.005
+SKEW = 0.003
 """What two clocks may drift apart, as a share of the time: a counter's energy is wrong by as much."""
 FROZEN_READINGS = 20
 """So many equal readings in a row, over more than MAX_GAP_S, are of a sensor that froze: power is never that even."""
@@ -18,7 +18,7 @@ def clock_fault(t: Floats, run_ns: float | None) -> str | None:
     """What is wrong with times in the order of their log, (n,), if anything.
 
     The last reading of a run is taken as soon as it has ended, `run_ns` after its start. One that lies further from
-    there than a few pauses between readings, and more than SKEW of the run, has another clock or is not the last.
+    there than a pause between readings, and more than SKEW of the run, has another clock or is not the last.
     """
     if len(t) < 2:
         return None
@@ -26,7 +26,7 @@ def clock_fault(t: Floats, run_ns: float | None) -> str | None:
     if (back := float(pauses.min())) < 0:
         return f"the clock of the readings went back by {seconds_from_ns(-back):.3g} s"
     late = 0.0 if run_ns is None else float(t[-1]) - run_ns
-    if abs(late) <= max(3 * float(np.quantile(pauses, 0.95)), SKEW * (run_ns or 0.0)):
+    if abs(late) <= max(float(np.quantile(pauses, 0.95)), SKEW * (run_ns or 0.0)):
         return None
     side = "after" if late > 0 else "before"
     off_s = seconds_from_ns(abs(late))

@@ -2,16 +2,14 @@
 
 A monotonic counter is interpolated linearly between the readings at which it had moved; watts are integrated by the
 trapezoid rule with the power at the edges interpolated the same way. Both say how wrong they may be for being read only
-so often, as one standard error, and beyond MAX_ERROR they are refused as the energy of a window.
-
-A sensor that looks at the power for 25 ms of every 100 (A100 and H100, arXiv:2312.02741) is sound where the load does
-not beat in its time, as with any sampling; no reading shows that it does, but counter and watts may disagree for it.
+so often. Nothing is known of what watts did between two readings: a load that repeats in step with them is seen at one
+moment of its course alone, which only a counter beside them tells.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +19,6 @@ import pyarrow.compute as pc
 from bench.core.units import NS_PER_S, seconds_from_ns
 from bench.metrics.columns import Floats
 from bench.metrics.power_faults import clock_fault, counter_fault, enclosing, frozen_fault, gap_fault
-
-MAX_ERROR = 0.005
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Metered:
     joules: Floats
     """Between consecutive edges, (edges − 1,)."""
     error_joules: float
-    """Standard error of their sum."""
+    """Two standard errors of their sum."""
     resolution_s: float
     """Time between one new reading and the next, the median; of the slowest device."""
 
@@ -63,8 +59,17 @@ class Metered:
 
     @property
     def error(self) -> float:
-        """Relative standard error of the sum."""
+        """`error_joules` as a share of the sum."""
         return self.error_joules / self.total
+
+    @classmethod
+    def sum(cls, parts: Sequence[Metered]) -> Metered:
+        """Of devices that do not contain one another, at least one."""
+        return cls(
+            joules=np.sum([part.joules for part in parts], axis=0),
+            error_joules=math.hypot(*(part.error_joules for part in parts)),
+            resolution_s=max(part.resolution_s for part in parts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,12 @@ class Unreadable:
     reason: str
 
 
-def devices_of(
-    table: Any, *, start_ns: int, run_ns: float | None = None, since_ns: float = -math.inf, until_ns: float = math.inf
-) -> list[Device]:
+def devices_of(table: Any, *, start_ns: int, run_ns: float | None = None) -> list[Device]:
     """The devices of a power table (`pyarrow.Table`, a row a PowerRow), by scope and name.
 
-    Only rows from `since_ns` to `until_ns` are taken. These and `run_ns`, when the run ended, count from its start.
+    `run_ns` is when the run ended, from its start.
     """
     pairs = sorted(set(zip(table["scope"].to_pylist(), table["device"].to_pylist(), strict=True)))
-    t = table["t_ns"].to_numpy() - start_ns
-    table = table.filter((t >= since_ns) & (t <= until_ns))
     devices = []
     for scope, name in pairs:
         rows = table.filter((pc.field("scope") == scope) & (pc.field("device") == name))
@@ -92,24 +93,40 @@ def devices_of(
     return devices
 
 
-def counted_joules(devices: Sequence[Device], edges: Floats) -> Metered | Unreadable:
-    """Joules of all `devices` between consecutive `edges` by their energy counters."""
-    return _summed(devices, edges, _counted)
+def counted(device: Device, edges: Floats) -> Metered | Unreadable:
+    """Joules of a device between consecutive `edges` by its energy counter."""
+    read, start_ns, end_ns = device.joules_counter, float(edges[0]), float(edges[-1])
+    fault = gap_fault(read.t, start_ns, end_ns) or device.clock_fault
+    if fault is not None:
+        return Unreadable(fault)
+    near = read.between(start_ns, end_ns)
+    if (fault := counter_fault(near.value)) is not None:
+        return Unreadable(fault)
+    moved = _moves(read)
+    fault = gap_fault(moved.t, start_ns, end_ns, "it stood still for {:.1f} s")
+    if fault is not None:
+        return Unreadable(fault)
+    steps = moved.between(start_ns, end_ns)
+    joules = np.diff(np.interp(edges, moved.t, moved.value))
+    return Metered(joules, 2 * _counter_error(steps, near), _resolution_s(steps))
 
 
-def integrated_joules(devices: Sequence[Device], edges: Floats) -> Metered | Unreadable:
-    """Joules of all `devices` between consecutive `edges` by their watts."""
-    return _summed(devices, edges, _integrated)
-
-
-def precise(metered: Metered | Unreadable) -> Metered | Unreadable:
-    """`metered`, unless it may be wrong by more than MAX_ERROR."""
-    if isinstance(metered, Unreadable) or metered.error <= MAX_ERROR:
-        return metered
-    return Unreadable(
-        f"new readings every {metered.resolution_s:.3g} s leave {metered.error:.1%} of the energy of so short or "
-        f"uneven a window uncertain, more than {MAX_ERROR:.1%}"
-    )
+def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
+    """Joules of a device between consecutive `edges` by its watts."""
+    watts, start_ns, end_ns = device.watts, float(edges[0]), float(edges[-1])
+    fault = gap_fault(watts.t, start_ns, end_ns) or device.clock_fault
+    if fault is not None:
+        return Unreadable(fault)
+    near = watts.between(start_ns, end_ns)
+    if (fault := frozen_fault(near.t, near.value)) is not None:
+        return Unreadable(fault)
+    t = np.union1d(edges, watts.t[(watts.t > edges[0]) & (watts.t < edges[-1])])
+    power = np.interp(t, watts.t, watts.value)
+    pieces = (power[1:] + power[:-1]) / 2 * np.diff(t) / NS_PER_S
+    reached = np.concatenate([[0.0], np.cumsum(pieces)])[np.searchsorted(t, edges)]
+    if reached[-1] <= 0:
+        return Unreadable("the readings do not move")
+    return Metered(np.diff(reached), 2 * _sampling_error(near), _resolution_s(_changes(near)))
 
 
 def _readings(rows: Any, column: str, start_ns: int) -> Readings:
@@ -120,38 +137,6 @@ def _readings(rows: Any, column: str, start_ns: int) -> Readings:
     )
 
 
-def _summed(
-    devices: Sequence[Device], edges: Floats, metered: Callable[[Device, Floats], Metered | Unreadable]
-) -> Metered | Unreadable:
-    parts = []
-    for device in devices:
-        part = metered(device, edges)
-        if isinstance(part, Unreadable):
-            return part
-        if device.clock_fault is not None:
-            return Unreadable(device.clock_fault)
-        parts.append(part)
-    joules = np.sum([part.joules for part in parts], axis=0)
-    if joules.sum() <= 0:
-        return Unreadable("the readings do not move")
-    error = math.hypot(*(part.error_joules for part in parts))
-    return Metered(joules, error, max(part.resolution_s for part in parts))
-
-
-def _counted(device: Device, edges: Floats) -> Metered | Unreadable:
-    read, start_ns, end_ns = device.joules_counter, float(edges[0]), float(edges[-1])
-    fault = gap_fault(read.t, start_ns, end_ns) or counter_fault(read.value)
-    if fault is not None:
-        return Unreadable(fault)
-    moved = _moves(read)
-    fault = gap_fault(moved.t, start_ns, end_ns, "it stood still for {:.1f} s")
-    if fault is not None:
-        return Unreadable(fault)
-    near = moved.between(start_ns, end_ns)
-    joules = np.diff(np.interp(edges, moved.t, moved.value))
-    return Metered(joules, _counter_error(near, read.between(start_ns, end_ns)), _resolution_s(near))
-
-
 def _moves(counter: Readings) -> Readings:
     """The readings at which a counter had moved, with the first and the last."""
     kept = np.concatenate([[True], np.diff(counter.value) > 0])
@@ -160,7 +145,7 @@ def _moves(counter: Readings) -> Readings:
 
 
 def _counter_error(moved: Readings, read: Readings) -> float:
-    """Joules a counter may be wrong by at the edges of what it was read for.
+    """Standard error of a counter in joules, from the edges of what it was read for.
 
     What it shows is up to one refreshing old. That cancels out between two edges with the same power. Where it is read
     more often than it is refreshed, the moment of that is known to one pause between readings, even odds within it.
@@ -172,23 +157,8 @@ def _counter_error(moved: Readings, read: Readings) -> float:
     return math.hypot(lag, jitter)
 
 
-def _integrated(device: Device, edges: Floats) -> Metered | Unreadable:
-    watts, start_ns, end_ns = device.watts, float(edges[0]), float(edges[-1])
-    fault = gap_fault(watts.t, start_ns, end_ns)
-    if fault is not None:
-        return Unreadable(fault)
-    near = watts.between(start_ns, end_ns)
-    if (fault := frozen_fault(near.t, near.value)) is not None:
-        return Unreadable(fault)
-    t = np.union1d(edges, watts.t[(watts.t > edges[0]) & (watts.t < edges[-1])])
-    power = np.interp(t, watts.t, watts.value)
-    pieces = (power[1:] + power[:-1]) / 2 * np.diff(t) / NS_PER_S
-    reached = np.concatenate([[0.0], np.cumsum(pieces)])[np.searchsorted(t, edges)]
-    return Metered(np.diff(reached), _sampling_error(near), _resolution_s(_changes(near)))
-
-
 def _sampling_error(watts: Readings) -> float:
-    """Joules a trapezoid over these readings may be wrong by, from how far each lies off the line of its neighbours.
+    """Standard error in joules of a trapezoid over these readings, from how far each lies off its neighbours' line.
 
     Of readings that vary independently by σ that distance has the variance 1.5 σ², and each stands for its share of the
     time. A step of power that falls between two readings is taken for twice the error it makes.

@@ -19,9 +19,11 @@ from bench.metrics.energy import Energy, energy
 from bench.metrics.goodput import good_share, good_turns, goodput, meets
 from bench.metrics.health import Health, health_of
 from bench.metrics.percentiles import Distribution, Sample, distribution
+from bench.metrics.phase_work import PhaseWork
 from bench.metrics.power_readings import devices_of
 from bench.metrics.requests import requests_section
 from bench.metrics.roofline import StepColumns, roofline
+from bench.metrics.rung import Served
 from bench.metrics.sessions import sessions_section
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import NoWindow, Window, is_stationary, steady_window
@@ -117,7 +119,8 @@ def _steady(
     per_token = Sample.of(latency.e2e_ms_per_token(turns, open_loop=spec.load.open_loop)[counted])
     tokens = token_slices(turns, window)
     correct = correct_answers(turns, window)
-    devices = devices_of(power, start_ns=context.start_ns)
+    devices = devices_of(power, start_ns=context.start_ns, run_ns=context.end_ns - context.start_ns)
+    work = PhaseWork.of(steps, turns, start_ns=context.start_ns)
     return _Steady(
         latency={name: _latency_section(name, of, spec) for name, of in distributions.items()},
         throughput={
@@ -138,15 +141,7 @@ def _steady(
             ttfa_basis=_ttfa_basis(spec),
         ),
         success=None if correct is None else success_section(turns, counted, correct, tokens, confidence),
-        energy=energy(
-            devices,
-            tokens,
-            window,
-            confidence,
-            declared=spec.power.declared,
-            power_missing=context.power_missing,
-            correct=correct,
-        ),
+        energy=energy(devices, Served(window, tokens, correct, confidence), spec.power, context, work),
         roofline=_roofline_section(steps, window, context, confidence),
     )
 

@@ -20,14 +20,13 @@ from bench.metrics.health_verdict import health_notes, health_reasons
 from bench.metrics.percentiles import needed, rank_name
 from bench.metrics.reason import Reason
 from bench.metrics.requests import prompt_tokens_by_engine
+from bench.metrics.scope_energy import NOTED_DISAGREEMENT
 from bench.metrics.steady_state import NoWindow, Window, is_stationary
 
 FAILED_SHARE = 0.001
 """More failures than one in a thousand flatter what is left."""
 PROMPT_DISAGREEMENT = 0.01
 """Relative difference of the engine's count of prompt tokens and ours above which it is noted."""
-COUNTER_DISAGREEMENT = 0.1
-"""Relative difference of energy counter and integrated watts above which it is noted."""
 LATE_SHARE, LATE_MS = 0.1, 10.0
 """A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
 
@@ -166,12 +165,13 @@ def _inaccurate(context: RunContext) -> Reason | None:
 
 def _energy_notes(energy: Energy) -> Iterator[Reason]:
     for scope, rung in energy.rungs.items():
+        ratio = rung.counter_over_integral
+        evidence = {"scope": scope} if ratio is None else {"scope": scope, "counter_over_integral": ratio}
         if rung.reason is not None:
-            yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", {"scope": scope})
-        disagreement = rung.counter_over_integral
-        if disagreement is not None and abs(disagreement - 1) > COUNTER_DISAGREEMENT:
-            message = f"energy counter and integral of scope {scope} differ by {abs(disagreement - 1):.0%}"
-            yield Reason("power_disagrees", message, {"scope": scope, "counter_over_integral": disagreement})
+            yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", evidence)
+        elif ratio is not None and abs(ratio - 1) > NOTED_DISAGREEMENT:
+            message = f"energy counter and integral of scope {scope} differ by {abs(ratio - 1):.0%}"
+            yield Reason("power_disagrees", message, evidence)
 
 
 def _load_notes(spec: Spec, context: RunContext) -> Iterator[Reason]:
