@@ -152,10 +152,6 @@ class NvmlSensor:
         self._movement = movement
         self._last_joules = 0.0
 
-    @property
-    def problem(self) -> str | None:
-        return self.faults.last
-
     def read(self, t_ns: int) -> list[PowerRow]:
         joules = self._reading("energy counter", self._energy, t_ns)
         watts = self._reading("power", self._power, t_ns)

@@ -52,13 +52,11 @@ def tray(h100s: Callable[..., Any]) -> Any:
     )
 
 
-def recorded(api: Any, *calls: tuple[Any, ...]) -> ReplayedNvml:
-    """`calls` made to `api` and written down: functions, with the numbers of GPUs where a handle belongs."""
-    out = io.StringIO(json.dumps(header("recorded", "a test")) + "\n")
-    out.seek(0, io.SEEK_END)
-    recording = RecordingNvml(api, out, RealClock())
-    for function, gpu, *arguments in calls:
-        getattr(recording, function)(recording.nvmlDeviceGetHandleByIndex(gpu), *arguments)
+def replay_of(api: Any, calls: Callable[[Any], object]) -> ReplayedNvml:
+    """What `api` answered to `calls`, written down and replayed."""
+    out = io.StringIO()
+    out.write(json.dumps(header("recorded", "a test")) + "\n")
+    calls(RecordingNvml(api, out, RealClock()))
     return ReplayedNvml(out.getvalue().splitlines(), SteppedClock())
 
 
@@ -90,14 +88,19 @@ def test_a_recording_names_no_hardware(tray: Any, grace: Path, tmp_path: Path) -
         assert secret not in text
 
 
-def test_equal_serial_numbers_stay_equal_and_others_differ(tray: Any) -> None:
-    tray.gpus[1]["nvmlDeviceGetSerial"] = "1650000000002"
-    replayed = recorded(tray, *(("nvmlDeviceGetSerial", gpu) for gpu in (0, 1, 0)))
-    first, second = (replayed.nvmlDeviceGetSerial(replayed.nvmlDeviceGetHandleByIndex(gpu)) for gpu in (0, 1))
-    assert first != second
+def test_equal_serial_numbers_stay_equal_and_others_differ(h100s: Callable[..., Any]) -> None:
+    api = h100s(3)
+    for gpu, serial in enumerate((SERIAL, SERIAL, "1650000000002")):
+        api.gpus[gpu]["nvmlDeviceGetSerial"] = serial
+
+    def serials(api: Any) -> list[str]:
+        return [api.nvmlDeviceGetSerial(api.nvmlDeviceGetHandleByIndex(gpu)) for gpu in range(3)]
+
+    first, second, third = serials(replay_of(api, serials))
+    assert first == second != third
 
 
-def test_answers_follow_the_time_and_events_their_order(tray: Any) -> None:
+def test_answers_follow_the_time_and_events_their_order() -> None:
     lines = [
         json.dumps(header("synthetic", "a test")),
         *(
@@ -125,15 +128,14 @@ def test_answers_follow_the_time_and_events_their_order(tray: Any) -> None:
 
 def test_what_was_refused_or_never_asked_is_refused_again(tray: Any) -> None:
     tray.gpus[0]["nvmlDeviceGetPowerUsage"] = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-    out = io.StringIO()
-    out.write(json.dumps(header("recorded", "a test")) + "\n")
-    recording = RecordingNvml(tray, out, RealClock())
-    with pytest.raises(pynvml.NVMLError, match="lost"):
-        recording.nvmlDeviceGetPowerUsage(recording.nvmlDeviceGetHandleByIndex(0))
-    replayed = ReplayedNvml(out.getvalue().splitlines(), SteppedClock())
+
+    def ask(api: Any) -> None:
+        with pytest.raises(pynvml.NVMLError, match="lost"):
+            api.nvmlDeviceGetPowerUsage(api.nvmlDeviceGetHandleByIndex(0))
+
+    replayed = replay_of(tray, ask)
+    ask(replayed)
     gpu = replayed.nvmlDeviceGetHandleByIndex(0)
-    with pytest.raises(pynvml.NVMLError, match="lost"):
-        replayed.nvmlDeviceGetPowerUsage(gpu)
     with pytest.raises(pynvml.NVMLError, match="Not Supported"):
         replayed.nvmlDeviceGetName(gpu)
     (answer,) = replayed.nvmlDeviceGetFieldValues(gpu, [(pynvml.NVML_FI_DEV_ENERGY, 0)])
@@ -153,6 +155,35 @@ def test_nothing_is_recorded_without_gpus(tray: Any, no_driver: Any, h100s: Any,
     assert file.read_text() == "mine"
     with pytest.raises(InputError, match="cannot be written"):
         record_node(tmp_path / "nowhere" / "node.jsonl", 1.0, api=tray)
+
+
+def test_the_command_says_in_one_line_that_there_is_nothing_to_record(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, no_driver: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver.nvmlInit)
+    ran = bench("node", "record", tmp_path / "node.jsonl")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == "bench: nothing to record: NVML cannot be opened: NVML Shared Library Not Found\n"
+    assert bench("node", "record", tmp_path / "node.jsonl", "--seconds", "0").code == 2
+
+
+@pytest.mark.gpu
+def test_this_machines_gpus_are_recorded_and_replayed(bench: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "node.jsonl"
+    told = bench("node", "record", file, "--seconds", "2", "--json").json
+    lines = file.read_text().splitlines()
+    assert told["calls"] == len(lines) - 1
+    devices = fingerprint(api=ReplayedNvml(lines, SteppedClock()))["gpu"]["devices"]
+    assert [device["name"] for device in devices] == told["gpus"]
+    clock = SteppedClock()
+    replayed = open_sensors(api=ReplayedNvml(lines, clock))
+    live = open_sensors()
+    assert replayed.sources == live.sources
+    live.close()
+    clock.t_ns = 2_000_000_000
+    for sensor in replayed.sensors:
+        if sensor.scope == "gpu":
+            assert all(row.watts or row.joules_counter for row in sensor.read(1))
 
 
 def test_what_is_no_recording_is_refused() -> None:
