@@ -53,6 +53,17 @@ class Assumptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MedianCosts:
+    """What a row would cost on the median node of its SKU."""
+
+    basis: Basis
+    output_tokens_per_s: Headline
+    usd_per_million_output_tokens: Headline
+    usd_per_million_total_tokens: Headline
+    usd_per_million_input_tokens: Headline
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonRow:
     """A group under one term of an offer. Dollars stand where they can be computed; `comparable` says if they rank."""
 
@@ -82,6 +93,8 @@ class ComparisonRow:
     """How the hour was charged to `output`, `total` and `input` tokens."""
     stability: Stability | None = None
     """What being down costs, by soaks of the group's node class; None where there was none."""
+    at_median: MedianCosts | None = None
+    """Beside what was measured, which alone ranks; None where it was not asked for or is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,26 @@ def _hours(
         joules_per_output_token=group.joules_per_output_token,
         rules={"output": costs.output.rule, "total": costs.total.rule, "input": costs.uncached_input.rule},
         stability=_stability(billed.per_hour, offer, group, assumptions),
+        at_median=_at_median(billed.per_hour, group, assumptions),
+    )
+
+
+def _at_median(per_hour: UnitPrice, group: MeasuredGroup, assumptions: Assumptions) -> MedianCosts | None:
+    if (rates := group.at_median) is None:
+        return None
+    at_median = replace(
+        group,
+        uncached_input_tokens_per_s=rates.uncached_input_tokens_per_s,
+        output_tokens_per_s=rates.output_tokens_per_s,
+        total_tokens_per_s=rates.total_tokens_per_s,
+    )
+    costs = cost_intervals(per_hour, at_median, partial(assumptions.costs, group.good_share))
+    return MedianCosts(
+        basis=weakest(per_hour.basis, rates.output_tokens_per_s.basis),
+        output_tokens_per_s=rates.output_tokens_per_s,
+        usd_per_million_output_tokens=costs.output.usd_per_million,
+        usd_per_million_total_tokens=costs.total.usd_per_million,
+        usd_per_million_input_tokens=costs.uncached_input.usd_per_million,
     )
 
 

@@ -12,6 +12,15 @@ from bench.offers.offer import Unit
 
 
 @dataclass(frozen=True, slots=True)
+class MedianRates:
+    """A group's rates at the median node of its SKU."""
+
+    uncached_input_tokens_per_s: Headline
+    output_tokens_per_s: Headline
+    total_tokens_per_s: Headline
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuredGroup:
     """Records of one case on one node class. Rates are of the whole run: all `used` pieces of hardware together."""
 
@@ -39,6 +48,8 @@ class MeasuredGroup:
     """Why the verdict is invalid."""
     availability: ObservedAvailability | None = None
     """Of its node class, as soaks saw it; None where there was none."""
+    at_median: MedianRates | None = None
+    """None where they were not asked for, or are not known."""
 
     @property
     def invalid(self) -> str | None:

@@ -1,0 +1,204 @@
+"""What a comparison would be at the median node of each SKU: two nodes of one name are not one machine.
+
+Where several nodes ran a case, the median of what they reached is measured. Where one did, and the fingerprints of a
+fleet hold measured figures, its tokens/s are projected: a node whose memory is r times slower than the median's would
+make r times the tokens there if memory bound it and nothing else, and likewise for its processors. What binds it stands
+in the record's roofline; where it does not, everything between these two, and no change at all, is left open.
+
+Only rates are projected: latencies are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, fsum, log
+from statistics import median
+
+from bench.core.errors import InputError
+from bench.core.records import Basis, Headline
+from bench.economics.group import MeasuredGroup, MedianRates
+from bench.fleet import node_of
+from bench.groups import hardware_of
+from bench.metrics.binding import Binding, Resource, binding
+from bench.node.facts import AbsentError, told
+from bench.node.fleet import FleetNode
+from bench.node.sku_median import FigureRatio, known_in, ratio_to_median
+from bench.results.record import Record
+
+RATES = ("output_tokens_per_s", "total_tokens_per_s", "uncached_input_tokens_per_s")
+_FIGURES: Mapping[str, Mapping[Resource, str]] = {
+    "accelerator": {"memory": "gpu_read_bytes_per_s", "compute": "gpu_matmul_{dtype}_flops_per_s"},
+    "node": {"memory": "memory_read_bytes_per_s", "compute": "cpu_matmul_{dtype}_flops_per_s"},
+}
+"""Which measured figure of a node stands for a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShare:
+    """One of several nodes that ran a case."""
+
+    node: str
+    runs: int
+    output_tokens_per_s: float
+    to_median: float
+    """Its tokens/s over the median node's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormalisedGroup:
+    """A group at the median of its SKU, or why that cannot be said."""
+
+    group: str
+    basis: Basis | None = None
+    rates: MedianRates | None = None
+    nodes: tuple[NodeShare, ...] = ()
+    figures: tuple[FigureRatio, ...] = ()
+    binding: Binding | None = None
+    bound_by: Resource | None = None
+    why_not: str | None = None
+
+
+def normalised(group: MeasuredGroup, records: Sequence[Record], fleet: Sequence[FleetNode]) -> NormalisedGroup:
+    """`group`, whose valid runs are `records`, at the median of its SKU."""
+    try:
+        by_node = _by_node(records)
+        if len(by_node) > 1:
+            return _of_several(group, by_node)
+        return _of_one(group, records[0], fleet)
+    except AbsentError as absent:
+        return NormalisedGroup(group.label, why_not=str(absent))
+
+
+def _by_node(records: Sequence[Record]) -> dict[frozenset[str], list[Record]]:
+    """Records by the machine they ran on; those whose machine cannot be told apart stand together."""
+    nodes: dict[frozenset[str], list[Record]] = {}
+    for record in records:
+        nodes.setdefault(_node(record).identities, []).append(record)
+    return nodes
+
+
+def _node(record: Record) -> FleetNode:
+    try:
+        return node_of(record)
+    except InputError as refused:
+        raise AbsentError(str(refused)) from None
+
+
+def _of_several(group: MeasuredGroup, by_node: Mapping[frozenset[str], Sequence[Record]]) -> NormalisedGroup:
+    if frozenset() in by_node:
+        raise AbsentError("some of its nodes tell nothing that they could be told apart by")
+    means = {name: {node: _mean(name, records) for node, records in by_node.items()} for name in RATES}
+    centre = median(means["output_tokens_per_s"].values())
+    return NormalisedGroup(
+        group=group.label,
+        basis="measured",
+        rates=MedianRates(**{name: _median_of_nodes(list(of_nodes.values())) for name, of_nodes in means.items()}),
+        nodes=tuple(
+            NodeShare(min(node), len(by_node[node]), mean, mean / centre)
+            for node, mean in means["output_tokens_per_s"].items()
+        ),
+    )
+
+
+def _mean(name: str, records: Sequence[Record]) -> float:
+    """Of a node's runs: of a rate the mean of logarithms, as between runs."""
+    values = [((record.throughput or {}).get(name) or {}).get("value") for record in records]
+    if not all(values):
+        raise AbsentError(f"a run has no {name}")
+    return exp(fsum(map(log, values)) / len(values))
+
+
+def _median_of_nodes(means: Sequence[float]) -> Headline:
+    method = f"median of the means of {len(means)} nodes, between the least and the most of them"
+    return Headline(median(means), min(means), max(means), 1.0, method, len(means), "measured")
+
+
+def _of_one(group: MeasuredGroup, record: Record, fleet: Sequence[FleetNode]) -> NormalisedGroup:
+    if not fleet:
+        raise AbsentError("one node ran it, and there are no measured fingerprints of others (--fleet)")
+    if record.case.spec.load.open_loop:
+        raise AbsentError(
+            "its load arrives at a rate of its own: tokens/s are what was asked, not what the node can do"
+        )
+    node = known_in(fleet, _node(record))
+    bound = binding(record.roofline, ((record.window or {}).get("steady") or {}).get("seconds"))
+    by = None if bound is None else bound.by
+    wanted: tuple[Resource, ...] = ("memory", "compute") if by is None else (by,)
+    ratios = [ratio_to_median(_figure(record, resource), node, fleet, _devices(record)) for resource in wanted]
+    least, most = _factors([ratio.to_median for ratio in ratios], bound)
+    method = f"from {_told(ratios)}, {_told_binding(bound)}"
+    return NormalisedGroup(
+        group=group.label,
+        basis="projected",
+        rates=MedianRates(**{name: _projected(getattr(group, name), least, most, method) for name in RATES}),
+        figures=tuple(ratios),
+        binding=bound,
+        bound_by=by,
+    )
+
+
+def _figure(record: Record, resource: Resource) -> str:
+    return _FIGURES[hardware_of(record)["unit"]][resource].format(dtype=_multiplied_in(record))
+
+
+def _multiplied_in(record: Record) -> str:
+    engine = record.engine or {}
+    rounded = [choice["activations"] for choice in engine.get("kernels", ()) if choice.get("activations")]
+    kept = [engine.get("weight_format")] if engine.get("weight_format") == "fp8" else []
+    formats = [*rounded, *kept, engine.get("dtype")]
+    known = next((_FIGURE_OF[format_] for format_ in formats if format_ in _FIGURE_OF), None)
+    return told(known, "the record does not say in which format it multiplied")
+
+
+_FIGURE_OF = {
+    "mxfp8": "float8_e4m3fn",
+    "fp8": "float8_e4m3fn",
+    "nvfp4": "nvfp4",
+    "bfloat16": "bfloat16",
+    "float16": "bfloat16",
+    "float32": "float32",
+}
+"""Formats that decide how fast is multiplied, and the figure of the same rate. Weights in int8 and mxfp4, and nvfp4
+without activations of the same kind, are multiplied in the engine's dtype."""
+
+
+def _devices(record: Record) -> tuple[str, ...]:
+    return tuple((record.engine or {}).get("accelerator_ids") or ())
+
+
+def _factors(ratios: Sequence[float], bound: Binding | None) -> tuple[float, float]:
+    """Least and most by which tokens/s change."""
+    if bound is None or bound.by is None:
+        return min(1.0, *ratios), max(1.0, *ratios)
+    # The resource takes this share of the time at least; whether the rest waits for it too is not known.
+    (ratio,) = ratios
+    share = getattr(bound, bound.by)
+    ends = (ratio, 1 / (1 - share + share / ratio))
+    return min(ends), max(ends)
+
+
+def _projected(raw: Headline, least: float, most: float, method: str) -> Headline:
+    """Everything the factor and the interval of the raw rate leave open; no value, for none of it is likelier."""
+    low, high = (raw.value if end is None else end for end in (raw.low, raw.high))
+    if low is None or high is None:
+        return replace(raw, low=None, high=None)
+    return replace(
+        raw, value=None, low=low * least, high=high * most, method=f"{raw.method}; {method}", basis="projected"
+    )
+
+
+def _told(ratios: Sequence[FigureRatio]) -> str:
+    return " and ".join(_ratio_lines(ratios))
+
+
+def _ratio_lines(ratios: Sequence[FigureRatio]) -> Iterator[str]:
+    for ratio in ratios:
+        yield f"{ratio.figure} at {1 / ratio.to_median:.3g} of the median of {ratio.nodes} nodes"
+
+
+def _told_binding(bound: Binding | None) -> str:
+    if bound is None:
+        return "and nothing tells what binds it"
+    shares = f"memory is busy for {bound.memory:.0%} of the window at least, and processors for {bound.compute:.0%}"
+    return f"{shares}: bound by {bound.by}" if bound.by else f"{shares}: neither is known to bind it"
