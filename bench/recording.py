@@ -19,7 +19,9 @@ from bench.core.spec import Case
 from bench.core.work import Ceiling, ModelWork
 from bench.hardware.ceiling import datasheet_ceiling
 from bench.hardware.datasheet import name_patterns
+from bench.hardware.power_figures import power_figures
 from bench.metrics.context import HealthWatch, RunContext, Stop
+from bench.metrics.power_facts import IdlePeriod, PowerFacts
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.health import HealthDevices, HealthRecorder, open_health
 from bench.node.power import Sensors, open_sensors
@@ -57,7 +59,8 @@ class Recording:
         self._engine = engine
         self._clock = clock
         self._watch = watch
-        self._sensors = Sensors((), {})
+        self._sensors: Sensors | None = None
+        self._idle: IdlePeriod | None = None
         self._health: HealthDevices | None = None
         self._writer = ResultWriter(
             out,
@@ -85,6 +88,20 @@ class Recording:
     def turn(self, row: TurnRow) -> None:
         self._writer.append_turns([row])
 
+    async def read_idle(self) -> None:
+        """Read what the engine draws that is loaded and asked nothing, for as long as the case asks for, if it does."""
+        seconds = self._case.spec.power.idle_s
+        if seconds is None:
+            return
+        self._watch.phase("reading idle power")
+        sensors = await self._open_sensors()
+        if not sensors.sensors:
+            return
+        async with self._power_recorder(sensors):
+            start_ns = self._clock.now_ns()
+            await asyncio.sleep(seconds)
+            self._idle = IdlePeriod(start_ns, self._clock.now_ns())
+
     @contextlib.asynccontextmanager
     async def measuring(self, client: Client) -> AsyncIterator[None]:
         """The part of the case that is measured: sensors are read, the display moves, and the time is the run's.
@@ -92,15 +109,11 @@ class Recording:
         Raises, when it is left without another failure, what broke the display or the log of the engine's steps.
         """
         self._client = client
-        power = self._case.spec.power
-        # On a thread: a meter on the network may take its time to answer.
-        self._sensors = await asyncio.to_thread(
-            open_sensors, power, accelerator_ids=self._engine.describe().get("accelerator_ids")
-        )
+        sensors = await self._open_sensors()
         self._health = await asyncio.to_thread(open_health, self._engine.describe().get("accelerator_ids"))
         async with (
             HealthRecorder(self._health, self._clock, self._writer.append_health),
-            PowerRecorder(self._sensors.sensors, self._clock, self._writer.append_power, power.interval_s),
+            self._power_recorder(sensors),
         ):
             ticking = asyncio.create_task(self._tick(client))
             self._start_ns = self._clock.now_ns()
@@ -112,6 +125,21 @@ class Recording:
                 (failure,) = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(failure, Exception):
                 raise failure
+
+    async def _open_sensors(self) -> Sensors:
+        """Those of the accelerators that the engine, once started, says it uses; opened when they are first wanted."""
+        if self._sensors is None:
+            # On a thread: a meter on the network may take its time to answer.
+            self._sensors = await asyncio.to_thread(
+                open_sensors,
+                self._case.spec.power,
+                accelerator_ids=self._engine.describe().get("accelerator_ids"),
+            )
+        return self._sensors
+
+    def _power_recorder(self, sensors: Sensors) -> PowerRecorder:
+        interval_s = self._case.spec.power.interval_s
+        return PowerRecorder(sensors.sensors, self._clock, self._writer.append_power, interval_s)
 
     async def _tick(self, client: Client) -> None:
         while True:
@@ -130,7 +158,8 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._engine.stop()
-        self._sensors.close()
+        if self._sensors is not None:
+            self._sensors.close()
         if self._health is not None:
             self._health.close()
         if isinstance(error, InputError):
@@ -154,13 +183,14 @@ class Recording:
             described["accuracy"] = self.accuracy
         progress = self._client.progress if self._client else Progress()
         accuracy = judge(described)
+        sensors = Sensors((), {}) if self._sensors is None else self._sensors
         context = RunContext(
             start_ns=self._start_ns,
             end_ns=self._end_ns,
             accelerators=described.get("accelerators", 0),
             stopped=self._stopped,
             stopped_because=self._stopped_because,
-            power_missing=self._sensors.unread,
+            power_missing=sensors.unread,
             not_sent=dict(progress.not_sent),
             client=self._client.load if self._client else None,
             cut_sessions=tuple(sorted(progress.cut_sessions)),
@@ -168,6 +198,7 @@ class Recording:
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,
             health=self._health and HealthWatch(self._health.gpus_used, described.get("device") == "cpu"),
+            power=PowerFacts(power_figures(self._hardware), sensors.missing, self._idle),
         )
         summary = summarise(
             self._case,
@@ -180,7 +211,7 @@ class Recording:
         record = self._writer.record.with_sections(
             node={
                 **self._writer.record.node,
-                "power": self._sensors.describe(),
+                "power": sensors.describe(),
                 "health": self._health and self._health.describe(),
             },
             run=asdict(context),
