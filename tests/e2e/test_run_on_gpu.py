@@ -80,8 +80,7 @@ def test_repeats_of_a_case_are_told_side_by_side(
     script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [*ON_A_CPU, "measure.max_seconds=0.5", "measure.percentiles=[]", "measure.repeats=2", "power.idle_s=0.1"]
-    settings += ["engine.max_running=4", "load.concurrency=4", "workload.prompt_tokens=16", "workload.output_tokens=8"]
-    settings += ["power.scope=node", "power.watts=100"]
+    settings += ["load.concurrency=4", "workload.token_scale=0.25", "power.scope=node", "power.watts=100"]
     arguments = ["energy", *(part for setting in settings for part in ("--set", setting))]
     assert script.run_energy(arguments, tmp_path / "machine", 60.0) in (0, 1)
     told = capsys.readouterr().out.partition("side by side")[2]

@@ -45,10 +45,10 @@ def read_rate(folder: Path, seconds: float, root: Path = Path("/"), most_bytes: 
     folder = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
     kind = file_system(folder, root)
     if kind in _IN_MEMORY:
-        raise AbsentError(f"{folder} is in memory ({kind})")
+        raise AbsentError(f"the folder is in memory ({kind})")
     room = min(most_bytes, int(_SHARE_OF_FREE * shutil.disk_usage(folder).free)) // _PIECE_BYTES
     if not room:
-        raise AbsentError(f"a tenth of what is free in {folder} is less than {mebibytes(_PIECE_BYTES)}")
+        raise AbsentError(f"a tenth of what is free there is less than {mebibytes(_PIECE_BYTES)}")
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         pieces = _write(file, room, time.monotonic() + _WRITING_SHARE * seconds)
         with _reading(file) as (read_piece, way):
@@ -73,7 +73,7 @@ def file_system(folder: Path, root: Path = Path("/")) -> str:
         if place.is_relative_to(mount) and len(mount.parts) >= found:
             found, kind = len(mount.parts), after.split()[0]
     if not kind:
-        raise AbsentError(f"/proc/self/mountinfo has no mount of {place}")
+        raise AbsentError("/proc/self/mountinfo does not tell where the folder is mounted")
     return kind
 
 

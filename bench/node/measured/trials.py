@@ -60,8 +60,9 @@ def repeated(trial: Callable[[], float], seconds: float) -> list[float]:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an error says first: torch adds where in its own code it arose."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """What an error says first: torch adds where in its own code it arose, and a path is nobody else's business."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.strip().partition("\n")[0] or type(error).__name__
 
 
 def _named(name: str, measure: Measure, seconds: float) -> dict[str, Figure]:

@@ -72,7 +72,7 @@ def test_a_step_whose_time_is_over_is_not_begun() -> None:
         (AbsentError("there is no disk"), "there is no disk"),
         (RuntimeError("CUDA error: out of memory\nSearch for it in the documentation"), "CUDA error: out of memory"),
         (MemoryError(), "MemoryError"),
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (PermissionError(13, "Permission denied", "/home/somebody/runs"), "Permission denied"),
     ],
 )
 def test_what_a_measure_raises_is_the_reason_of_each_of_its_figures(error: Exception, reason: str) -> None:
