@@ -75,7 +75,7 @@ class PlainValues:
             return self._handle(value)
         if isinstance(value, list | tuple | ctypes.Array):
             return [self._plain(one) for one in value]
-        return {"object": {name: self._plain(inner) for name, inner in vars(value).items()}}
+        return {"object": {name: self._plain(inner) for name, inner in getattr(value, "__dict__", {}).items()}}
 
     def _members(self, structure: ctypes.Structure) -> dict[str, Any]:
         kinds = ((name, kind) for name, kind, *_ in structure._fields_)
@@ -87,7 +87,9 @@ class PlainValues:
             if kind._type_ is ctypes.c_char:
                 return self._plain(octets.split(b"\0", 1)[0], harmless=name in _HARMLESS_MEMBERS)
             return {"bytes": self._masked(octets).hex()}
-        if kind is ctypes.c_char or issubclass(kind, ctypes.Union):
+        if issubclass(kind, ctypes.Union):
+            return {"bytes": self._masked(_octets(structure, name)).hex()}
+        if kind is ctypes.c_char:
             # Without pynvml, which takes the number in one byte for text and fails from 128 on.
             return {"bytes": _octets(structure, name).hex()}
         return self._plain(getattr(structure, name))
@@ -99,7 +101,7 @@ class PlainValues:
 
     def _masked(self, octets: bytes) -> bytes:
         """As many bytes; zeros, which mean that nothing is told, stay."""
-        return self._number(octets).encode().ljust(len(octets), b"\0")[: len(octets)] if any(octets) else octets
+        return self._number(octets).encode()[-len(octets) :].ljust(len(octets), b"\0") if any(octets) else octets
 
     def _number(self, identity: str | bytes) -> str:
         return self._numbers.setdefault(identity, f"identity-{len(self._numbers)}")
