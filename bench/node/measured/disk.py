@@ -37,9 +37,8 @@ ReadPiece = Callable[[int], None]
 def read_rate(folder: Path, seconds: float, root: Path = Path("/"), most_bytes: int = _MOST_BYTES) -> Figure:
     """Bytes a second of one reader, from a file without a name in `folder`, which is gone whatever happens.
 
-    A folder that is still to be made is taken to come where the nearest one above it is.
-
-    Raises AbsentError for a file system in memory or with too little room, and OSError where nothing can be written.
+    A folder that is still to be made is taken to come where the nearest one above it is. Raises AbsentError for a file
+    system in memory or with too little room, and OSError where nothing can be written.
     """
     end = time.monotonic() + seconds
     folder = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
