@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from bench.offers.section import Amount, Confidence, Count, Day, Months, Section, Share, Source, Text, TokenPrice
+from bench.core.section import Section
+from bench.offers.fields import Amount, Confidence, Count, Day, Months, Share, Source, Text, TokenPrice
 from bench.offers.sla import Sla
 
 Kind = Literal["iaas", "paas", "colocation", "owned"]

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from bench.offers.section import Confidence, Count, Section, Share, Source, Text
+from bench.core.section import Section
+from bench.offers.fields import Confidence, Count, Share, Source, Text
 
 
 class CreditTier(Section):

@@ -1,4 +1,4 @@
-"""What the parts of an offer file have in common: strict sections, bounded amounts, and where a figure stands."""
+"""What the parts of an offer file have in common: bounded amounts, and where a figure stands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from bench.core.section import Section
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -18,12 +20,6 @@ Text = Annotated[str, Field(min_length=1)]
 Amount = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 15)]
 TokenPrice = Annotated[Decimal, Field(ge=0, le=Decimal(10) ** 15)]
 Share = Annotated[Decimal, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    """Knows its keys, and refuses every other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Source(Section):
