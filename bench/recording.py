@@ -51,12 +51,15 @@ class Recording:
         clock: Clock,
         watch: Watch,
         command: Sequence[str],
+        keeps_engine: bool = False,
     ) -> None:
+        """`keeps_engine` leaves the engine running where nothing went wrong."""
         node = fingerprint()
         hardware = hardware_key(node, name_patterns())
         self._hardware = hardware.key
         self._case = case
         self._engine = engine
+        self._keeps_engine = keeps_engine
         self._clock = clock
         self._watch = watch
         self._sensors: Sensors | None = None

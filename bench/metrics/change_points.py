@@ -45,8 +45,10 @@ class Shift:
 class Shifts:
     found: tuple[Shift, ...]
     """In order."""
-    reason: str | None
+    reason: str | None = None
     """Why there is nothing to say, or why what was found is no shift; None where `found` stands."""
+    tested: bool = True
+    """Whether the series was long enough to be looked at."""
 
 
 def level_shifts(values: Sequence[float], *, level: float, seed: int) -> Shifts:
@@ -57,15 +59,16 @@ def level_shifts(values: Sequence[float], *, level: float, seed: int) -> Shifts:
     group = math.ceil(len(values) / MOST_VALUES)
     series = _averaged(np.asarray(values, np.float64), group)
     if len(series) < LEAST_VALUES:
-        return Shifts((), f"a shift needs {LEAST_VALUES} values to be told from noise, there are {len(series)}")
+        told = f"a shift needs {LEAST_VALUES} values to be told from noise, there are {len(series)}"
+        return Shifts((), told, tested=False)
     bounds = _pruned(series, [0, *sorted(_cuts(series, 0, 1 - level, seed)), len(series)])
     if len(bounds) == 2:
-        return Shifts((), None)
+        return Shifts(())
     if _line_explains_more(series, bounds):
         return Shifts((), "a straight line explains the series better than steps: it has a trend")
     medians = [float(np.median(series[start:end])) for start, end in pairwise(bounds)]
     found = zip(bounds[1:-1], pairwise(medians), strict=True)
-    return Shifts(tuple(Shift(cut * group, before, after) for cut, (before, after) in found), None)
+    return Shifts(tuple(Shift(cut * group, before, after) for cut, (before, after) in found))
 
 
 def _averaged(series: Floats, group: int) -> Floats:

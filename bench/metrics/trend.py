@@ -36,11 +36,3 @@ def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: fl
     quantile = normal_quantile((1 + level) / 2) * math.sqrt(float(variance_inflation(rho)))
     _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(quantile) - 1)
     return Headline(float(slope), float(low), float(high), level, METHOD, n, "measured")
-
-
-def of_median(slope: Headline, values: Sequence[float]) -> Headline:
-    """`slope` as a share of the median of `values`."""
-    from bench.metrics.statistics import scaled
-
-    middle = float(np.median(values)) if len(values) else 0.0
-    return scaled(slope, 1 / middle) if middle > 0 else absent("no median to relate it to", slope.level, n=slope.n)

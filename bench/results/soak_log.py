@@ -6,6 +6,7 @@ run. Times are seconds since the soak began, time in which nobody watched includ
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -95,6 +96,26 @@ class SoakLog:
         return max((_time_of(event) for event in self.events), default=0.0)
 
     @property
+    def watched_s(self) -> float:
+        """So long somebody watched, whatever the engine did."""
+        before = [0.0, *(_time_of(event) for event in self.events)]
+        away = (
+            event.at_s - then for event, then in zip(self.events, before, strict=False) if isinstance(event, Resumed)
+        )
+        return self.last_s - sum(away)
+
+    @property
+    def ended(self) -> str | None:
+        """Why it ended; None where it was cut off, or goes on."""
+        last = self.events[-1] if self.events else None
+        return last.reason if isinstance(last, Ended) else None
+
+    @property
+    def engine_start_s(self) -> float | None:
+        """What the first start of the engine took; None where none succeeded."""
+        return next((one.engine_start_s for one in self.segments if one.engine_start_s is not None), None)
+
+    @property
     def last_unix_s(self) -> float:
         return self.events[-1].unix_s if self.events else self.began.unix_s
 
@@ -116,15 +137,22 @@ def read_soak(folder: Path) -> SoakLog:
 
 
 class SoakWriter:
-    """Appends to the log of the soak in `folder`. Raises StorageError when the disk refuses."""
+    """The one writer of the log of the soak in `folder`.
+
+    Raises InputError where another program writes it, StorageError when the disk refuses.
+    """
 
     def __init__(self, folder: Path, *, unix_s: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._path = folder / LOG_FILE
         self._unix_s = unix_s
         with told(self._path):
-            _cut_broken_line(self._path)
             self._file = self._path.open("a", encoding="utf-8")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError("is being written by another program", where=self._path) from None
+            _cut_broken_line(self._path)
 
     def append(self, event: type[Event], **fields: Any) -> None:
         """An `event` of now. Returns when it is on the disk."""
@@ -140,9 +168,8 @@ class SoakWriter:
 
 def _cut_broken_line(path: Path) -> None:
     """Take away what a crash left of a line, which would spoil the next one."""
-    if path.exists():
-        whole = path.read_bytes().rpartition(b"\n")
-        os.truncate(path, len(whole[0]) + len(whole[1]))
+    before, newline, _ = path.read_bytes().rpartition(b"\n")
+    os.truncate(path, len(before) + len(newline))
 
 
 def _event(line: str, where: str) -> Event:

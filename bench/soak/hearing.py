@@ -1,0 +1,79 @@
+"""What is heard of an engine while it is asked: its first token, and that it has not fallen silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from bench.core.errors import EngineError
+from bench.core.protocols import Watch
+from bench.core.records import Counters, Progress, TurnRow
+
+_LOOK_S = 1.0
+
+
+class Hearing:
+    """A watch that passes on what it is told, and hears the log of turns too."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._turns = 0
+        self._tokens = 0
+        self._sessions_alive: int | None = None
+        self.first_token_ns: int | None = None
+        """When the first token of any turn came; None while none has."""
+
+    def through(self, log: Callable[[TurnRow], None]) -> Callable[[TurnRow], None]:
+        """`log`, heard on the way."""
+
+        def heard(row: TurnRow) -> None:
+            self._turns += 1
+            if row.t_first_ns is not None:
+                self.first_token_ns = min(row.t_first_ns, self.first_token_ns or row.t_first_ns)
+            log(row)
+
+        return heard
+
+    def case(self, name: str, index: int, total: int) -> None:
+        self._watch.case(name, index, total)
+
+    def phase(self, text: str) -> None:
+        self._watch.phase(text)
+
+    def tick(self, progress: Progress, counters: Counters) -> None:
+        self._tokens = counters.output_tokens + progress.output_tokens
+        self._sessions_alive = progress.sessions_alive
+        self._watch.tick(progress, counters)
+
+    @contextlib.asynccontextmanager
+    async def not_silent(self, limit_s: float) -> AsyncIterator[None]:
+        """Raises EngineError once nothing was heard for `limit_s` though something was asked."""
+        async with asked_no_longer_than(limit_s, "neither token nor answer") as deadline:
+            listening = asyncio.create_task(self._postpone(deadline, limit_s))
+            try:
+                yield
+            finally:
+                listening.cancel()
+                await asyncio.wait({listening})
+
+    async def _postpone(self, deadline: asyncio.Timeout, limit_s: float) -> None:
+        heard = None
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            latest = (self._turns, self._tokens)
+            if latest != heard or self._sessions_alive == 0:
+                heard = latest
+                deadline.reschedule(asyncio.get_running_loop().time() + limit_s)
+
+
+@contextlib.asynccontextmanager
+async def asked_no_longer_than(limit_s: float | None, missing: str) -> AsyncIterator[asyncio.Timeout]:
+    """Raises EngineError where what is within takes longer; None is for as long as it takes."""
+    try:
+        async with asyncio.timeout(limit_s) as deadline:
+            yield deadline
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise EngineError(f"silent: {missing} for {limit_s:g} s") from None
