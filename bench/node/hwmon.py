@@ -85,7 +85,7 @@ def meter_sensors(scope: str, root: Path = Path("/")) -> list[MeterSensor]:
         if found:
             return [MeterSensor(meter, scope) for meter in found]
     others = ", ".join(sorted({repr(meter.label) for meter in meters})[:_TOLD_LABELS])
-    raise AbsentError(f"no power meter of hwmon is labelled as {scope}" + (f", only {others}" if others else ""))
+    raise AbsentError(f"no power meter of hwmon measures {scope}" + (f", only {others}" if others else ""))
 
 
 def _meters(root: Path) -> Iterator[Meter]:
