@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.format import ABSENT, headline, milliseconds, value_of
+from bench.report.health import how_the_machine_fared
 from bench.report.roofline import machine_and_model
 from bench.report.turns import load_settings, what_the_turns_came_to
 
@@ -93,6 +94,7 @@ def remarks(record: Mapping[str, Any]) -> Iterable[str]:
         yield f"note: {escape(note['message'])}"
     yield from what_the_turns_came_to(record)
     yield from machine_and_model(record)
+    yield from how_the_machine_fared(record)
     if missing := value_of(record["energy"], "missing"):
         yield f"no joules: {escape(missing)}"
 
