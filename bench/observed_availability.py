@@ -1,0 +1,110 @@
+"""What soaks saw of the availability of each node class, for a comparison to reckon with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.core.errors import InputError
+from bench.core.suite import parse
+from bench.economics.availability import ObservedAvailability
+from bench.groups import hardware_of
+from bench.metrics.availability import Availability, availability
+from bench.results.result import Result
+from bench.results.soak_log import REPORT_FILE, SEGMENTS, SoakLog, read_soak
+from bench.soak.report import read_report
+
+_Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Stored(BaseModel):
+    # Of what a report holds, these figures are needed.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Outage(_Stored):
+    down_s: _Seconds
+    repaired: bool
+
+
+class _Availability(_Stored):
+    level: Annotated[float, Field(gt=0, lt=1)]
+    up_s: _Seconds
+    unobserved_s: _Seconds
+
+
+class _Soaked(_Stored):
+    outages: tuple[_Outage, ...]
+    availability: _Availability
+
+
+@dataclass(frozen=True)
+class _Soak:
+    log: SoakLog
+    hardware: str
+    soaked: _Soaked
+
+
+def soaks_below(paths: Iterable[Path]) -> list[Path]:
+    """Folders of soaks that have a report, at or below `paths`, each once."""
+    return sorted({file.parent for path in paths for file in path.rglob(REPORT_FILE)})
+
+
+def observed_availability(paths: Sequence[Path]) -> dict[str, ObservedAvailability]:
+    """By hardware key; soaks of one node class are taken together, as if one had gone on after the other.
+
+    Raises InputError for a path without a soak, one that cannot be read, and one whose engine was never seen up.
+    """
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        below = soaks_below([path])
+        if not below:
+            raise InputError("holds no soak", where=path, allowed=f"a folder with a {REPORT_FILE} in it or below it")
+        folders |= {folder.resolve(): folder for folder in below}
+    by_hardware: dict[str, list[_Soak]] = {}
+    for folder in folders.values():
+        soak = _read(folder)
+        by_hardware.setdefault(soak.hardware, []).append(soak)
+    return {hardware: _together(soaks) for hardware, soaks in by_hardware.items()}
+
+
+def _read(folder: Path) -> _Soak:
+    report: Mapping[str, Any] = read_report(folder)
+    log = read_soak(folder)
+    if not log.segments:
+        raise InputError("ran nothing", where=folder, allowed="a soak with a segment")
+    first = Result.open(folder / SEGMENTS / log.segments[0].record).record
+    soaked = parse(_Soaked, report.get("soaked"), str(folder / REPORT_FILE))
+    return _Soak(log, hardware_of(first)["key"], soaked)
+
+
+def _together(soaks: Sequence[_Soak]) -> ObservedAvailability:
+    outages = [outage for soak in soaks for outage in soak.soaked.outages]
+    starts = [soak.log.engine_start_s for soak in soaks if soak.log.engine_start_s is not None]
+    seen: Availability = availability(
+        fsum(soak.soaked.availability.up_s for soak in soaks),
+        [outage.down_s for outage in outages if outage.repaired],
+        level=min(soak.soaked.availability.level for soak in soaks),
+        unrepaired_s=[outage.down_s for outage in outages if not outage.repaired],
+        start_s=max(starts, default=None),
+        unobserved_s=fsum(soak.soaked.availability.unobserved_s for soak in soaks),
+    )
+    folders = tuple(str(soak.log.path) for soak in soaks)
+    if not seen.observed:
+        raise InputError("its engine was never seen up", where=folders[0], allowed="a soak that has an availability")
+    return ObservedAvailability(
+        soaks=folders,
+        value=seen.observed,
+        low=seen.low,
+        high=seen.high,
+        level=seen.level,
+        method=seen.method,
+        up_s=seen.up_s,
+        down_s=seen.down_s,
+        outages=seen.outages,
+    )
