@@ -24,7 +24,7 @@ import numpy as np
 from bench.core.records import Headline
 from bench.metrics.columns import Floats
 from bench.metrics.phase_work import CellWork, PhaseWork
-from bench.metrics.power_readings import Device, Metered, Unreadable, counted, integrated
+from bench.metrics.power_readings import AVERAGED_S, Device, Metered, Unreadable, counted, integrated
 from bench.metrics.regression import Sums, sums_of_terms
 from bench.metrics.rung import Served
 from bench.metrics.scope_energy import ScopeEnergy
@@ -33,8 +33,6 @@ from bench.metrics.throughput import SLICES
 
 CELL_READINGS = 10
 """A meter shows what was up to one reading ago, which so blurs a tenth of a cell at most."""
-AVERAGED_S = 1.0
-"""What watts may be the average of, as NVML's slowest are; the power table does not say."""
 LEAST_CELLS = 20
 LEAST_REST = 0.01
 """Share of the window below which rest is too short for its power to be told."""

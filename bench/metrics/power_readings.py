@@ -20,6 +20,13 @@ from bench.core.units import NS_PER_S, seconds_from_ns
 from bench.metrics.columns import Floats
 from bench.metrics.power_faults import clock_fault, counter_fault, enclosing, frozen_fault, gap_fault
 
+AVERAGED_S = 1.0
+"""What watts may be the average of, as NVML's slowest are; the power table does not say. They tell of a change late."""
+_LINE_VARIANCE = 1.5
+"""Of how far a value lies off its neighbours' line, where each varies by itself with variance 1."""
+_NORMAL_MEDIAN = 1.4826
+"""Standard deviation of normal errors over the median of their sizes."""
+
 
 @dataclass(frozen=True)
 class Readings:
@@ -126,7 +133,8 @@ def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
     reached = np.concatenate([[0.0], np.cumsum(pieces)])[np.searchsorted(t, edges)]
     if reached[-1] <= 0:
         return Unreadable("the readings do not move")
-    return Metered(np.diff(reached), 2 * _sampling_error(near), _resolution_s(_changes(near)))
+    lag = AVERAGED_S / 2 * abs(float(power[-1] - power[0]))
+    return Metered(np.diff(reached), math.hypot(2 * _sampling_error(near), lag), _resolution_s(_changes(near)))
 
 
 def _readings(rows: Any, column: str, start_ns: int) -> Readings:
@@ -147,28 +155,36 @@ def _moves(counter: Readings) -> Readings:
 def _counter_error(moved: Readings, read: Readings) -> float:
     """Standard error of a counter in joules, from the edges of what it was read for.
 
-    What it shows is up to one refreshing old. That cancels out between two edges with the same power. Where it is read
-    more often than it is refreshed, the moment of that is known to one pause between readings, even odds within it.
+    What it shows is up to one refreshing old, and a refreshing is seen up to one pause between readings late. What of
+    that is always the same cancels out between two edges with the same power; what is not shows in how far its values
+    lie off their neighbours' line, and is a pause's worth of energy at most.
     """
-    pieces = np.diff(moved.value) / np.diff(moved.t)
-    lag = _resolution_s(moved) * NS_PER_S / 2 * abs(pieces[-1] - pieces[0])
-    stood = len(read.t) > len(moved.t) + 1
-    jitter = float(np.median(np.diff(read.t))) * math.sqrt((pieces[0] ** 2 + pieces[-1] ** 2) / 12) if stood else 0.0
-    return math.hypot(lag, jitter)
+    power = np.diff(moved.value) / np.diff(moved.t)
+    lag = _resolution_s(moved) * NS_PER_S / 2 * abs(power[-1] - power[0])
+    most = float(np.median(np.diff(read.t))) * math.sqrt((power[0] ** 2 + power[-1] ** 2) / 12)
+    if len(moved.t) < 3:
+        return math.hypot(lag, most)
+    typical = _NORMAL_MEDIAN * float(np.median(np.abs(_off_the_line(moved)))) / math.sqrt(_LINE_VARIANCE)
+    return math.hypot(lag, min(most, math.sqrt(2) * typical))
 
 
 def _sampling_error(watts: Readings) -> float:
     """Standard error in joules of a trapezoid over these readings, from how far each lies off its neighbours' line.
 
-    Of readings that vary independently by σ that distance has the variance 1.5 σ², and each stands for its share of the
-    time. A step of power that falls between two readings is taken for twice the error it makes.
+    Each stands for its share of the time. A step of power that falls between two readings is taken for twice the error
+    it makes.
     """
     if len(watts.t) < 3:
         return 0.0
-    before, after = np.diff(watts.t)[:-1], np.diff(watts.t)[1:]
-    line = (watts.value[:-2] * after + watts.value[2:] * before) / (before + after)
-    stands_for_s = (before + after) / 2 / NS_PER_S
-    return math.sqrt(math.fsum((stands_for_s * (watts.value[1:-1] - line)) ** 2) / 1.5)
+    stands_for_s = (watts.t[2:] - watts.t[:-2]) / 2 / NS_PER_S
+    return math.sqrt(math.fsum((stands_for_s * _off_the_line(watts)) ** 2) / _LINE_VARIANCE)
+
+
+def _off_the_line(readings: Readings) -> Floats:
+    """How far each value lies off the line between those beside it, (n − 2,)."""
+    before, after = np.diff(readings.t)[:-1], np.diff(readings.t)[1:]
+    line = (readings.value[:-2] * after + readings.value[2:] * before) / (before + after)
+    return np.asarray(readings.value[1:-1] - line, dtype=np.float64)
 
 
 def _changes(watts: Readings) -> Readings:

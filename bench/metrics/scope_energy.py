@@ -104,6 +104,6 @@ def _precise(parts: list[Metered] | Unreadable) -> Metered | Unreadable:
     if metered.error <= MAX_ERROR:
         return metered
     return Unreadable(
-        f"new readings every {metered.resolution_s:.3g} s leave {metered.error:.1%} of the energy of so short or "
-        f"uneven a window uncertain, more than {MAX_ERROR:.1%}"
+        f"new readings every {metered.resolution_s:.3g} s leave {metered.error:.2%} of the energy of so short or "
+        f"uneven a window uncertain, over {MAX_ERROR:.1%}"
     )
