@@ -12,7 +12,7 @@ same name: boards, firmware, network cards. `setting` is what somebody chose and
 limits among it. `state` is how it is at the moment, or what has worn. `label` tells one from another, is never equal,
 and means nothing by that."""
 
-_KINDS: dict[str, FactKind] = {
+KINDS: dict[str, FactKind] = {
     "host": "setting",
     "host.machine": "label",
     "host.boot": "label",
@@ -91,15 +91,15 @@ _KINDS: dict[str, FactKind] = {
     "storage": "build",
     "storage.devices.device": "label",
     "storage.devices.scheduler": "setting",
-    "storage.folders.results.free_bytes": "state",
-    "storage.folders.model.free_bytes": "state",
+    "storage.folders.free_bytes": "state",
 }
 """A name stands for everything below it that is not named itself."""
 
-SECTIONS = tuple(name for name in _KINDS if "." not in name)
+SECTIONS = tuple(name for name in KINDS if "." not in name)
 """The parts of a node's description that are its fingerprint."""
 
-_DEVICES = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices")
+_LISTS = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices")
+_FOLDERS = "storage.folders"
 _ROUNDED = ("memory.total_bytes", "gpu.devices.memory_bytes")
 _GRAIN = 16
 
@@ -111,7 +111,8 @@ class Fact:
     name: str
     """Where it stands: `cpu.model`, `gpu.devices.nvlink.active`. Devices of one kind share their facts' names."""
     device: str | None
-    """Which device tells it, as the tables of power and health call it: `gpu0`; None for a fact of the whole node."""
+    """Which device tells it, as the tables of power and health call it (`gpu0`), or what its folder is for; None for a
+    fact of the whole node."""
     kind: FactKind
     value: Any
     """None where the machine does not tell it."""
@@ -135,9 +136,9 @@ def facts_of(node: Mapping[str, Any]) -> list[Fact]:
 def kind_of(name: str) -> FactKind:
     """What the fact `name` is. Raises KeyError for one that is in no section of a fingerprint."""
     place = name
-    while place and place not in _KINDS:
+    while place and place not in KINDS:
         place = place.rpartition(".")[0]
-    return _KINDS[place or name]
+    return KINDS[place or name]
 
 
 def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,17 +158,24 @@ def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _walk(name: str, value: Any, device: str | None, why_missing: str | None = None) -> Iterator[Fact]:
-    if isinstance(value, Mapping):
-        missing = value.get("missing", {})
-        for key, inner in value.items():
-            if key != "missing":
-                yield from _walk(f"{name}.{key}", inner, device, missing.get(key))
-    elif name in _DEVICES and value is not None:
+    if name in _LISTS and value is not None:
         yield Fact(f"{name}.count", None, kind_of(f"{name}.count"), len(value), why_missing)
-        for index, inner in enumerate(value):
-            yield from _walk(name, inner, inner.get("device") or f"{name.partition('.')[0]}{index}")
+        for index, one in enumerate(value):
+            yield from _within(name, one, one.get("device") or f"{name.partition('.')[0]}{index}")
+    elif name == _FOLDERS:
+        for purpose, folder in value.items():
+            yield from _within(name, folder, purpose)
+    elif isinstance(value, Mapping):
+        yield from _within(name, value, device)
     else:
         yield Fact(name, device, kind_of(name), value, why_missing)
+
+
+def _within(name: str, facts: Mapping[str, Any], device: str | None) -> Iterator[Fact]:
+    missing = facts.get("missing", {})
+    for key, value in facts.items():
+        if key != "missing":
+            yield from _walk(f"{name}.{key}", value, device, missing.get(key))
 
 
 def _installed(size: int) -> int:

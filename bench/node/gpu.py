@@ -100,7 +100,7 @@ def _device_facts(device: Device, root: Path) -> dict[str, Any]:
     facts.take_all(("mig_enabled", "mig_pending"), lambda: _modes(device, "nvmlDeviceGetMigMode"))
     facts.take("mig_instances", lambda: _mig_instances(device))
     sections = {name: read(device) for name, read in _SECTIONS}
-    return {**facts.as_dict(), **sections, "seat": seat_facts(device, root)}
+    return merged(facts.as_dict(), {**sections, "seat": seat_facts(device, root), "missing": {}})
 
 
 def _converted(device: Device, function: str, arguments: tuple[Any, ...], convert: Callable[[Any], Any]) -> Any:

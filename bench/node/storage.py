@@ -55,18 +55,25 @@ class _Mount:
 def _folder(root: Path, folder: Path) -> dict[str, Any]:
     """The file system that `folder` is on, or will be once it is made."""
     place = folder.resolve()
-    while not place.exists():
-        place = place.parent
     facts = Facts()
     mount = cache(lambda: _mount_of(root, place))
     disk = cache(lambda: _disk_of(root, mount()))
-    space = cache(lambda: os.statvfs(place))
+    space = cache(lambda: _space(place))
     facts.take("filesystem", lambda: mount().filesystem)
     facts.take("disk", lambda: disk().name)
     facts.take("rotational", lambda: bool(read_int(disk() / "queue/rotational")))
     facts.take("total_bytes", lambda: space().f_blocks * space().f_frsize)
     facts.take("free_bytes", lambda: space().f_bavail * space().f_frsize)
     return facts.as_dict()
+
+
+def _space(place: Path) -> os.statvfs_result:
+    while not place.exists():
+        place = place.parent
+    try:
+        return os.statvfs(place)
+    except OSError as error:
+        raise AbsentError(f"{place} cannot be asked: {error.strerror}") from error
 
 
 def _mount_of(root: Path, place: Path) -> _Mount:

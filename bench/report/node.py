@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from bench.report.console import console
 from bench.report.format import ABSENT, number
 
 _MISSING = "missing"
+_NUMBERED = re.compile(r"(?<=[a-z])\d+$")
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -42,21 +44,39 @@ def print_node(node: Mapping[str, Any]) -> None:
 def node_lines(facts: Mapping[str, Any]) -> Iterator[Line]:
     """The facts of one thing. What lies deeper has its place before its name: `hugepages.2048kB`."""
     missing = facts.get(_MISSING) or {}
+    numbered = _numbered(facts)
     for name, value in facts.items():
         if name == _MISSING:
             continue
-        if value is None:
+        if alike := numbered.get(name):
+            if name == alike[0]:  # all of a kind are told where the first one stands
+                yield from _alike(_NUMBERED.sub("", name), alike, [facts[one] for one in alike])
+        elif value is None or (not value and name in missing):
             yield Line(name, missing.get(name, ""), told=False)
         elif isinstance(value, Mapping):
             yield from _beneath(name, node_lines(value))
-        elif _is_devices(value):
-            yield Line(name, f"{len(value)}: {', '.join(_names(value))}")
-            yield from _shared(_names(value), [list(node_lines(device)) for device in value])
-        elif not value and name in missing:
-            yield Line(name, missing[name], told=False)
+        elif isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
+            names = [str(device.get("device", f"gpu{index}")) for index, device in enumerate(value)]
+            yield from _devices(name, names, value)
         else:
             yield Line(name, _text(name, value))
     yield from (Line(name, reason, told=False) for name, reason in missing.items() if name not in facts)
+
+
+def _numbered(facts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each name of a device that has others of its kind beside it, `gpu0`: all of that kind."""
+    kinds: dict[tuple[str, type], list[str]] = {}
+    for name, value in facts.items():
+        if isinstance(value, dict | str) and _NUMBERED.search(name):
+            kinds.setdefault((_NUMBERED.sub("", name), type(value)), []).append(name)
+    return {name: names for names in kinds.values() if len(names) > 1 for name in names}
+
+
+def _alike(kind: str, names: Sequence[str], values: Sequence[Any]) -> Iterator[Line]:
+    if isinstance(values[0], str):
+        yield Line(kind, _by_device(zip(values, names, strict=True)))
+    else:
+        yield from _devices(kind, names, values)
 
 
 def _table(lines: Iterable[Line]) -> Table:
@@ -78,29 +98,27 @@ def _beneath(name: str, inner: Iterable[Line]) -> Iterator[Line]:
         yield from (Line(f"{name}.{line.name}", line.text, line.told) for line in lines)
 
 
-def _is_devices(value: Any) -> bool:
-    return isinstance(value, Sequence) and bool(value) and all(isinstance(one, Mapping) for one in value)
-
-
-def _names(devices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the tables of power and health call them: GPUs by their number, others by their own names."""
-    return [str(device.get("device", f"gpu{index}")) for index, device in enumerate(devices)]
-
-
-def _shared(names: Sequence[str], devices: Sequence[Sequence[Line]]) -> Iterator[Line]:
-    """Each fact once where all devices agree, and otherwise by what they say: `650 (gpu0, gpu1), 700 (gpu2)`."""
-    order = dict.fromkeys(line.name for lines in devices for line in lines)
-    for fact in order:
-        said: dict[Line, list[str]] = {}
-        for name, lines in zip(names, devices, strict=True):
-            for line in lines:
-                if line.name == fact:
-                    said.setdefault(line, []).append(name)
-        if len(said) == 1 and fact != "device":
-            (line,) = said
+def _devices(kind: str, names: Sequence[str], devices: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """Each fact once where all devices agree, and otherwise by what they say: `650 (gpu0 gpu1), 700 (gpu2)`."""
+    yield Line(kind, f"{len(names)}: {', '.join(names)}")
+    said: dict[str, list[tuple[Line, str]]] = {}
+    for name, device in zip(names, devices, strict=True):
+        for line in node_lines(device):
+            if line.name != "device":
+                said.setdefault(line.name, []).append((line, name))
+    for fact, sayings in said.items():
+        line = sayings[0][0]
+        if len(sayings) == len(names) and all(other == line for other, _ in sayings):
             yield Line(f"  {fact}", line.text, line.told)
-        elif fact != "device":
-            yield Line(f"  {fact}", ", ".join(f"{line.text} ({' '.join(of)})" for line, of in said.items()))
+        else:
+            yield Line(f"  {fact}", _by_device((line.text, name) for line, name in sayings))
+
+
+def _by_device(said: Iterable[tuple[str, str]]) -> str:
+    names: dict[str, list[str]] = {}
+    for text, name in said:
+        names.setdefault(text, []).append(name)
+    return ", ".join(f"{text} ({' '.join(of)})" for text, of in names.items())
 
 
 def _text(name: str, value: Any) -> str:
