@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.soak import soak
 from bench.cli.verb import Verb
 from bench.core.errors import InputError
 
 RESULTS = Path("runs")
 
 app = typer.Typer(help="What this machine is: processors, GPUs, sensors, software.")
+app.command(name="soak", cls=Verb)(soak)
 
 
 @app.callback()

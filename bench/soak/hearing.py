@@ -18,7 +18,8 @@ class Hearing:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._turns = 0
+        self.turns = 0
+        """Those that have ended, however they did."""
         self._tokens = 0
         self._sessions_alive: int | None = None
         self.first_token_ns: int | None = None
@@ -28,7 +29,7 @@ class Hearing:
         """`log`, heard on the way."""
 
         def heard(row: TurnRow) -> None:
-            self._turns += 1
+            self.turns += 1
             if row.t_first_ns is not None:
                 self.first_token_ns = min(row.t_first_ns, self.first_token_ns or row.t_first_ns)
             log(row)
@@ -61,7 +62,7 @@ class Hearing:
         heard = None
         while True:
             await asyncio.sleep(_LOOK_S)
-            latest = (self._turns, self._tokens)
+            latest = (self.turns, self._tokens)
             if latest != heard or self._sessions_alive == 0:
                 heard = latest
                 deadline.reschedule(asyncio.get_running_loop().time() + limit_s)

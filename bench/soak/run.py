@@ -23,14 +23,14 @@ from bench.run import Prepared, prepare
 from bench.soak.report import SoakReport, report_of, write_report
 from bench.soak.segment import SILENCE_S, SegmentRun, Started
 
-WAITS_S = (0.0, 2.0, 10.0, 30.0, 60.0)
+WAITS_S = (0.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Before each start that follows a failure. After as many failures in a row nobody would go on."""
 _LONGEST_START = 5.0
 """A restart that takes so many times as long as the first start, and SILENCE_S beside, has failed."""
 
 TIME_OVER = "its time was over"
 INTERRUPTED = "interrupted"
-LOST = f"the engine failed {len(WAITS_S)} times in a row"
+LOST = f"the engine failed {len(WAITS_S) + 1} times in a row"
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class _Running:
         """Run the case until the time is over or the engine does not come back; returns which."""
         failures = 0
         while self._now_s() < self._end_s:
-            if failures == len(WAITS_S):
+            if failures > len(WAITS_S):
                 return LOST
-            failure = await self._segment(wait_s=WAITS_S[failures] if failures else 0.0)
+            failure = await self._segment(wait_s=WAITS_S[failures - 1] if failures else 0.0)
             if failure is not None and not self._answered:
                 raise EngineError(failure)
             failures = 0 if failure is None else failures + 1

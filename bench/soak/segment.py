@@ -129,6 +129,8 @@ class SegmentRun:
         async with watch.not_silent(SILENCE_S + _longest_delay_s(self._prepared)):
             await measure(self._prepared, self._engine, prompts, recording, clock=self._clock, watch=watch, log=log)
         self.end_ns = self._clock.now_ns()
+        if watch.turns and watch.first_token_ns is None:
+            raise EngineError(f"none of {watch.turns} requests was answered")
         await asyncio.sleep(_LAST_STEPS_S)
 
 
