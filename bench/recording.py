@@ -51,10 +51,13 @@ class Recording:
         clock: Clock,
         watch: Watch,
         command: Sequence[str],
+        model: Path | None = None,
         keeps_engine: bool = False,
     ) -> None:
-        """`keeps_engine` leaves the engine running where nothing went wrong."""
-        node = fingerprint()
+        """`model` is the folder that weights are read from; `keeps_engine` leaves the engine running where nothing went
+        wrong."""
+        folders = {"results": out} if model is None else {"results": out, "model": model}
+        node = fingerprint(folders=folders)
         hardware = hardware_key(node, name_patterns())
         self._hardware = hardware.key
         self._case = case

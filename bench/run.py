@@ -127,7 +127,9 @@ async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequ
     engine = build_engine(spec.engine, prepared.model, clock=clock, random_seed=spec.model.random_seed)
     async with (
         one_interrupt(),
-        Recording(case, source, engine, out, clock=clock, watch=watch, command=command) as recording,
+        Recording(
+            case, source, engine, out, clock=clock, watch=watch, command=command, model=prepared.model
+        ) as recording,
     ):
         prompts = prompts_of(prepared, engine, recording.id)
         recording.startup, recording.accuracy = await start_checked(
