@@ -25,13 +25,14 @@ OfDevice: TypeAlias = Mapping[str, Series]
 THROTTLES = {
     "sw_power_cap": ("throttle_sw_power_cap_s", "violation_power_s"),
     "sync_boost": ("throttle_sync_boost_s",),
-    "sw_thermal": ("throttle_sw_thermal_s", "violation_thermal_s"),
-    "hw_thermal": ("throttle_hw_thermal_s", "violation_thermal_s"),
+    "sw_thermal": ("throttle_sw_thermal_s",),
+    "hw_thermal": ("throttle_hw_thermal_s",),
+    "thermal_violation": ("violation_thermal_s",),
     "hw_power_brake": ("throttle_hw_power_brake_s",),
     "hw_slowdown": (),
 }
-"""Why a GPU's clocks are lower than asked, and the counters of seconds that tell it, the better first. An older driver
-counts heat in one figure for two reasons. Where no counter is told the looks `throttle_…` stand for it."""
+"""Why a GPU's clocks are lower than asked, and the counters of seconds that tell it, the better first. Where none is told
+the looks `throttle_…` stand for it. A thermal violation is what older drivers count of heat, whatever reason it gave."""
 
 CLOCK = "sm_clock_mhz"
 GPU_GAUGES = ("sm_clock_mhz", "memory_clock_mhz", "temperature_c", "memory_temperature_c", "power_limit_w")

@@ -28,7 +28,7 @@ DRIFT = 0.05
 """Change over the window that throughput or a clock must exceed with its whole interval to have drifted: the mean then
 is over 2 % from what either end of the window showed."""
 
-_HARD_THROTTLES = ("sw_thermal", "hw_thermal", "hw_power_brake", "hw_slowdown")
+_HARD_THROTTLES = ("sw_thermal", "hw_thermal", "thermal_violation", "hw_power_brake", "hw_slowdown")
 _CAPS = ("sw_power_cap", "sync_boost")
 """Under load a GPU is expected to hit the first: its clocks are then what its power limit allows."""
 _FATAL_ERRORS = ("ecc_uncorrected", "remapped_rows_uncorrected")
