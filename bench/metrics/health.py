@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from bench.core.records import Headline
 from bench.core.spec import LoadSpec
 from bench.core.units import seconds_from_ns
@@ -31,8 +33,8 @@ THROTTLES = {
     "hw_power_brake": ("throttle_hw_power_brake_s",),
     "hw_slowdown": (),
 }
-"""Why a GPU's clocks are lower than asked, and the counters of seconds that tell it, the better first. Where none is told
-the looks `throttle_…` stand for it. A thermal violation is what older drivers count of heat, whatever reason it gave."""
+"""Why a GPU's clocks are lower than asked, and the counters of seconds that tell it, the better first. Where none is
+told the looks `throttle_…` stand for it. A thermal violation is what older drivers count of heat of every kind."""
 
 CLOCK = "sm_clock_mhz"
 GPU_GAUGES = ("sm_clock_mhz", "memory_clock_mhz", "temperature_c", "memory_temperature_c", "power_limit_w")
@@ -75,8 +77,10 @@ class GpuHealth:
     remapping_failed: bool | None
     compute_processes: int | None
     """The most that held a context at once."""
+    own_compute_processes: int | None
+    """The most of them that were this run's."""
     other_compute_processes: int | None
-    """The most of them that were not this run's."""
+    """The most of them that were not."""
     lost_at_s: float | None
     """When it answered no more, from the run's start; None where it always did."""
 
@@ -169,9 +173,17 @@ def _gpu(figures: OfDevice, over: Window) -> GpuHealth:
         remapping_pending=flag("remapping_pending"),
         remapping_failed=flag("remapping_failed"),
         compute_processes=highest("compute_processes"),
+        own_compute_processes=_own_processes(figures),
         other_compute_processes=highest("other_compute_processes"),
         lost_at_s=None if lost_at_ns is None else seconds_from_ns(lost_at_ns),
     )
+
+
+def _own_processes(figures: OfDevice) -> int | None:
+    processes, others = (figures.get(name, NOTHING) for name in ("compute_processes", "other_compute_processes"))
+    if others.highest is None:
+        return None
+    return int(np.nanmax(processes.value - others.value))
 
 
 def _throttle(figures: OfDevice, reason: str, over: Window) -> Throttle | None:

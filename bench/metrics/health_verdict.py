@@ -81,14 +81,8 @@ def _used(health: Health, watched: HealthWatch) -> tuple[dict[str, GpuHealth], b
     """
     if watched.gpus_used is not None:
         return health.gpus, True
-    ours = {name: gpu for name, gpu in health.gpus.items() if _own_processes(gpu)}
+    ours = {name: gpu for name, gpu in health.gpus.items() if gpu.own_compute_processes}
     return (ours, True) if ours else (health.gpus, False)
-
-
-def _own_processes(gpu: GpuHealth) -> int:
-    if gpu.compute_processes is None or gpu.other_compute_processes is None:
-        return 0
-    return gpu.compute_processes - gpu.other_compute_processes
 
 
 def _hardware_errors(name: str, gpu: GpuHealth) -> Iterator[Reason]:
