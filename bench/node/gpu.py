@@ -114,7 +114,10 @@ def _modes(device: Device, function: str) -> list[bool]:
 
 def _mig_instances(device: Device) -> list[str]:
     """The names of the instances the GPU is cut into. Raises AbsentError where it cannot be cut."""
-    names = []
+    names: list[str] = []
+    enabled, _ = _modes(device, "nvmlDeviceGetMigMode")
+    if not enabled:
+        return names
     for index in range(device.ask("nvmlDeviceGetMaxMigDeviceCount")):
         try:
             handle = device.ask("nvmlDeviceGetMigDeviceHandleByIndex", index)
