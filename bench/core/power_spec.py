@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from bench.core.section import Section
 
@@ -58,12 +58,18 @@ class PowerSpec(Section):
     """Declared for `scope`, and used where it cannot be read."""
     interval_s: Annotated[float, Field(ge=0.02, le=1)] = 0.1
     """Between two readings of the machine's own sensors."""
-    redfish: RedfishSpec | None = None
+    redfish: tuple[RedfishSpec, ...] = ()
+    """One, or a list: a rack has a controller in each of its power shelves, and their power is added."""
     dcgm: DcgmSpec | None = None
     idle_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """How long the idle, loaded engine is read before it is warmed up, to tell energy above idle beside the whole."""
     pue: Annotated[float, Field(ge=1, le=3)] | None = None
     """Power usage effectiveness of the facility: its power over that of its racks. Nothing stands for one not given."""
+
+    @field_validator("redfish", mode="before")
+    @classmethod
+    def _one_or_a_list(cls, value: Any) -> Any:
+        return () if value is None else (value,) if isinstance(value, dict | RedfishSpec) else value
 
     @model_validator(mode="after")
     def _declared_together(self) -> PowerSpec:

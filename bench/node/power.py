@@ -19,7 +19,7 @@ from bench.node.hwmon import meter_sensors
 from bench.node.nvml import Nvml
 from bench.node.nvml_power import NVML_SCOPES, open_meters
 from bench.node.rapl import memory_sensors, package_sensors, platform_sensors
-from bench.node.redfish import RedfishSensor, redfish_access
+from bench.node.redfish import WHERE, RedfishSensor, redfish_access
 from bench.node.sensor_faults import SensorFaults
 
 
@@ -112,8 +112,8 @@ def open_sensors(
 
 def refuse_unaskable_meters(power: PowerSpec) -> None:
     """Raises InputError for a meter on the network that cannot be asked: its address, its login, its certificates."""
-    if power.redfish is not None:
-        redfish_access(power.redfish)
+    for number, spec in enumerate(power.redfish):
+        redfish_access(spec, WHERE if len(power.redfish) == 1 else f"{WHERE}.{number}")
     if power.dcgm is not None:
         dcgm_access(power.dcgm)
 
@@ -148,17 +148,14 @@ class _Opening:
         if "module" in self.missing and self._open("module", partial(meter_sensors, "module", root)):
             self._remark("modules are read by the machine's own meters: all of them, used or not")
 
-    def open_machine(self, redfish: RedfishSpec | None, root: Path) -> None:
-        """Processors, their memory, and what contains them; a controller that is named goes before other meters."""
+    def open_machine(self, redfish: Sequence[RedfishSpec], root: Path) -> None:
+        """Processors, their memory, and what contains them; controllers that are named go before other meters."""
         self._open("cpu", partial(package_sensors, root), partial(meter_sensors, "cpu", root))
         self._open("dram", partial(memory_sensors, root))
         self._open("psys", partial(platform_sensors, root))
-        controllers: dict[str, Way] = {"node": _no_controller, "rack": _no_controller}
-        if redfish is not None:
-            controllers[redfish.scope] = partial(self._redfish, redfish)
-            self._asked_for.add(redfish.scope)
-        self._open("node", controllers["node"], partial(meter_sensors, "node", root))
-        self._open("rack", controllers["rack"])
+        self._asked_for.update(spec.scope for spec in redfish)
+        self._open("node", partial(self._redfish, redfish, "node"), partial(meter_sensors, "node", root))
+        self._open("rack", partial(self._redfish, redfish, "rack"))
         self.missing["facility"] = "nothing that is read here measures it"
 
     def done(self) -> Sensors:
@@ -190,19 +187,22 @@ class _Opening:
             self._remark("every GPU that DCGM tells of is read: which of them are used is not known")
         return [sensor]
 
-    def _redfish(self, spec: RedfishSpec) -> Sequence[DeviceSensor]:
-        try:
-            sensor = RedfishSensor(spec)
-        except AbsentError as absent:
-            self._remark(f"power.redfish is not read: {absent}")
-            raise
-        self.opened.callback(sensor.close)
-        return [sensor]
+    def _redfish(self, controllers: Sequence[RedfishSpec], scope: str) -> Sequence[DeviceSensor]:
+        named = [(number, spec) for number, spec in enumerate(controllers) if spec.scope == scope]
+        if not named:
+            raise AbsentError("no controller of it is named in power.redfish")
+        with contextlib.ExitStack() as opened:
+            sensors = []
+            for number, spec in named:
+                try:
+                    sensors.append(RedfishSensor(spec, number))
+                except AbsentError as absent:
+                    self._remark(f"power.redfish is not read as {scope}: {absent}")
+                    raise
+                opened.callback(sensors[-1].close)
+            self.opened.push(opened.pop_all())
+        return sensors
 
     def _remark(self, text: str | None) -> None:
         if text is not None:
             self._remarks.append(text)
-
-
-def _no_controller() -> Sequence[DeviceSensor]:
-    raise AbsentError("no controller of it is named in power.redfish")

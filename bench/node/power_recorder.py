@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -25,10 +26,10 @@ class PacedSensor(PowerSensor, Protocol):
 class PowerRecorder:
     """Samples sensors while it is entered: first before its body and last after it, so that the body is covered.
 
-    Sensors with a pace of their own are each sampled apart, so that one that is slow to answer, or does not, holds up
-    no other; the rest are read together every `interval_s`, and are the last to begin and the first to end. Rows carry
-    the time just before their sensor was read, unless it knows better. What ends the sampling is told as `Sampler`
-    does.
+    Sensors with a pace of their own are each sampled apart, on threads of the recorder's, so that one that is slow to
+    answer, or does not, holds up no other; the rest are read together every `interval_s`, and are the last to begin and
+    the first to end. Rows carry the time just before their sensor was read, unless it knows better. What ends the
+    sampling is told as `Sampler` does.
     """
 
     def __init__(
@@ -41,13 +42,18 @@ class PowerRecorder:
         sensors = tuple(sensors)
         paced = [sensor for sensor in sensors if isinstance(sensor, PacedSensor)]
         others = [sensor for sensor in sensors if not isinstance(sensor, PacedSensor)]
-        self._samplers = [Sampler(partial(_read, [one], clock), clock, on_rows, one.interval_s) for one in paced]
+        read: list[tuple[Sequence[PowerSensor], float]] = [([one], one.interval_s) for one in paced]
         if others:
-            self._samplers.append(Sampler(partial(_read, others, clock), clock, on_rows, interval_s))
+            read.append((others, interval_s))
+        self._threads = ThreadPoolExecutor(max(1, len(read)), "power")
+        self._samplers = [
+            Sampler(partial(_read, together, clock), clock, on_rows, pace_s, self._threads) for together, pace_s in read
+        ]
         self._entered = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as entering:
+            entering.callback(self._threads.shutdown, wait=False)
             for sampler in self._samplers:
                 await entering.enter_async_context(sampler)
             self._entered = entering.pop_all()

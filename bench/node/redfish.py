@@ -18,28 +18,31 @@ from bench.node.patience import Patience
 from bench.node.redfish_power import Document, PowerSource, find_power
 from bench.node.sensor_faults import SensorFaults
 
-_WHERE = "power.redfish"
+WHERE = "power.redfish"
 _LONGEST_SEARCH_S = 60.0
 
 
-def redfish_access(spec: RedfishSpec) -> Access:
-    """Raises InputError for a URL that cannot be asked or would show the password, and for a login that is not set."""
-    url = ServerUrl.read(spec.url, where=f"{_WHERE}.url", secrets="the variables of user_env and password_env")
+def redfish_access(spec: RedfishSpec, where: str = WHERE) -> Access:
+    """Raises InputError, at `where`, for a URL that cannot be asked or would show the password, and for no login."""
+    url = ServerUrl.read(spec.url, where=f"{where}.url", secrets="the variables of user_env and password_env")
     if url.path.rstrip("/"):
-        raise InputError("names a path", where=f"{_WHERE}.url", allowed="the service alone, as https://HOST[:PORT]")
+        raise InputError("names a path", where=f"{where}.url", allowed="the service alone, as https://HOST[:PORT]")
     if not url.tls and not url.loopback:
-        raise InputError("would show the password on its way", where=f"{_WHERE}.url", allowed="https, or this machine")
+        raise InputError("would show the password on its way", where=f"{where}.url", allowed="https, or this machine")
     if not url.tls and spec.ca_file is not None:
-        raise InputError("the server is asked without TLS", where=f"{_WHERE}.ca_file", allowed="null")
-    trusted = tls_context(verify=spec.verify_tls, ca_file=spec.ca_file, where=f"{_WHERE}.ca_file") if url.tls else None
-    return Access(url, spec.timeout_s, trusted, login(spec.user_env, spec.password_env, _WHERE))
+        raise InputError("the server is asked without TLS", where=f"{where}.ca_file", allowed="null")
+    trusted = tls_context(verify=spec.verify_tls, ca_file=spec.ca_file, where=f"{where}.ca_file") if url.tls else None
+    return Access(url, spec.timeout_s, trusted, login(spec.user_env, spec.password_env, where))
 
 
 class RedfishSensor:
     """Reads one chassis at a pace of its own, and less often while it does not answer. To be closed."""
 
-    def __init__(self, spec: RedfishSpec) -> None:
-        """Raises AbsentError where the controller tells no power, and InputError as `redfish_access` does."""
+    def __init__(self, spec: RedfishSpec, number: int = 0) -> None:
+        """`number` tells it from other controllers.
+
+        Raises AbsentError where the controller tells no power, and InputError as `redfish_access` does.
+        """
         self.scope: str = spec.scope
         self.interval_s = spec.interval_s
         self.faults = SensorFaults()
@@ -50,7 +53,7 @@ class RedfishSensor:
         except MeterError:
             self._reader.close()
             raise
-        self.device = f"chassis-{self._power.chassis}"
+        self.device = f"bmc{number}-{self._power.chassis}"
         self.source = f"Redfish {self._power.what}"
 
     def read(self, t_ns: int) -> list[PowerRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -17,15 +18,21 @@ Row = TypeVar("Row")
 class Sampler(Generic[Row]):
     """Reads rows while it is entered: first before its body and last after it, so that the body is covered.
 
-    `read` runs in a worker thread, because a driver may take milliseconds to answer and the event loop stamps tokens
-    meanwhile; `on_rows` is called on the event loop, so a table needs no lock. An exception of either ends the sampling
-    and is raised on leaving, unless the body raised its own.
+    `read` runs in a thread of `threads`, or of the loop's own, because a driver may take milliseconds to answer and the
+    event loop stamps tokens meanwhile; `on_rows` is called on the event loop, so a table needs no lock. An exception of
+    either ends the sampling and is raised on leaving, unless the body raised its own.
     """
 
     def __init__(
-        self, read: Callable[[], list[Row]], clock: Clock, on_rows: Callable[[list[Row]], None], interval_s: float
+        self,
+        read: Callable[[], list[Row]],
+        clock: Clock,
+        on_rows: Callable[[list[Row]], None],
+        interval_s: float,
+        threads: Executor | None = None,
     ) -> None:
         self._read = read
+        self._threads = threads
         self._clock = clock
         self._on_rows = on_rows
         self._interval_ns = ns_from_seconds(interval_s)
@@ -57,4 +64,4 @@ class Sampler(Generic[Row]):
             due_ns = max(due_ns, self._clock.now_ns()) + self._interval_ns
 
     async def _sample(self) -> None:
-        self._on_rows(await asyncio.to_thread(self._read))
+        self._on_rows(await asyncio.get_running_loop().run_in_executor(self._threads, self._read))

@@ -34,7 +34,7 @@ class Meter:
     """A meter that answers with what `tells` has for a path, and 404 for any other."""
 
     tells: dict[str, Any]
-    """An Answer, text, or what becomes JSON."""
+    """An Answer, text, or what becomes JSON; or a function that makes one of these each time."""
     url: str = ""
     asked: list[str] = field(default_factory=list)
     methods: set[str] = field(default_factory=set)
@@ -47,6 +47,7 @@ class Meter:
         if self.login is not None and authorization != _basic(*self.login):
             return Answer(status=401)
         told = self.tells.get(path, Answer(status=404))
+        told = told() if callable(told) else told
         if isinstance(told, Answer):
             return told
         return Answer(told.encode() if isinstance(told, str) else json.dumps(told).encode())

@@ -35,8 +35,9 @@ def exporter() -> Iterator[Meter]:
         yield meter
 
 
-def redfish(url: str, **settings: Any) -> PowerSpec:
-    return PowerSpec(redfish=RedfishSpec(url=url, user_env="BMC_USER", password_env="BMC_PASSWORD", **settings))
+def redfish(*urls: str, **settings: Any) -> PowerSpec:
+    login = {"user_env": "BMC_USER", "password_env": "BMC_PASSWORD"}
+    return PowerSpec(redfish=tuple(RedfishSpec(url=url, **login, **settings) for url in urls))
 
 
 def dcgm(url: str) -> PowerSpec:
@@ -110,9 +111,9 @@ def test_a_controller_that_is_named_goes_before_the_machines_own_meter(
     bmc: Meter, write: Write, tmp_path: Path, no_driver: object
 ) -> None:
     write_meter(write, 0, "System Power", 950.0)
-    assert scopes(open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)) == {"node": ["chassis-1"]}
+    assert scopes(open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)) == {"node": ["bmc0-1"]}
     opened = open_sensors(redfish(bmc.url, scope="rack"), root=tmp_path, api=no_driver)
-    assert scopes(opened) == {"node": ["node-meter"], "rack": ["chassis-1"]}
+    assert scopes(opened) == {"node": ["node-meter"], "rack": ["bmc0-1"]}
 
 
 def test_a_controller_that_tells_nothing_leaves_the_machines_own_meter_and_is_told(
@@ -125,8 +126,34 @@ def test_a_controller_that_tells_nothing_leaves_the_machines_own_meter_and_is_to
     assert "unauthorized" in opened.unread
     write_meter(write, 0, "System Power", 950.0)
     opened = open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)
-    assert opened.remark == "power.redfish is not read: unauthorized: GET /redfish/v1/ is answered 401"
+    assert opened.remark == "power.redfish is not read as node: unauthorized: GET /redfish/v1/ is answered 401"
     assert scopes(opened) == {"node": ["node-meter"]}
+
+
+def test_a_rack_is_all_of_its_controllers_or_missing(bmc: Meter, tmp_path: Path, no_driver: object) -> None:
+    with meter_serving(server_with_environment(500.0)) as shelf:
+        named = redfish(bmc.url, shelf.url, scope="rack")
+        opened = open_sensors(named, root=tmp_path, api=no_driver)
+        rows = [row for sensor in opened.sensors for row in sensor.read(0)]
+        assert [(row.device, row.watts) for row in rows] == [("bmc0-1", 1000.0), ("bmc1-1", 500.0)]
+        opened.close()
+        shelf.tells["/redfish/v1/"] = Answer(status=500)
+        opened = open_sensors(named, root=tmp_path, api=no_driver)
+        assert opened.missing["rack"] == "refused: GET /redfish/v1/ is answered 500"
+        assert scopes(opened) == {}
+
+
+A = {"url": "https://a", "user_env": "BMC_USER", "password_env": "BMC_PASSWORD"}
+B = {**A, "url": "https://b"}
+
+
+@pytest.mark.parametrize(
+    ("written", "urls"), [(None, []), ([], []), (A, ["https://a"]), ([A, B], ["https://a", "https://b"])]
+)
+def test_a_suite_names_no_controller_or_one_or_several(written: Any, urls: list[str]) -> None:
+    spec = PowerSpec.model_validate({"redfish": written})
+    assert [one.url for one in spec.redfish] == urls
+    assert PowerSpec.model_validate(spec.model_dump(mode="json")) == spec
 
 
 def test_dcgm_tells_of_gpus_where_nvml_does_not(exporter: Meter, tmp_path: Path, no_driver: object) -> None:
@@ -166,10 +193,16 @@ def test_what_is_open_is_closed_when_a_meter_cannot_be_asked(tmp_path: Path, h10
     assert api.opened == 0
 
 
-def test_a_suite_that_names_what_cannot_be_asked_is_refused_before_anything_runs() -> None:
+def test_a_suite_that_names_what_cannot_be_asked_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     refuse_unaskable_meters(PowerSpec())
     with pytest.raises(InputError, match=r"^power\.redfish\.user_env: the environment variable 'BMC_USER' is not set"):
         refuse_unaskable_meters(redfish("https://10.0.0.7"))
+    monkeypatch.setenv("BMC_USER", "reader")
+    monkeypatch.setenv("BMC_PASSWORD", "s3cret")
+    with pytest.raises(InputError, match=r"^power\.redfish\.1\.url: "):
+        refuse_unaskable_meters(redfish("https://10.0.0.7", "10.0.0.8"))
     with pytest.raises(InputError, match=r"^power\.dcgm\.url: "):
         refuse_unaskable_meters(dcgm("ftp://10.0.0.7"))
 

@@ -39,7 +39,7 @@ def test_power_and_energy_are_read_with_the_login_and_nothing_is_written(bmc: Me
     sensor = RedfishSensor(spec(bmc.url, interval_s=0.5))
     asked = len(bmc.asked)
     (row,) = sensor.read(10 * NS_PER_S)
-    assert (row.scope, row.device, row.watts, row.joules_counter) == ("node", "chassis-1", 1000.0, 5e6)
+    assert (row.scope, row.device, row.watts, row.joules_counter) == ("node", "bmc0-1", 1000.0, 5e6)
     assert 10 * NS_PER_S <= row.t_ns < 15 * NS_PER_S
     assert sensor.source == "Redfish EnvironmentMetrics PowerWatts and EnergyJoules"
     assert sensor.interval_s == 0.5
