@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -105,6 +105,11 @@ class SoakLog:
         return self.last_s - sum(away)
 
     @property
+    def abandoned(self) -> list[str]:
+        """Results that were being written when the program died; nothing counts them."""
+        return [name for event in self.events if isinstance(event, Resumed) for name in event.abandoned]
+
+    @property
     def ended(self) -> str | None:
         """Why it ended; None where it was cut off, or goes on."""
         last = self.events[-1] if self.events else None
@@ -134,6 +139,12 @@ def read_soak(folder: Path) -> SoakLog:
         raise InputError("does not begin with its `began` line", where=path, allowed="a log as `bench` wrote it")
     following = tuple(event for event in events[1:] if not isinstance(event, Began))
     return SoakLog(folder, events[0], following)
+
+
+def soaks_below(paths: Iterable[Path]) -> list[Path]:
+    """The folder of every soak at or below `paths`, each once, sorted."""
+    found = {log.parent.resolve(): log.parent for path in paths for log in path.rglob(LOG_FILE)}
+    return sorted(found.values())
 
 
 class SoakWriter:

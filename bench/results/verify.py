@@ -53,6 +53,12 @@ def verify(path: str | Path, recompute: Recompute) -> Report:
     return Report(result.path, len(pairs), tuple(pair for pair in pairs if not _agree(pair.stored, pair.recomputed)))
 
 
+def compare(path: Path, stored: Mapping[str, Any], recomputed: Mapping[str, Any]) -> Report:
+    """What the document at `path` says against what it must, every value of either."""
+    pairs = [pair for key in {**stored, **recomputed} for pair in _leaves(key, stored.get(key), recomputed.get(key))]
+    return Report(path, len(pairs), tuple(pair for pair in pairs if not _agree(pair.stored, pair.recomputed)))
+
+
 def _files(result: Result) -> Iterator[Difference]:
     """SHA-256 of each file against the manifest."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.core.digest import file_digest
@@ -20,6 +19,7 @@ from bench.results.folder import told
 from bench.results.record import Record
 from bench.results.result import Result
 from bench.results.soak_log import LOG_FILE, REPORT_FILE, SCHEMA, SEGMENTS, Resumed, Segment, SoakLog
+from bench.results.verify import Difference, Report, compare
 from bench.results.whole_file import write_whole
 
 _CUT_OFF = frozenset({"interrupted", "engine_failed", "storage_failed"})
@@ -76,16 +76,21 @@ def write_report(log: SoakLog, report: SoakReport) -> None:
         write_whole(path, (json.dumps(report.as_json(), indent=1) + "\n").encode())
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    """The stored report of the soak in `folder`. Raises InputError where there is none."""
-    path = folder / REPORT_FILE
+def verify_soak(log: SoakLog) -> Report:
+    """Hold the stored report to the log and the records, and the folder to what the log says lies in it."""
+    path = log.path / REPORT_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"is not a soak's report: {error}", where=path) from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InputError("is not a soak's report", where=path, allowed=f"schema {SCHEMA}")
-    return document
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        recomputed = report_of(log).as_json()
+    except FileNotFoundError:
+        return Report(log.path, 1, (Difference(REPORT_FILE, "missing: the soak was cut off", "a report"),))
+    except (OSError, ValueError, RecursionError, InputError) as error:
+        return Report(log.path, 1, (Difference(REPORT_FILE, "readable", str(error)),))
+    told = sorted([segment.record for segment in log.segments] + log.abandoned)
+    there = sorted(folder.name for folder in (log.path / SEGMENTS).glob("*"))
+    if not isinstance(stored, dict):
+        stored = {}
+    return compare(log.path, {**stored, SEGMENTS: told}, {**recomputed, SEGMENTS: there})
 
 
 def _repair_s(log: SoakLog) -> float | None:
