@@ -1,0 +1,127 @@
+"""A soak's availability in `bench compare`: what being down costs, and what the offer's SLA is expected to credit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from soaks import write_soak
+
+SUITE = """
+base:
+  model: {path: tiny}
+  engine: {kind: mock, ttft_ms: 2, tpot_ms: 0.5}
+  load: {kind: closed, concurrency: 4}
+specs:
+  - name: quick
+    workload: {kind: fixed, sessions: 160, prompt_tokens: 8, output_tokens: 4}
+    measure: {percentiles: [0.5], warmup_sessions: 1}
+"""
+SLA = """
+sla:
+  promised: 0.999
+  tiers:
+    - {below: 0.999, credit_share: 0.10}
+  claim_needed: true
+  source: {text: a contract, read: 2026-11-22}
+  confidence: high
+"""
+UP_S, DOWN_S = (49 * 3600.0, 49 * 3600.0), 2 * 3600.0
+
+
+@pytest.fixture
+def ran(bench: Callable[..., Any], tmp_path: Path) -> Path:
+    """The folder of one result."""
+    suite = tmp_path / "quick.yaml"
+    suite.write_text(SUITE)
+    done = bench("run", suite, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "runs").rglob("record.json")
+    return path.parent
+
+
+@pytest.fixture
+def offer(ran: Path, offer_of: Callable[[Any], Path]) -> Path:
+    return offer_of(json.loads((ran / "record.json").read_text()))
+
+
+def test_a_soak_becomes_dollars_through_the_sla(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    """Two hours down of a hundred: 98 %. A month of 730 h at 0.36 dollars is 262.80, of which 2 % were for nothing."""
+    soak = write_soak(tmp_path / "soak", ran, UP_S, DOWN_S)
+    offer.write_text(offer.read_text() + SLA)
+    compared = bench("compare", ran, "--soak", soak, "--offers", offer, "--json")
+    assert compared.code == 0, compared.err
+    (row,) = compared.json["rows"]
+    stability = row["stability"]
+    seen = stability["availability"]
+    assert (seen["value"], seen["basis"], seen["n"]) == (pytest.approx(0.98), "measured", 1)
+    assert seen["low"] < 0.98 < seen["high"]
+    assert stability["usd_lost_per_month"]["value"] == pytest.approx(262.80 * 0.02)
+    raw = row["usd_per_million_output_tokens"]["value"]
+    assert stability["usd_per_million_output_tokens"]["value"] == pytest.approx(raw / 0.98)
+    credit = stability["expected_credit_usd_per_month"]
+    assert credit["value"] == pytest.approx(26.28 * exceeded(outages=730 * 0.02 / 2, fitting=730 * 0.001 / 2))
+    after = stability["usd_per_million_output_tokens_after_credit"]["value"]
+    assert after == pytest.approx(raw / 0.98 * (1 - credit["value"] / 262.80))
+    assert (stability["promised"], stability["why_no_credit"]) == (0.999, None)
+    shown = bench("compare", ran, "--soak", soak, "--offers", offer).out
+    assert "available 98.0000% of 100 hours" in shown
+    assert "projected" in shown
+
+
+def exceeded(outages: float, fitting: float) -> float:
+    """The chance that the outages of a month take longer than fits, both counts summed one by one."""
+
+    def poisson(n: int, mean: float) -> float:
+        return math.exp(-mean) * mean**n / math.factorial(n)
+
+    return sum(poisson(n, outages) * sum(poisson(k, fitting) for k in range(n)) for n in range(60))
+
+
+def test_an_offer_without_an_sla_says_so(bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path) -> None:
+    soak = write_soak(tmp_path / "soak", ran, UP_S, DOWN_S)
+    (row,) = bench("compare", ran, "--soak", soak, "--offers", offer, "--json").json["rows"]
+    assert row["stability"]["why_no_credit"] == "no SLA of this offer is known"
+    assert row["stability"]["expected_credit_usd_per_month"] is None
+    assert "no SLA of this offer is known" in bench("compare", ran, "--soak", soak, "--offers", offer).out
+
+
+def test_a_soak_among_the_results_is_recognised_and_one_given_twice_counts_once(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    soak = write_soak(tmp_path / "soak", ran, UP_S, DOWN_S)
+    (row,) = bench("compare", soak, "--soak", tmp_path, "--offers", offer, "--json").json["rows"]
+    assert row["stability"]["availability"]["n"] == 1
+    assert row["stability"]["availability"]["value"] == pytest.approx(0.98)
+    write_soak(tmp_path / "calm", ran, [100 * 3600.0], 0.0)
+    (row,) = bench("compare", ran, "--soak", tmp_path, "--offers", offer, "--json").json["rows"]
+    assert row["stability"]["availability"]["value"] == pytest.approx(0.99)
+
+
+def test_an_availability_is_either_assumed_or_seen(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    soak = write_soak(tmp_path / "soak", ran, UP_S, DOWN_S)
+    both = bench("compare", ran, "--soak", soak, "--availability", 0.99, "--offers", offer)
+    assert (both.code, both.err.count("\n")) == (2, 1)
+    assert "--availability" in both.err
+    (row,) = bench("compare", soak, "--availability", 0.99, "--offers", offer, "--json").json["rows"]
+    assert row["stability"] is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": "neobench.soak/1", "soaked": {"outages": 3}}'])
+def test_a_broken_soak_is_one_line(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path, text: str
+) -> None:
+    soak = write_soak(tmp_path / "soak", ran, [3600.0], 0.0)
+    (soak / "soak.json").write_text(text)
+    compared = bench("compare", ran, "--soak", soak, "--offers", offer)
+    assert (compared.code, compared.err.count("\n")) == (2, 1)
+    missing = bench("compare", ran, "--soak", ran, "--offers", offer)
+    assert "holds no soak" in missing.err
