@@ -62,10 +62,10 @@ def _own(tree: ProcessTree) -> Sequence[float]:
 
 def _frequencies(root: Path, cpus: frozenset[int]) -> Callable[[], Sequence[float]]:
     """From cpufreq, or from /proc/cpuinfo where a virtual machine has no cpufreq."""
-    folder = root / "sys/devices/system/cpu"
-    files = [folder / f"cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in sorted(cpus)]
-    present = [file for file in files if file.exists()]
-    chosen = present[:: math.ceil(len(present) / _MOST_CLOCKS) or 1]
+    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+    present = {int(file.parts[-3].removeprefix("cpu")): file for file in files}
+    usable = [present[cpu] for cpu in sorted(present.keys() & cpus or present)]
+    chosen = usable[:: math.ceil(len(usable) / _MOST_CLOCKS) or 1]
 
     def read() -> Sequence[float]:
         mhz = [read_int(file) / 1000 for file in chosen] if chosen else _told_by_cpuinfo(root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.report.format import number, value_of
+from bench.report.format import value_of
 
 _TOLD_SHARE = 0.05
 """What others took of the processors and what held a clock back are told from this share of the time on."""
@@ -25,11 +25,11 @@ def _gpus(gpus: Mapping[str, Any]) -> Iterator[str]:
     clocks = [clock for gpu in gpus.values() if (clock := gpu["gauges"]["sm_clock_mhz"]) is not None]
     if clocks:
         low, high = min(clock["min"] for clock in clocks), max(clock["max"] for clock in clocks)
-        yield f"SM clock {number(low, 4)}{'' if low == high else f' to {number(high, 4)}'} MHz"
+        yield f"SM clock {low:,.0f}{'' if low == high else f' to {high:,.0f}'} MHz"
     degrees = {name: value_of(gpu["gauges"], "temperature_c", "max") for name, gpu in gpus.items()}
     if any(value is not None for value in degrees.values()):
         hottest = max(degrees, key=lambda name: degrees[name] or 0.0)
-        yield f"at most {number(degrees[hottest])} °C{_of(hottest, gpus)}"
+        yield f"at most {degrees[hottest]:.0f} °C{_of(hottest, gpus)}"
     for reason in dict.fromkeys(reason for gpu in gpus.values() for reason in gpu["throttled"]):
         shares = {name: value_of(gpu["throttled"], reason, "share") or 0.0 for name, gpu in gpus.items()}
         most = max(shares, key=lambda name: shares[name])
