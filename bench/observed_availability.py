@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,8 +17,7 @@ from bench.economics.availability import ObservedAvailability
 from bench.groups import hardware_of
 from bench.metrics.availability import Availability, availability
 from bench.results.result import Result
-from bench.results.soak_log import REPORT_FILE, SEGMENTS, SoakLog, read_soak
-from bench.soak.report import read_report
+from bench.results.soak_log import REPORT_FILE, SEGMENTS, Schema, SoakLog, read_soak
 
 _Seconds = Annotated[float, Field(ge=0)]
 
@@ -41,6 +41,11 @@ class _Availability(_Stored):
 class _Soaked(_Stored):
     outages: tuple[_Outage, ...]
     availability: _Availability
+
+
+class _Report(_Stored):
+    schema_: Annotated[Schema, Field(alias="schema")]
+    soaked: _Soaked
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,17 @@ def observed_availability(paths: Sequence[Path]) -> dict[str, ObservedAvailabili
 
 
 def _read(folder: Path) -> _Soak:
-    report: Mapping[str, Any] = read_report(folder)
+    path = folder / REPORT_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"is not a soak's report: {error}", where=path, allowed="JSON as `bench` wrote it") from None
+    report = parse(_Report, document, str(path))
     log = read_soak(folder)
     if not log.segments:
         raise InputError("ran nothing", where=folder, allowed="a soak with a segment")
     first = Result.open(folder / SEGMENTS / log.segments[0].record).record
-    soaked = parse(_Soaked, report.get("soaked"), str(folder / REPORT_FILE))
-    return _Soak(log, hardware_of(first)["key"], soaked)
+    return _Soak(log, hardware_of(first)["key"], report.soaked)
 
 
 def _together(soaks: Sequence[_Soak]) -> ObservedAvailability:
