@@ -22,6 +22,8 @@ from bench.results.result import Result
 
 _LADDER = ("facility", "rack", "node", "module", "gpu", "cpu")
 """Scopes of energy, widest first: the widest that was measured is the one a bill is nearest to."""
+_BY_TRUST = (("counter", "integral"), ("declared",), ("modelled",))
+"""Where the energy of a scope may come from: what was measured goes before what was said or made up."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,12 @@ def _rate(records: list[Record], name: str) -> Headline:
 
 def _joules(records: list[Record]) -> Headline | None:
     rungs = [(record.energy or {}).get("rungs") or {} for record in records]
-    scope = next((s for s in _LADDER if all(s in of and of[s]["joules"] is not None for of in rungs)), None)
-    if scope is None:
-        return None
-    return combined([of[scope]["joules_per_output_token"] for of in rungs], rate=True)
+    known = [scope for scope in _LADDER if all(scope in of and of[scope]["joules"] is not None for of in rungs)]
+    for sources in _BY_TRUST:
+        for scope in known:
+            if all(of[scope]["source"] in sources for of in rungs):
+                return combined([of[scope]["joules_per_output_token"] for of in rungs], rate=True)
+    return None
 
 
 def _good_share(records: list[Record]) -> float:

@@ -159,6 +159,7 @@ async def measure(
     """Warm `engine` up, which is started, and send it the case; `log` hears of every turn."""
     spec, workload = prepared.case.spec, prepared.workload
     before = prompts.salted(f"{recording.id}/warm-up")
+    await recording.read_idle()
     watch.phase("warming up")
     warm_up = Driver(engine, clock, before, log, spec, warmup=True)
     await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
