@@ -54,3 +54,5 @@ def _answers(one: Observation) -> Sequence[float | AbsentError]:
         return one.read()
     except AbsentError as absent:
         return [absent] * len(one.names)
+    except (ValueError, IndexError) as error:  # a kernel's own way of writing it costs a figure, not the run
+        return [AbsentError(f"it is not told as expected: {error}")] * len(one.names)

@@ -94,3 +94,15 @@ def test_what_is_not_told_is_null_once_with_its_reason_and_then_left_out(
     write("proc/loadavg", "").unlink()
     assert device.read()["load_average_1m"] is None
     assert "loadavg does not exist" in device.missing["load_average_1m"]
+
+
+def test_what_is_written_in_another_way_costs_the_figure_alone(
+    processors: Callable[[], ObservedDevice], write: Write
+) -> None:
+    write("proc/loadavg", "busy")
+    write("proc/vmstat", "pgmajfault many")
+    device = processors()
+    told = device.read()
+    assert (told["load_average_1m"], told["major_faults"]) == (None, None)
+    assert told["memory_available_bytes"] is not None
+    assert "not told as expected" in device.missing["load_average_1m"]
