@@ -44,8 +44,9 @@ class DcgmSpec(Section):
 
     url: str
     """As `http://127.0.0.1:9400/metrics`."""
-    interval_s: Annotated[float, Field(ge=0.2, le=2)] = 1.0
-    """Of asking. How often the exporter looks is its own setting, 30 s if nobody sets it: too seldom to be of use."""
+    interval_s: Annotated[float, Field(ge=0.1, le=2)] = 0.25
+    """Of asking, and so how well the time of a new reading is known. How often the exporter looks is its own setting,
+    30 s if nobody sets it: too seldom to be of use."""
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 5.0
 
 

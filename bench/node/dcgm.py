@@ -7,7 +7,7 @@ Fields: DCGM_FI_DEV_POWER_USAGE in watts, DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION i
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.core.power_spec import DcgmSpec
@@ -34,6 +34,8 @@ _STALE_AFTER_NS = 3 * NS_PER_S
 class _Told:
     """Of one GPU, at one time."""
 
+    index: str
+    """DCGM's number of it, which is that of the driver."""
     watts: float | None
     joules: float | None
 
@@ -41,7 +43,8 @@ class _Told:
 @dataclass(frozen=True, slots=True)
 class _Last:
     told: _Told
-    since_ns: int
+    since_ns: int | None
+    """None where it was told before anything was recorded: nothing says how old it was."""
 
 
 def dcgm_access(spec: DcgmSpec) -> Access:
@@ -77,7 +80,7 @@ class DcgmSensor:
         self.source = f"GPU board as reported by DCGM: {_POWER}, {_ENERGY}"
 
     def read(self, t_ns: int) -> list[PowerRow]:
-        """A row for each GPU that the exporter has looked at again."""
+        """A row for each GPU that the exporter has looked at since it was last asked."""
         if self._patience.waits(t_ns):
             return []
         began_ns = time.monotonic_ns()
@@ -103,25 +106,25 @@ class DcgmSensor:
 
     def _find(self, accelerator_ids: Sequence[str] | None) -> dict[str, str]:
         """What the tables call the GPUs that are read, by UUID."""
-        text = self._scrape()
-        told = _gpus(text)
+        told = _gpus(self._scrape())
         if not told:
             raise MeterError("no_power", f"the exporter tells no {_POWER} and no {_ENERGY}")
-        indices = {sample.labels.get("UUID"): sample.labels.get("gpu", "?") for sample in samples(text, "DCGM_FI_DEV_")}
-        if accelerator_ids is None:
-            return {uuid: f"gpu{indices[uuid]}" for uuid in told}
         known = {pseudonym(uuid): uuid for uuid in told}
-        unknown = [id for id in accelerator_ids if id not in known]
+        unknown = [id for id in accelerator_ids or () if id not in known]
         if unknown:
             raise MeterError("no_power", f"DCGM meters no GPU {', '.join(unknown)}, which the engine uses")
-        return {known[id]: f"gpu{indices[known[id]]}" for id in accelerator_ids}
+        used = told if accelerator_ids is None else [known[id] for id in accelerator_ids]
+        self._last = {uuid: _Last(told[uuid], None) for uuid in used}
+        return {uuid: f"gpu{told[uuid].index}" for uuid in used}
 
     def _is_new(self, uuid: str, told: _Told, t_ns: int) -> bool:
-        last = self._last.get(uuid)
-        if last is None or last.told != told:
+        last = self._last[uuid]
+        if last.told != told:
             self._last[uuid] = _Last(told, t_ns)
             return True
-        if t_ns - last.since_ns > _STALE_AFTER_NS:
+        if last.since_ns is None:
+            self._last[uuid] = _Last(told, t_ns)
+        elif t_ns - last.since_ns > _STALE_AFTER_NS:
             past_s = (t_ns - last.since_ns) / NS_PER_S
             name = self._names[uuid]
             self.faults.add("frozen", f"DCGM has told the same of {name} for {past_s:.1f} s: it looks too seldom", t_ns)
@@ -131,19 +134,21 @@ class DcgmSensor:
         return self._reader.get(self._path).decode("utf-8", errors="replace")
 
 
-def _gpus(text: str) -> Mapping[str, _Told]:
+def _gpus(text: str) -> dict[str, _Told]:
     """What is told of each GPU, by UUID. Raises MeterError for two different figures of one."""
+    indices: dict[str, str] = {}
     figures: dict[tuple[str, str], float] = {}
-    for sample in samples(text, "DCGM_FI_DEV_"):
+    for sample in (*samples(text, _POWER), *samples(text, _ENERGY)):
         uuid = sample.labels.get("UUID")
         if uuid is None or sample.name not in (_POWER, _ENERGY) or sample.value <= 0:
             continue
+        indices.setdefault(uuid, sample.labels.get("gpu", "?"))
         # Where pods share a GPU each has a series of it, and all tell the same.
         if figures.setdefault((uuid, sample.name), sample.value) != sample.value:
             raise MeterError("malformed", f"the exporter tells two different {sample.name} of one GPU")
     return {
-        uuid: _Told(figures.get((uuid, _POWER)), _joules(figures.get((uuid, _ENERGY))))
-        for uuid in dict.fromkeys(uuid for uuid, _ in figures)
+        uuid: _Told(index, figures.get((uuid, _POWER)), _joules(figures.get((uuid, _ENERGY))))
+        for uuid, index in indices.items()
     }
 
 

@@ -113,14 +113,18 @@ def _packages(root: Path) -> dict[str, Path]:
     """Zones of packages by name. Raises AbsentError where there is none."""
     packages = {name: zone for name, zone in _zones(root) if name.startswith("package")}
     if not packages:
-        raise AbsentError(f"{_folder(root)} has no RAPL package: the machine has none, or a virtual machine hides it")
+        hidden = "the machine has none, or a container or a virtual machine hides it"
+        raise AbsentError(f"{_folder(root)} has no RAPL package: {hidden}")
     return packages
 
 
 def _zones(root: Path) -> list[tuple[str, Path]]:
-    """The outermost zones with their names. Raises AbsentError where one cannot be read."""
+    """The outermost zones with their names. Raises AbsentError where one cannot be read.
+
+    Containers may hide what the links of the class point to.
+    """
     zones = sorted(zone for zone in _folder(root).glob("intel-rapl:*") if re.fullmatch(r"intel-rapl:\d+", zone.name))
-    return [(read_text(zone / "name"), zone) for zone in zones]
+    return [(read_text(zone / "name"), zone) for zone in zones if zone.exists()]
 
 
 def _folder(root: Path) -> Path:

@@ -11,7 +11,6 @@ from meter_serving import Answer, Meter, meter_serving
 from bench.core.errors import InputError
 from bench.core.power_spec import DcgmSpec
 from bench.core.pseudonym import pseudonym
-from bench.core.records import PowerRow
 from bench.core.units import NS_PER_S
 from bench.node.dcgm import DcgmSensor
 from bench.node.http_reader import MeterError
@@ -41,13 +40,16 @@ def told(*gpus: tuple[int, float | None, float | None], **labels: str) -> str:
 
 @pytest.fixture
 def exporter() -> Iterator[Meter]:
-    with meter_serving({"/metrics": told((0, 300.5, 1_000_000), (1, 200.0, 2_000_000))}) as meter:
+    with meter_serving({"/metrics": told((0, 300.0, 900_000), (1, 199.0, 1_900_000))}) as meter:
         yield meter
 
 
 def opened(exporter: Meter, gpus: list[int] | None = None, **settings: Any) -> DcgmSensor:
+    """A sensor whose exporter has looked at both GPUs again since it was opened."""
     ids = None if gpus is None else [pseudonym(uuid(gpu)) for gpu in gpus]
-    return DcgmSensor(DcgmSpec(url=f"{exporter.url}/metrics", **settings), ids)
+    sensor = DcgmSensor(DcgmSpec(url=f"{exporter.url}/metrics", **settings), ids)
+    exporter.tells["/metrics"] = told((0, 300.5, 1_000_000), (1, 200.0, 2_000_000))
+    return sensor
 
 
 def test_only_the_gpus_that_an_engine_uses_are_read(exporter: Meter) -> None:
@@ -78,9 +80,17 @@ def test_what_the_exporter_repeats_is_no_new_reading(exporter: Meter) -> None:
     sensor.close()
 
 
+def test_what_was_told_before_is_no_reading_for_nobody_knows_how_old_it_was(exporter: Meter) -> None:
+    sensor = DcgmSensor(DcgmSpec(url=f"{exporter.url}/metrics"), None)
+    assert [sensor.read(second * NS_PER_S) for second in range(3)] == [[], [], []]
+    exporter.tells["/metrics"] = told((0, 300.5, 1_000_000), (1, 199.0, 1_900_000))
+    assert [row.device for row in sensor.read(3 * NS_PER_S)] == ["gpu0"]
+    sensor.close()
+
+
 def test_a_gpu_may_tell_one_of_the_two(exporter: Meter) -> None:
-    exporter.tells["/metrics"] = told((0, 300.5, None), (1, None, 2_000_000))
     sensor = opened(exporter)
+    exporter.tells["/metrics"] = told((0, 300.5, None), (1, None, 2_000_000))
     assert [(row.watts, row.joules_counter) for row in sensor.read(0)] == [(300.5, None), (None, 2000.0)]
     sensor.close()
 
@@ -96,8 +106,8 @@ def test_a_gpu_that_vanishes_is_null_and_the_other_goes_on(exporter: Meter) -> N
 
 def test_pods_that_share_a_gpu_have_a_series_each_of_the_same(exporter: Meter) -> None:
     shared = (0, 300.5, 1_000_000)
+    sensor = opened(exporter, [0])
     exporter.tells["/metrics"] = told(shared, pod="a") + told(shared, pod="b")
-    sensor = opened(exporter)
     assert len(sensor.read(0)) == 1
     exporter.tells["/metrics"] = told(shared, pod="a") + told((0, 301.0, 1_000_000), pod="b")
     assert [(row.watts, row.joules_counter) for row in sensor.read(NS_PER_S)] == [(None, None)]
@@ -125,19 +135,20 @@ def test_a_gpu_that_dcgm_does_not_know_makes_the_scope_missing(exporter: Meter) 
     [(Answer(hangs=True), "timeout"), (Answer(status=500), "refused"), (Answer(b"\xff"), "not_read")],
 )
 def test_a_fault_leaves_every_gpu_null(answer: Answer, code: str, again: int, exporter: Meter) -> None:
-    """`again` is how many rows are read half a second later: an exporter that does not answer is left alone as long."""
+    """`again` is how many rows an eighth of a second later gives: who does not answer is not asked again so soon."""
     sensor = opened(exporter, timeout_s=0.2)
     exporter.tells["/metrics"] = answer
     rows = sensor.read(0)
     assert [(row.device, row.watts, row.joules_counter) for row in rows] == [("gpu0", None, None), ("gpu1", None, None)]
     assert sensor.faults.as_list()[0]["code"] == code
-    assert len(sensor.read(NS_PER_S // 2)) == again
+    assert len(sensor.read(NS_PER_S // 8)) == again
     sensor.close()
 
 
 def test_a_url_without_a_path_means_the_usual_one(exporter: Meter) -> None:
     sensor = DcgmSensor(DcgmSpec(url=exporter.url), None)
-    assert isinstance(sensor.read(0)[0], PowerRow)
+    assert sensor.device == "gpu0, gpu1"
+    assert exporter.asked == ["/metrics"]
     sensor.close()
 
 

@@ -86,6 +86,14 @@ def test_a_machine_without_rapl(open_scope: Callable[[Path], Any], tmp_path: Pat
         open_scope(tmp_path)
 
 
+def test_a_container_that_hides_the_zones(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / POWERCAP
+    folder.mkdir(parents=True)
+    (folder / "intel-rapl:0").symlink_to("../../devices/virtual/powercap/intel-rapl/intel-rapl:0")
+    with pytest.raises(AbsentError, match="a container or a virtual machine hides it"):
+        package_sensors(tmp_path)
+
+
 @WAY
 def test_a_counter_that_only_root_may_read(
     open_scope: Callable[[Path], Any], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
