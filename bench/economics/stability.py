@@ -107,8 +107,8 @@ def _credit_share(sla: Sla | None, observed: ObservedAvailability, claimed: floa
 
 def _why_no_credit(sla: Sla | None) -> str | None:
     if sla is None:
-        return "no SLA of this offer is known"
-    return None if sla.tiers else "it is not known what the SLA credits"
+        return "no SLA is known"
+    return None if sla.tiers else "its SLA's credits are not known"
 
 
 def _monthly(per_hour: UnitPrice, share: Headline) -> Headline:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
-from bench.report.format import headline, number
+from bench.report.format import headline, number, value_of
 
 _Row = Mapping[str, Any]
 
@@ -29,10 +29,10 @@ def print_normalised(comparison: Mapping[str, Any]) -> None:
         table.add_row(
             escape(group["group"]),
             headline(raw[group["group"]]["output_tokens_per_s"]),
-            headline(rates and rates["output_tokens_per_s"]),
+            headline(value_of(rates, "output_tokens_per_s")),
             "",
             "",
-            escape(group["basis"] or group["why_not"]),
+            group["basis"] or "not known",
             style="bold",
         )
         for row in comparison["rows"]:
@@ -59,6 +59,8 @@ def _priced_cells(row: _Row, at_median: _Row) -> list[str]:
 
 
 def _remarks(group: _Row) -> Iterator[str]:
+    if group["why_not"] is not None:
+        yield group["why_not"]
     for node in group["nodes"]:
         yield (
             f"node {node['node']} {number(node['output_tokens_per_s'])} tok/s, {node['to_median']:.1%} of the median, "

@@ -27,7 +27,7 @@ def print_stability(comparison: Mapping[str, Any]) -> None:
     table.add_column("case / offer, as available as seen", no_wrap=True, max_width=46)
     for name in ("promised", "$/M output", "after credit", "$ lost a month", "$ credited a month"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for case in dict.fromkeys(row["case"] for row in rows):
         table.add_row(escape(case), style="bold")
         for row in rows:
@@ -58,14 +58,21 @@ def _told(observed: _Row) -> str:
     )
 
 
+def _bounded(stored: _Row | None) -> str:
+    """A value and its bounds, which lie too far to either side for a share of it to be read."""
+    if stored is None or stored["value"] is None or stored["low"] is None or stored["high"] is None:
+        return headline(stored)
+    return f"{number(stored['value'])} ({number(stored['low'])} to {number(stored['high'])})"
+
+
 def _cells(row: _Row, stability: _Row) -> list[str]:
     credited = stability["expected_credit_usd_per_month"]
     return [
         escape(f"  {row['offer']} ({row['term']})"),
         ABSENT if stability["promised"] is None else f"{stability['promised']:.4g}",
-        headline(stability["usd_per_million_output_tokens"]),
-        headline(stability["usd_per_million_output_tokens_after_credit"]),
-        headline(stability["usd_lost_per_month"]),
-        headline(credited),
+        _bounded(stability["usd_per_million_output_tokens"]),
+        _bounded(stability["usd_per_million_output_tokens_after_credit"]),
+        _bounded(stability["usd_lost_per_month"]),
+        _bounded(credited),
         escape(stability["why_no_credit"] or credited["basis"]),
     ]

@@ -161,8 +161,8 @@ def test_availability_divides_the_cost_of_a_token_once(
 def test_without_an_sla_or_its_tiers_there_is_no_credit_and_why_is_told() -> None:
     none, bare = stable(seen(), None), stable(seen(), sla())
     assert (none.expected_credit_usd_per_month, none.usd_per_million_output_tokens_after_credit) == (None, None)
-    assert (none.promised, none.why_no_credit) == (None, "no SLA of this offer is known")
-    assert (bare.promised, bare.why_no_credit) == (0.995, "it is not known what the SLA credits")
+    assert (none.promised, none.why_no_credit) == (None, "no SLA is known")
+    assert (bare.promised, bare.why_no_credit) == (0.995, "its SLA's credits are not known")
     assert row(None, sla(*TIERS)).stability is None
 
 
