@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.columns import Floats
 
 MOST = 0.95
 """A series that seems to forget nothing within its length tells nothing of its level either way."""
+
+
+def group_means(values: Sequence[float], group: int) -> Floats:
+    """Means of `group` values each in order, (len(values) // group,); what is left over at the end is left out."""
+    whole = len(values) // group * group if group else 0
+    return np.asarray(values[:whole], np.float64).reshape(-1, max(group, 1)).mean(axis=1)
 
 
 def lag_one(residuals: Floats, fitted: int) -> Floats:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.metrics.autocorrelation import lag_one, variance_inflation
+from bench.metrics.autocorrelation import group_means, lag_one, variance_inflation
 from bench.metrics.columns import Floats
 
 RESAMPLES = 499
@@ -57,7 +57,7 @@ def level_shifts(values: Sequence[float], *, level: float, seed: int) -> Shifts:
     A series that a straight line explains better than its steps do has a trend and no shift. Deterministic in `seed`.
     """
     group = math.ceil(len(values) / MOST_VALUES)
-    series = _averaged(np.asarray(values, np.float64), group)
+    series = group_means(values, group)
     if len(series) < LEAST_VALUES:
         told = f"a shift needs {LEAST_VALUES} values to be told from noise, there are {len(series)}"
         return Shifts((), told, tested=False)
@@ -69,14 +69,6 @@ def level_shifts(values: Sequence[float], *, level: float, seed: int) -> Shifts:
     medians = [float(np.median(series[start:end])) for start, end in pairwise(bounds)]
     found = zip(bounds[1:-1], pairwise(medians), strict=True)
     return Shifts(tuple(Shift(cut * group, before, after) for cut, (before, after) in found))
-
-
-def _averaged(series: Floats, group: int) -> Floats:
-    """Means of `group` values each; the last ones, where they are fewer, are left out."""
-    if group <= 1:
-        return series
-    whole = len(series) // group * group
-    return np.asarray(series[:whole].reshape(-1, group).mean(axis=1))
 
 
 def _cuts(series: Floats, offset: int, alpha: float, seed: int) -> list[int]:
@@ -113,7 +105,8 @@ def _best_stretch(series: Floats) -> tuple[Floats, Floats, Floats]:
     residuals = _around_two_levels(centred, stretch)
     rho = lag_one(residuals, fitted=_FITTED)
     noise = _innovations(residuals, rho).var(axis=1) / (1 - rho) ** 2
-    return np.divide(best, noise, out=np.full(len(series), math.inf), where=noise > 0), stretch, residuals
+    without_noise = np.where(best > 0, math.inf, 0.0)
+    return np.divide(best, noise, out=without_noise, where=noise > 0), stretch, residuals
 
 
 def _starts(n: int, length: int) -> Floats:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from bench.core.records import Headline
-from bench.metrics.autocorrelation import lag_one, variance_inflation
+from bench.metrics.autocorrelation import group_means, lag_one, variance_inflation
 from bench.metrics.distributions import normal_cdf, normal_quantile
 from bench.metrics.statistics import absent
 
 METHOD = "median of the slopes of all pairs (Theil and Sen), its variance inflated by the lag-1 autocorrelation"
 LEAST_VALUES = 10
 """With fewer the normal approximation of Kendall's statistic does not hold."""
+
+MOST_VALUES = 1000
+"""More are averaged in equal groups: there are as many slopes as pairs."""
 
 
 def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: float) -> Headline:
@@ -30,9 +31,10 @@ def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: fl
         return absent("all values are of one time", level, n=n)
     from scipy.stats import theilslopes
 
-    x, y = np.asarray(hours, np.float64), np.asarray(values, np.float64)
+    group = math.ceil(n / MOST_VALUES)
+    x, y = group_means(hours, group), group_means(values, group)
     slope, intercept, *_ = theilslopes(y, x)
     rho = lag_one(y - intercept - slope * x, fitted=2)
     quantile = normal_quantile((1 + level) / 2) * math.sqrt(float(variance_inflation(rho)))
-    _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(quantile) - 1)
+    _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(-quantile))
     return Headline(float(slope), float(low), float(high), level, METHOD, n, "measured")
