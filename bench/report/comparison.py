@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.console import console, joules, remarks, verdict
+from bench.report.console import console, remarks, verdict
+from bench.report.energy import joules, print_energy
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
 
 _MEASURED = ("TTFT p50", "TPOT p50", "tok/s")
@@ -42,6 +43,7 @@ def print_comparison(records: Sequence[Mapping[str, Any]], comparison: Mapping[s
             if row["why_not"] == reason:
                 table.add_row(*_priced_cells(row), style="dim")
     out.print(table)
+    print_energy(out, records)
     out.print()
     for line in (line for record in records for line in remarks(record)):
         out.print(line, style="dim", soft_wrap=True)
