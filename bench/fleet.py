@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,12 +17,18 @@ from bench.results.result import scan
 def read_fleet(paths: Iterable[Path]) -> list[FleetNode]:
     """One node a file; of a folder with results every machine in it, as its last record has it.
 
-    A node is called by its file's name without suffix, one of a folder by the folder, or by its record where there are
-    several. Raises InputError for a path that is neither, and for a description that is broken.
+    A node is called by its file's name without suffix, with the folder's before it where several have one name. One of
+    a folder of results is called by the folder, or by its record where there are several. Raises InputError for a path
+    that is neither, and for a description that is broken.
     """
+    paths = list(paths)
+    stems = Counter(path.stem for path in paths)
     nodes: list[FleetNode] = []
     for path in paths:
-        nodes += _of_results(path) if path.is_dir() or path.name == RECORD_FILE else [_of_file(path)]
+        if path.is_dir() or path.name == RECORD_FILE:
+            nodes += _of_results(path)
+        else:
+            nodes.append(_of_file(path, path.stem if stems[path.stem] == 1 else f"{path.parent.name}/{path.stem}"))
     return nodes
 
 
@@ -31,7 +38,7 @@ def node_of(record: Record) -> FleetNode:
     return FleetNode(record.id, record.node)
 
 
-def _of_file(path: Path) -> FleetNode:
+def _of_file(path: Path, name: str) -> FleetNode:
     try:
         description = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
@@ -42,7 +49,7 @@ def _of_file(path: Path) -> FleetNode:
             f"cannot be read: {told}", where=path, allowed="what `bench node show --json` prints"
         ) from None
     check_description(description, str(path))
-    return FleetNode(path.stem, description)
+    return FleetNode(name, description)
 
 
 def _of_results(path: Path) -> list[FleetNode]:

@@ -14,18 +14,19 @@ from bench.node.fleet_figures import FleetFigure, Outlier, fleet_figures
 
 _GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("disk", ("storage",)),
-    ("host_to_device", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
-    ("device_to_host", ("gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
     ("wake_up", ("cpu", "host", "limits")),
     ("timer", ("cpu", "host", "limits")),
-    ("launch", ("cpu", "host", "limits", "gpu.driver", "gpu.devices.pcie", "gpu.devices.persistence")),
-    ("flops", ("gpu.devices.power", "gpu.devices.clock", "gpu.devices.smoothing", "gpu.devices.temperature", "cpu")),
-    ("read_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu", "storage")),
-    ("copy_bytes", ("gpu.devices.ecc", "gpu.devices.clock", "gpu.devices.row_remapping", "memory", "cpu")),
-    ("peer", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "gpu.devices.seat")),
-    ("all_reduce", ("gpu.devices.nvlink", "gpu.devices.fabric", "gpu.devices.pcie", "network")),
+    ("memory_", ("memory", "cpu", "limits")),
+    ("cpu_", ("cpu", "limits")),
+    ("host_to_device", ("gpu.driver", "gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
+    ("device_to_host", ("gpu.driver", "gpu.devices.pcie", "gpu.devices.seat", "cpu", "memory", "limits")),
+    ("launch", ("gpu.driver", "gpu.devices.pcie", "gpu.devices.persistence", "cpu", "host", "limits")),
+    ("flops", ("gpu.driver", *(f"gpu.devices.{name}" for name in ("power", "clocks", "sm_clock", "temperature")))),
+    ("peer", tuple(f"gpu.devices.{name}" for name in ("nvlink", "fabric", "pcie", "seat"))),
+    ("all_reduce", ("gpu.driver", "network", *(f"gpu.devices.{name}" for name in ("nvlink", "fabric", "pcie")))),
+    ("bytes", tuple(f"gpu.devices.{name}" for name in ("ecc", "clocks", "memory_clock", "row_remapping", "power"))),
 )
-"""Part of a figure's name, and the facts that can make it what it is, by how their names begin."""
+"""Part of a figure's name, and the facts that can make it what it is, by how their names begin; the first one holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,17 +67,25 @@ def _figures_table(figures: Sequence[_Row]) -> Table:
     table.add_column("figure", overflow="fold")
     for name in ("n", "median", "least", "most", "spread", "of one"):
         table.add_column(name, justify="right", no_wrap=True)
-    for figure in figures:
-        table.add_row(
-            _plain(_named(figure)),
-            str(figure["n"]),
-            quantity(figure["name"], figure["median"]),
-            *(quantity(figure["name"], figure[end]) for end in ("least", "most")),
-            *(f"{figure[sigma] / figure['median']:.1%}" for sigma in ("sigma", "own_sigma")),
-        )
+    for name in dict.fromkeys(figure["name"] for figure in figures):
+        table.add_row(*_figure_cells(name, [figure for figure in figures if figure["name"] == name]))
     table.caption = "spread: robust standard deviation among nodes; of one: of the trials on one node"
     table.caption_justify = "left"
     return table
+
+
+def _figure_cells(name: str, of_devices: Sequence[_Row]) -> Iterator[str]:
+    """A figure over the whole SKU; where devices are compared apart, over all of them."""
+    medians = [figure["median"] for figure in of_devices]
+    apart = f" of {len(of_devices)} devices" if len(of_devices) > 1 else ""
+    yield _plain(name + apart)
+    yield " or ".join(map(str, sorted({figure["n"] for figure in of_devices})))
+    yield " to ".join(dict.fromkeys((quantity(name, min(medians)), quantity(name, max(medians)))))
+    yield quantity(name, min(figure["least"] for figure in of_devices))
+    yield quantity(name, max(figure["most"] for figure in of_devices))
+    for sigma in ("sigma", "own_sigma"):
+        shares = [figure[sigma] / figure["median"] for figure in of_devices if figure["median"]]
+        yield f"{max(shares):.1%}" if shares else ABSENT
 
 
 def outlier_lines(outliers: Sequence[_Row]) -> Iterator[str]:

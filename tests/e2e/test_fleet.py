@@ -76,6 +76,15 @@ def test_this_machine_is_compared_with_the_node_of_its_results(
     assert sku["outliers"] == []
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(bench: Callable[..., Any], tmp_path: Path) -> None:
+    files = []
+    for name, description in six_nodes().items():
+        (tmp_path / name).mkdir()
+        files += write_nodes(tmp_path / name, {"node": description})
+    (sku,) = bench("node", "compare", *files, "--json").json["skus"]
+    assert sku["nodes"] == [f"{name}/node" for name in "abcdef"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
