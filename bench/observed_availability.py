@@ -60,6 +60,19 @@ def soaks_below(paths: Iterable[Path]) -> list[Path]:
     return sorted({file.parent for path in paths for file in path.rglob(REPORT_FILE)})
 
 
+def without_segments(results: Sequence[Result], paths: Iterable[Path]) -> list[Result]:
+    """`results` less those that are part of a soak below `paths`, unless the soak itself is one of these.
+
+    Segments run one after another on one engine: they are no repeats, and would make an interval between runs too
+    narrow. Where there is nothing else, they are kept.
+    """
+    paths = list(paths)
+    named = {path.resolve() for path in paths}
+    soaks = {folder.resolve() for folder in soaks_below(paths)} - named
+    kept = [result for result in results if soaks.isdisjoint(result.path.resolve().parents)]
+    return kept or list(results)
+
+
 def observed_availability(paths: Sequence[Path]) -> dict[str, ObservedAvailability]:
     """By hardware key; soaks of one node class are taken together, as if one had gone on after the other.
 

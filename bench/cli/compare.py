@@ -69,7 +69,7 @@ def compare(
     from bench.economics.compare import Assumptions
     from bench.economics.cost import Loading
     from bench.fleet import read_fleet
-    from bench.observed_availability import observed_availability, soaks_below
+    from bench.observed_availability import observed_availability, soaks_below, without_segments
     from bench.offers.catalog import load_offers
     from bench.report.comparison import print_comparison
     from bench.report.decomposition import print_decomposition
@@ -82,7 +82,7 @@ def compare(
     if fleet and not normalise:
         raise InputError("--fleet", where="without --normalise", allowed="with --normalise, which needs it")
     paths = results or [Path("runs")]
-    found = scan(paths)
+    found = without_segments(scan(paths), paths)
     loading = Loading(utilisation=utilisation, allocation=allocation, availability=availability)
     assumptions = Assumptions(loading, discount_rate, price_ratio, claimed)
     # An availability that is assumed stands for what soaks among the results would say.

@@ -104,6 +104,17 @@ def test_a_soak_among_the_results_is_recognised_and_one_given_twice_counts_once(
     assert row["stability"]["availability"]["value"] == pytest.approx(0.99)
 
 
+def test_segments_are_no_repeats_of_the_other_results(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    soak = write_soak(ran.parent / "soak", ran, UP_S, DOWN_S)
+    (beside,) = bench("compare", ran.parent, "--offers", offer, "--json").json["groups"]
+    (alone,) = bench("compare", soak, "--offers", offer, "--json").json["groups"]
+    assert (beside["label"], beside["output_tokens_per_s"]["method"]) == (ran.name, "block bootstrap within the run")
+    assert alone["output_tokens_per_s"]["n"] == 2
+    assert beside["availability"] == alone["availability"]
+
+
 def test_an_availability_is_either_assumed_or_seen(
     bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
 ) -> None:
