@@ -53,7 +53,8 @@ class Segment(Section):
     gone_s: float | None
     failure: str | None
     engine_start_s: float | None
-    """Seconds the engine took to start, where this segment started it; None where it went on or did not start."""
+    """Seconds the engine took to start, where this segment started it; None where it went on, did not start or, as an
+    endpoint, is not started here."""
 
 
 class Resumed(Section):
@@ -117,7 +118,7 @@ class SoakLog:
 
     @property
     def engine_start_s(self) -> float | None:
-        """What the first start of the engine took; None where none succeeded."""
+        """What the first start of the engine took; None where none succeeded, or the engine is not started here."""
         return next((one.engine_start_s for one in self.segments if one.engine_start_s is not None), None)
 
     @property

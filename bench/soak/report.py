@@ -9,7 +9,6 @@ from typing import Any
 
 from bench.core.digest import file_digest
 from bench.core.errors import InputError
-from bench.core.spec import EndpointEngineSpec, MockEngineSpec
 from bench.core.units import SECONDS_PER_HOUR
 from bench.metrics.outages import Stretch
 from bench.metrics.soak import Soaked, SoakedSegment, soaked
@@ -63,7 +62,7 @@ def report_of(log: SoakLog) -> SoakReport:
         soaked=soaked(
             list(_segments(log)),
             total_s=log.last_s,
-            engine_start_s=_repair_s(log),
+            engine_start_s=log.engine_start_s,
             confidence=Confidence(spec.measure.level, spec.measure.seed),
         ),
     )
@@ -91,12 +90,6 @@ def verify_soak(log: SoakLog) -> Report:
     if not isinstance(stored, dict):
         stored = {}
     return compare(log.path, {**stored, SEGMENTS: told}, {**recomputed, SEGMENTS: there})
-
-
-def _repair_s(log: SoakLog) -> float | None:
-    """What stands for a repair where none was seen: a start, of an engine that is started here."""
-    elsewhere = isinstance(log.began.case.spec.engine, EndpointEngineSpec | MockEngineSpec)
-    return None if elsewhere else log.engine_start_s
 
 
 def _segments(log: SoakLog) -> Iterator[SoakedSegment]:

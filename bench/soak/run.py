@@ -15,7 +15,7 @@ from bench.core.clock import RealClock
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
-from bench.core.spec import Spec
+from bench.core.spec import EndpointEngineSpec, MockEngineSpec, Spec
 from bench.core.units import SECONDS_PER_HOUR, ns_from_seconds, seconds_from_ns
 from bench.results.folder import new_folder
 from bench.results.soak_log import SEGMENTS, Began, Ended, Resumed, Segment, SoakLog, SoakWriter, read_soak
@@ -157,9 +157,11 @@ class _Running:
 
     def _log(self, run: SegmentRun) -> None:
         answered_ns = run.first_token_ns if run.starts_engine or run.first_token_ns is None else run.start_ns
-        started_s = None if run.startup is None else run.startup.total_s
+        elsewhere = isinstance(self._spec.engine, EndpointEngineSpec | MockEngineSpec)
+        started_s = None if run.startup is None or elsewhere else run.startup.total_s
         self._answered |= answered_ns is not None
-        self._first_start_s = self._first_start_s or started_s
+        if self._first_start_s is None:
+            self._first_start_s = started_s
         self._writer.append(
             Segment,
             record=run.record,
@@ -173,7 +175,7 @@ class _Running:
         )
 
     def _longest_start_s(self) -> float | None:
-        """None for the first start, of which nobody knows how long it takes."""
+        """None for a first start, of which nobody knows how long it takes, and for an engine that is not started here."""
         return None if self._first_start_s is None else SILENCE_S + _LONGEST_START * self._first_start_s
 
     def _now_s(self) -> float:
