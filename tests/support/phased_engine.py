@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from power_signals import Signal, steps
+
 from bench.core.records import StepRow, TurnRow
 from bench.core.units import ns_from_seconds
-from tests.support.power_signals import Signal, steps
 
 
 @dataclass(frozen=True)

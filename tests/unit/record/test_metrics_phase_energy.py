@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from phased_engine import Costs, Served, agents
+from power_signals import averaged, counter, every, rows
 
 from bench.core.power_spec import PowerSpec
 from bench.core.units import NS_PER_S
@@ -20,8 +22,6 @@ from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import SLICES, TokenSlices
 from bench.results.batches import table_of
-from tests.support.phased_engine import Costs, Served, agents
-from tests.support.power_signals import averaged, counter, every, rows
 
 WINDOW = Window(1 * NS_PER_S, 60 * NS_PER_S)
 OUTPUT = 6000

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from power_signals import Signal, averaged, counter, every, held, instant, lines, part_time, rows, square
 
 from bench.core.records import PowerRow
 from bench.core.units import NS_PER_S
@@ -15,7 +16,6 @@ from bench.metrics.scope_energy import MAX_ERROR, ScopeEnergy, Untrusted, scope_
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import slice_edges
 from bench.results.batches import table_of
-from tests.support.power_signals import Signal, averaged, counter, every, held, instant, lines, part_time, rows, square
 
 BEGIN_S, END_S, RUN_S = 1.3, 61.1, 61.95
 """The window, and the end of the run; neither falls on a reading."""
