@@ -58,17 +58,20 @@ class RecordingNvml:
         try:
             result = function(*arguments)
         except pynvml.NVMLError as error:
-            self._write(name, arguments, t_ns, {"error": error.value})
+            self._write(name, arguments, {"error": error.value}, t_ns, self._clock.now_ns())
             raise
-        structures = [one for one in map(referred, arguments) if one is not None]
-        filled = {"filled": [self._plain.answer(name, one) for one in structures]} if structures else {}
-        self._write(name, arguments, t_ns, {"result": self._plain.answer(name, result), **filled})
+        end_ns = self._clock.now_ns()
+        outcome = {"result": self._plain.answer(name, result)}
+        if structures := [one for one in map(referred, arguments) if one is not None]:
+            outcome["filled"] = [self._plain.answer(name, one) for one in structures]
+        self._write(name, arguments, outcome, t_ns, end_ns)
         return result
 
-    def _write(self, name: str, arguments: tuple[Any, ...], t_ns: int, outcome: dict[str, Any]) -> None:
-        took_ns = self._clock.now_ns() - t_ns
+    def _write(
+        self, name: str, arguments: tuple[Any, ...], outcome: dict[str, Any], start_ns: int, end_ns: int
+    ) -> None:
         asked = [self._plain.argument(one) for one in arguments]
-        times = {"t_ns": t_ns - self._start_ns, "took_ns": took_ns}
+        times = {"t_ns": start_ns - self._start_ns, "took_ns": end_ns - start_ns}
         self._out.write(json.dumps({"function": name, "arguments": asked, **outcome, **times}) + "\n")
         self.calls += 1
 

@@ -28,11 +28,12 @@ class Source:
 
     name: str
     field: Field | None = None
-    function: str | None = None
+    function: str = ""
+    """Asked where there is no field."""
 
     def ask(self, device: Device) -> float:
         """Raises AbsentError where the device does not tell it."""
-        return self.checked(device.field(*self.field) if self.field else float(device.ask(str(self.function))))
+        return self.checked(device.field(*self.field) if self.field else float(device.ask(self.function)))
 
     def checked(self, told: float) -> float:
         """Raises ZeroError for a zero: what is missing is never zero."""
