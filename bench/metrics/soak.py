@@ -18,6 +18,10 @@ from bench.metrics.settling import Settling, settling
 from bench.metrics.statistics import Confidence, between_runs
 from bench.metrics.verdict import FAILED_SHARE
 
+_TOLD_OTHERWISE = frozenset({"engine_failed", "interrupted", "failures"})
+_OF_THE_CASE = frozenset({"too_few_requests", "no_steady_window", "client_late", "client_saturated"})
+"""Reasons that say nothing of the machine under test: what was asked shows too little of it."""
+
 
 @dataclass(frozen=True)
 class SoakedSegment:
@@ -211,25 +215,31 @@ def _stability(
 ) -> Stability:
     findings = []
     if outages:
-        findings.append(Finding("outages", f"the engine failed {len(outages)} times: {outages[0].failure}"))
+        findings.append(Finding("outages", f"outages seen: {len(outages)}, the first because {outages[0].failure}"))
     failed = sum(requests.failed.values())
     if failed > FAILED_SHARE * requests.sent:
         kinds = ", ".join(f"{number} {kind}" for kind, number in requests.failed.items())
         findings.append(Finding("failures", f"{failed} of {requests.sent} requests failed: {kinds}"))
-    for code, told in invalid.items():
-        if code not in ("engine_failed", "interrupted", "failures"):  # told above, or no fault of the machine
-            findings.append(Finding("invalid_segments", f"{code} in {told.segments} of {segments}: {told.message}"))
+    invalid = {code: told for code, told in invalid.items() if code not in _TOLD_OTHERWISE}
+    of_machine = {code: told for code, told in invalid.items() if code not in _OF_THE_CASE}
+    findings += [Finding("invalid_segments", _in_segments(*told, segments)) for told in of_machine.items()]
     if moved := throughput.moved:
         findings.append(Finding("output_tokens_per_s", f"output tokens/s moved {', '.join(moved)}"))
     for scope, joules in energy.items():
         if moved := joules.moved:
             told_moves = ", ".join(moved)
             findings.append(Finding("joules_per_output_token", f"J/token of scope {scope} moved {told_moves}"))
-    open_questions = [f"output tokens/s: {throughput.undecided}"] if throughput.undecided else []
+    open_questions = [_in_segments(code, told, segments) for code, told in invalid.items() if code in _OF_THE_CASE]
+    if throughput.undecided:
+        open_questions.append(f"output tokens/s: {throughput.undecided}")
     status: Literal["stable", "unstable", "undecided"] = "unstable" if findings else "stable"
     if not findings and open_questions:
         status = "undecided"
     return Stability(status, tuple(findings), tuple(open_questions))
+
+
+def _in_segments(code: str, told: Told, segments: int) -> str:
+    return f"{code} in {told.segments} of {segments}: {told.message}"
 
 
 def _hours(segment: SoakedSegment) -> float:

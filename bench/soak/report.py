@@ -123,7 +123,7 @@ def _segment(segment: Segment, result: Result, *, resumed: bool) -> SoakedSegmen
         sent=requests.get("sent", 0),
         completed=requests.get("completed", 0),
         failed=requests.get("failed", {}),
-        reasons=_by_code(record.verdict.reasons),
+        reasons=_by_code(_causes(record.verdict.reasons)),
         notes=_by_code(record.verdict.notes),
     )
 
@@ -135,6 +135,11 @@ def _left_out(record: Record) -> str | None:
     if not _value(record.throughput, "output_tokens_per_s"):
         return "no output tokens in a steady window"
     return None
+
+
+def _causes(reasons: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Without what only follows from a run's being cut off."""
+    return [reason for reason in reasons if reason["code"] in _CUT_OFF] or reasons
 
 
 def _joules(record: Record) -> dict[str, float]:

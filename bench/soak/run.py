@@ -175,7 +175,7 @@ class _Running:
         )
 
     def _longest_start_s(self) -> float | None:
-        """None for a first start, of which nobody knows how long it takes, and for an engine that is not started here."""
+        """None for a first start, of which nobody knows how long it takes, and where the engine is not started here."""
         return None if self._first_start_s is None else SILENCE_S + _LONGEST_START * self._first_start_s
 
     def _now_s(self) -> float:
