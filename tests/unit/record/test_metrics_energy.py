@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -231,3 +233,10 @@ def test_joules_per_correct_answer() -> None:
         per_answer = rungs[scope].joules_per_correct_answer
         assert per_answer is not None
         assert per_answer.value == pytest.approx(joules / 6)
+
+
+def test_facts_survive_the_record() -> None:
+    facts = PowerFacts(SHEET, {"gpu": "no NVML"}, IdlePeriod(1, 2))
+    context = RunContext(0, 9, 1, power=facts)
+    assert RunContext.read(json.loads(json.dumps(asdict(context)))) == context
+    assert RunContext.read({"start_ns": 0, "end_ns": 9, "accelerators": 1}).power is None

@@ -91,6 +91,20 @@ def test_a_record_of_the_schema_before_is_held_to_the_numbers_it_has(result: Res
     assert {"goodput.good_share", "sessions"} <= what(verify(result.path, recompute))
 
 
+def test_a_record_of_before_the_energy_ladder_is_held_to_the_numbers_it_has(result: Result) -> None:
+    edit_record(result.path, lambda record: record["energy"].pop("phases"))
+    assert "energy.phases.gpu.joules.prefill.method" in what(verify(result.path, recompute))
+
+    def as_before(record: dict[str, Any]) -> None:
+        del record["run"]["power"], record["energy"]["absent"], record["energy"]["rungs"]["gpu"]["above_idle"]
+
+    edit_record(result.path, as_before)
+    report = verify(result.path, recompute)
+    assert report.ok, report.differences
+    edit_record(result.path, lambda record: record["energy"]["rungs"]["gpu"].update(joules=1.0))
+    assert what(verify(result.path, recompute)) == {"energy.rungs.gpu.joules"}
+
+
 def test_a_moved_copy_verifies(result: Result, tmp_path: Path) -> None:
     moved = result.path.rename(tmp_path / "elsewhere")
     assert verify(moved, recompute).ok
