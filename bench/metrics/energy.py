@@ -22,6 +22,8 @@ from bench.metrics.rung import Rung, Served, above_idle, declared_rung, metered_
 from bench.metrics.scope_energy import ScopeEnergy, Untrusted, scope_energy
 from bench.metrics.throughput import slice_edges
 
+_IDLE_ERROR = 0.05
+"""Idle power may be known less well than energy: it is a fraction of that, and after a start still falls."""
 _BY_THE_BOARD = ("gpu", "memory")
 """Scopes whose power the accelerator's own board tells."""
 
@@ -103,7 +105,8 @@ def _idle(of: _Scope, facts: PowerFacts, context: RunContext) -> tuple[ScopeEner
     if facts.idle is None:
         return None, 0.0
     period = np.array([facts.idle.start_ns - context.start_ns, facts.idle.end_ns - context.start_ns], dtype=np.float64)
-    return scope_energy(of.devices, period, part_time=of.part_time), seconds_from_ns(float(period[1] - period[0]))
+    idle = scope_energy(of.devices, period, part_time=of.part_time, max_error=_IDLE_ERROR)
+    return idle, seconds_from_ns(float(period[1] - period[0]))
 
 
 def _absent(unread: Mapping[str, str], why_not: Mapping[str, str], rungs: Mapping[str, Rung]) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _with_what_is_around(
         low=gpu.low + low * used,
         high=gpu.high + high * used,
         basis="assumed" if assumed else "projected",
-        model=f"gpu + {_watts(low, high)} an accelerator: {most} less its TDP of {figures.tdp_w:g} W",
+        model=f"gpu + {_watts(low, high)} an accelerator used: {most} less its TDP of {figures.tdp_w:g} W",
     )
 
 

@@ -139,10 +139,9 @@ def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
 
 def _readings(rows: Any, column: str, start_ns: int) -> Readings:
     present = rows.filter(pc.is_valid(rows[column]))
-    return Readings(
-        t=np.asarray(present["t_ns"].to_numpy() - start_ns, dtype=np.float64),
-        value=np.asarray(present[column].to_numpy(), dtype=np.float64),
-    )
+    # A meter on the network may tell twice of one moment.
+    t, first = np.unique(present["t_ns"].to_numpy() - start_ns, return_index=True)
+    return Readings(t.astype(np.float64), np.asarray(present[column].to_numpy(), dtype=np.float64)[first])
 
 
 def _moves(counter: Readings) -> Readings:

@@ -35,6 +35,8 @@ class AboveIdle:
     """What a rung comes to beyond what the idle, loaded engine drew for as long. Beside the whole, never instead."""
 
     idle_watts: float | None
+    idle_error: float | None
+    """Share of them that they may be wrong by for being read only so often, two standard errors."""
     joules: float | None
     joules_per_output_token: Headline
     reason: str | None = None
@@ -116,11 +118,11 @@ def above_idle(
     """`idle` is what the same devices used in `idle_seconds` of idling; None where they were not read then."""
     if not isinstance(idle, ScopeEnergy):
         reason = f"idle power: {'it was not read' if idle is None else idle.reason}"
-        return AboveIdle(None, None, absent(reason, served.confidence.level), reason)
+        return AboveIdle(None, None, None, absent(reason, served.confidence.level), reason)
     watts = idle.metered.total / idle_seconds
     joules = rung.metered.joules - watts * served.tokens.seconds
     per_token = ratio(joules, served.tokens.output, served.confidence)
-    return AboveIdle(watts, math.fsum(joules), per_token)
+    return AboveIdle(watts, idle.metered.error, math.fsum(joules), per_token)
 
 
 def _rung(

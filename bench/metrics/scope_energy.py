@@ -1,7 +1,7 @@
 """The energy of one scope by its meters: the counter, held against the integral of the watts.
 
-Where both were read they are compared, device by device: far apart, neither is believed. Where one is not known to
-MAX_ERROR the other stands alone.
+Where both were read they are compared, device by device: far apart, neither is believed. Where one is not known well
+enough the other stands alone.
 
 Some boards look at their power for a part of the time only, 25 ms of every 100 on A100 and H100 (arXiv:2312.02741). A
 load that beats in that time is seen at one moment of its course alone, and no reading shows it, so such watts are never
@@ -49,8 +49,10 @@ class Untrusted:
     comparison: Comparison
 
 
-def scope_energy(devices: Sequence[Device], edges: Floats, *, part_time: bool = False) -> ScopeEnergy | Untrusted:
-    """Joules of all `devices` of a scope between consecutive `edges`, (n,), or why they are not known.
+def scope_energy(
+    devices: Sequence[Device], edges: Floats, *, part_time: bool = False, max_error: float = MAX_ERROR
+) -> ScopeEnergy | Untrusted:
+    """Joules of all `devices` of a scope between consecutive `edges`, (n,), or why they are not known to `max_error`.
 
     `part_time` says that their sensors of power do not look all the time.
     """
@@ -70,7 +72,7 @@ def scope_energy(devices: Sequence[Device], edges: Floats, *, part_time: bool = 
                 f"{devices[furthest].name} used {told} watts: over {MAX_DISAGREEMENT:.0%} apart, neither is trusted",
                 comparison,
             )
-    counter, watts = _precise(by_counter), _precise(by_watts)
+    counter, watts = _precise(by_counter, max_error), _precise(by_watts, max_error)
     if not isinstance(counter, Unreadable):
         return ScopeEnergy(counter, "counter", comparison)
     if part_time and not isinstance(watts, Unreadable):
@@ -97,13 +99,13 @@ def _ratio(counter: Metered, watts: Metered) -> float:
     return counter.total / watts.total
 
 
-def _precise(parts: list[Metered] | Unreadable) -> Metered | Unreadable:
+def _precise(parts: list[Metered] | Unreadable, max_error: float) -> Metered | Unreadable:
     if isinstance(parts, Unreadable):
         return parts
     metered = Metered.sum(parts)
-    if metered.error <= MAX_ERROR:
+    if metered.error <= max_error:
         return metered
     return Unreadable(
         f"new readings every {metered.resolution_s:.3g} s leave {metered.error:.2%} of the energy of so short or "
-        f"uneven a window uncertain, over {MAX_ERROR:.1%}"
+        f"uneven a window uncertain, over {max_error:.1%}"
     )
