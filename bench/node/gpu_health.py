@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pynvml
@@ -74,7 +74,7 @@ def gpu_health(device: Device, tree: ProcessTree, xid: XidWatch) -> ObservedDevi
             single("power_limit_w", lambda: device.ask("nvmlDeviceGetEnforcedPowerLimit") / 1000),
             Observation(tuple(THROTTLE_REASONS), lambda: _throttled(device)),
             Observation(tuple(_FIELDS), lambda: _fields(device)),
-            Observation(tuple(_LINK_FIELDS), lambda: [_over_links(device, field) for field in _LINK_FIELDS.values()]),
+            *(single(name, _over_links(device, field)) for name, field in _LINK_FIELDS.items()),
             *(single(name, partial(_violated_s, device, policy)) for name, policy in _VIOLATIONS.items()),
             Observation(("xid_events", "xid_last"), xid.read),
             Observation(("compute_processes", "other_compute_processes"), lambda: _processes(device, tree)),
@@ -96,11 +96,19 @@ def _fields(device: Device) -> Sequence[float | AbsentError]:
     ]
 
 
-def _over_links(device: Device, field: int) -> float | AbsentError:
-    """The sum over the links that tell it."""
-    answers = device.fields([(field, link) for link in range(pynvml.NVML_NVLINK_MAX_LINKS)])
-    told = [answer for answer in answers if not isinstance(answer, AbsentError)]
-    return sum(told) if told else AbsentError(f"no link tells NVML field {field}")
+def _over_links(device: Device, field: int) -> Callable[[], float]:
+    """The sum over the links that tell it; those that do not at first are not asked again."""
+    links = list(range(pynvml.NVML_NVLINK_MAX_LINKS))
+
+    def read() -> float:
+        answers = device.fields([(field, link) for link in links])
+        told = [link for link, answer in zip(links, answers, strict=True) if not isinstance(answer, AbsentError)]
+        if not told:
+            raise AbsentError(f"no link tells NVML field {field}")
+        links[:] = told
+        return sum(answer for answer in answers if not isinstance(answer, AbsentError))
+
+    return read
 
 
 def _violated_s(device: Device, policy: int) -> float:

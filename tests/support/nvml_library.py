@@ -21,7 +21,7 @@ class NvmlLibrary:
     """Power and energy by GPU and memory scope; nothing else is supported."""
 
     def __init__(self, call_s: float) -> None:
-        self._call_s = call_s
+        self.call_s = call_s
         """How long the driver takes for a reading."""
 
     def nvmlInitWithFlags(self, flags: int) -> int:  # noqa: N802
@@ -39,12 +39,12 @@ class NvmlLibrary:
         return pynvml.NVML_SUCCESS
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, millijoules: Any) -> int:  # noqa: N802
-        time.sleep(self._call_s)
+        time.sleep(self.call_s)
         millijoules._obj.value = _millijoules()
         return pynvml.NVML_SUCCESS
 
     def nvmlDeviceGetFieldValues(self, handle: Any, count: ctypes.c_int32, values: Any) -> int:  # noqa: N802
-        time.sleep(self._call_s)
+        time.sleep(self.call_s)
         for answer in values._obj:
             if answer.scopeId not in _SCOPES:
                 answer.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
@@ -61,10 +61,10 @@ class NvmlLibrary:
 
 
 @contextmanager
-def nvml_library(call_s: float = 0.0) -> Iterator[None]:
+def nvml_library(call_s: float = 0.0, library: type[NvmlLibrary] = NvmlLibrary) -> Iterator[None]:
     """pynvml has found this library in place of the driver's until the end of the block."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pynvml, "nvmlLib", NvmlLibrary(call_s))
+        patched.setattr(pynvml, "nvmlLib", library(call_s))
         patched.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
         yield
 
