@@ -111,13 +111,13 @@ class SyntheticNode:
     def _energy(self, scope: str, gpu: int, t_s: float, fault: Fault | None) -> float | None:
         if scope not in self.counted or (fault is not None and fault.kind == "refused"):
             return None
-        joules = self._counter(scope, self.meter_of(gpu, scope), fault.from_s if _frozen(fault) else t_s)
+        joules = self._counter(scope, self.meter_of(gpu, scope), _shown_s(fault, t_s))
         return joules - _BEFORE_J if fault is not None and fault.kind == "reset" else joules
 
     def _power(self, scope: str, gpu: int, t_s: float, fault: Fault | None) -> dict[int, float | None]:
         if scope not in self.watts:
             return dict.fromkeys(_POWER)
-        watts = self._watts(scope, self.meter_of(gpu, scope), fault.from_s if _frozen(fault) else t_s)
+        watts = self._watts(scope, self.meter_of(gpu, scope), _shown_s(fault, t_s))
         instant = None if scope in self.averaged else watts
         return dict(zip(_POWER, (instant, watts), strict=True))
 
@@ -130,8 +130,9 @@ class SyntheticNode:
         return _BEFORE_J + self.watts[scope] * (t_s + swung_s)
 
 
-def _frozen(fault: Fault | None) -> bool:
-    return fault is not None and fault.kind == "frozen"
+def _shown_s(fault: Fault | None, t_s: float) -> float:
+    """The time whose figures are told at `t_s`."""
+    return fault.from_s if fault is not None and fault.kind == "frozen" else t_s
 
 
 def _call(function: str, *arguments: Any, t_s: float = 0.0, **outcome: Any) -> dict[str, Any]:

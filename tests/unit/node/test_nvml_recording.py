@@ -30,14 +30,14 @@ def fill_fabric(reference: Any) -> int:
     info = reference._obj
     info.state, info.cliqueId, info.healthMask = pynvml.NVML_GPU_FABRIC_STATE_COMPLETED, 32766, 0b1010
     ctypes.memmove(info.clusterUuid, CLUSTER, len(CLUSTER))
-    return pynvml.NVML_SUCCESS
+    return 0
 
 
 def fill_platform(reference: Any) -> int:
     info = reference._obj
     ctypes.memmove(info.chassisSerialNumber, CHASSIS, len(CHASSIS))
     ctypes.memmove(ctypes.addressof(info) + type(info).slotNumber.offset, b"\xc8", 1)
-    return pynvml.NVML_SUCCESS
+    return 0
 
 
 @pytest.fixture
