@@ -93,7 +93,7 @@ def _beneath(name: str, inner: Iterable[Line]) -> Iterator[Line]:
     lines = list(inner)
     reasons = {line.text for line in lines if not line.told}
     if len(reasons) == 1 and not any(line.told for line in lines):
-        yield Line(name, *reasons, told=False)
+        yield Line(name, lines[0].text, told=False)
     else:
         yield from (Line(f"{name}.{line.name}", line.text, line.told) for line in lines)
 
