@@ -71,8 +71,8 @@ class PlainValues:
                 return _field_value(value)
             case ctypes.Structure():
                 return {"structure": type(value).__name__, "members": self._members(value)}
-        if hasattr(value, "contents") or _address(value) in self._handles:
-            return self._handle(value)
+        if _is_pointer(value) or _address(value) in self._handles:
+            return self._handle(value) if _address(value) else None
         if isinstance(value, list | tuple | ctypes.Array):
             return [self._plain(one) for one in value]
         return {"object": {name: self._plain(inner) for name, inner in getattr(value, "__dict__", {}).items()}}
@@ -113,8 +113,12 @@ def referred(argument: Any) -> ctypes.Structure | None:
     return filled if isinstance(filled, ctypes.Structure) else None
 
 
+def _is_pointer(value: Any) -> bool:
+    return hasattr(type(value), "contents")  # that of a value itself cannot be looked at where it is null
+
+
 def _address(value: Any) -> int:
-    return ctypes.cast(value, ctypes.c_void_p).value or 0 if hasattr(value, "contents") else id(value)
+    return ctypes.cast(value, ctypes.c_void_p).value or 0 if _is_pointer(value) else id(value)
 
 
 def _octets(structure: ctypes.Structure, name: str) -> bytes:

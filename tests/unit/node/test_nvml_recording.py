@@ -100,6 +100,24 @@ def test_equal_serial_numbers_stay_equal_and_others_differ(h100s: Callable[..., 
     assert first == second != third
 
 
+def test_structures_of_the_driver_are_told_whole(h100s: Callable[..., Any]) -> None:
+    pci = pynvml.nvmlPciInfo_t(busId=b"00000008:06:00.0", bus=6)
+    profiles = pynvml.c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t()
+    profiles.requestedProfilesMask.mask[1] = 5
+    event = pynvml.c_nvmlEventData_t(eventData=79)  # the device it names is a pointer, here to nothing
+    # Any function will do: a made-up GPU answers with whatever it was given.
+    answers = {"nvmlDeviceGetPciInfo": pci, "nvmlDeviceGetC2cModeInfoV": profiles, "nvmlDeviceGetMemoryInfo": event}
+
+    def ask(api: Any) -> list[Any]:
+        gpu = api.nvmlDeviceGetHandleByIndex(0)
+        return [getattr(api, function)(gpu) for function in answers]
+
+    pci, profiles, event = ask(replay_of(h100s(**answers), ask))
+    assert (pci.busId, pci.bus) == ("00000008:06:00.0", 6)
+    assert list(profiles.requestedProfilesMask.mask) == [0, 5, 0, 0, 0, 0, 0, 0]
+    assert event.eventData == 79
+
+
 def test_answers_follow_the_time_and_events_their_order() -> None:
     lines = [
         json.dumps(header("synthetic", "a test")),
