@@ -10,7 +10,7 @@ Only rates are projected: latencies are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, fsum, log
 from statistics import median
@@ -21,17 +21,27 @@ from bench.economics.group import MeasuredGroup, MedianRates
 from bench.fleet import node_of
 from bench.groups import hardware_of
 from bench.metrics.binding import Binding, Resource, binding
+from bench.metrics.statistics import absent
 from bench.node.facts import AbsentError, told
 from bench.node.fleet import FleetNode
 from bench.node.sku_median import FigureRatio, known_in, ratio_to_median
 from bench.results.record import Record
 
 RATES = ("output_tokens_per_s", "total_tokens_per_s", "uncached_input_tokens_per_s")
-_FIGURES: Mapping[str, Mapping[Resource, str]] = {
-    "accelerator": {"memory": "gpu_read_bytes_per_s", "compute": "gpu_matmul_{dtype}_flops_per_s"},
-    "node": {"memory": "memory_read_bytes_per_s", "compute": "cpu_matmul_{dtype}_flops_per_s"},
+_READ = {"accelerator": "gpu_read_bytes_per_s", "node": "memory_read_bytes_per_s"}
+_MULTIPLY = {"accelerator": "gpu_matmul_{}_flops_per_s", "node": "cpu_matmul_{}_flops_per_s"}
+"""By what a unit of the hardware is: the measured figures of a node that stand for its memory and its processors."""
+_AS_FAST_AS = {
+    "mxfp8": "float8_e4m3fn",
+    "fp8": "float8_e4m3fn",
+    "nvfp4": "nvfp4",
+    "bfloat16": "bfloat16",
+    "float16": "bfloat16",
+    "float32": "float32",
 }
-"""Which measured figure of a node stands for a resource."""
+"""Formats as records call them, and as the figure of that rate does."""
+_SETS_ACTIVATIONS = ("fp8",)
+"""Formats of weights that activations are rounded to as well; other weights are multiplied in the engine's dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +70,14 @@ class NormalisedGroup:
 
 
 def normalised(group: MeasuredGroup, records: Sequence[Record], fleet: Sequence[FleetNode]) -> NormalisedGroup:
-    """`group`, whose valid runs are `records`, at the median of its SKU."""
+    """`group`, whose valid runs are `records`, at the median of its SKU; what binds it is taken from the first run."""
     try:
         by_node = _by_node(records)
         if len(by_node) > 1:
             return _of_several(group, by_node)
         return _of_one(group, records[0], fleet)
-    except AbsentError as absent:
-        return NormalisedGroup(group.label, why_not=str(absent))
+    except AbsentError as untold:
+        return NormalisedGroup(group.label, why_not=str(untold))
 
 
 def _by_node(records: Sequence[Record]) -> dict[frozenset[str], list[Record]]:
@@ -88,28 +98,30 @@ def _node(record: Record) -> FleetNode:
 def _of_several(group: MeasuredGroup, by_node: Mapping[frozenset[str], Sequence[Record]]) -> NormalisedGroup:
     if frozenset() in by_node:
         raise AbsentError("some of its nodes tell nothing that they could be told apart by")
-    means = {name: {node: _mean(name, records) for node, records in by_node.items()} for name in RATES}
-    centre = median(means["output_tokens_per_s"].values())
+    outputs = {node: _mean("output_tokens_per_s", records) for node, records in by_node.items()}
+    if None in outputs.values():
+        raise AbsentError("one of its nodes made no output tokens")
+    reached = {node: mean for node, mean in outputs.items() if mean is not None}
+    centre = median(reached.values())
     return NormalisedGroup(
         group=group.label,
         basis="measured",
-        rates=MedianRates(**{name: _median_of_nodes(list(of_nodes.values())) for name, of_nodes in means.items()}),
-        nodes=tuple(
-            NodeShare(min(node), len(by_node[node]), mean, mean / centre)
-            for node, mean in means["output_tokens_per_s"].items()
-        ),
+        rates=MedianRates(**{name: _median_of_nodes(name, list(by_node.values())) for name in RATES}),
+        nodes=tuple(NodeShare(min(node), len(by_node[node]), mean, mean / centre) for node, mean in reached.items()),
     )
 
 
-def _mean(name: str, records: Sequence[Record]) -> float:
-    """Of a node's runs: of a rate the mean of logarithms, as between runs."""
-    values = [((record.throughput or {}).get(name) or {}).get("value") for record in records]
-    if not all(values):
-        raise AbsentError(f"a run has no {name}")
-    return exp(fsum(map(log, values)) / len(values))
+def _mean(name: str, records: Sequence[Record]) -> float | None:
+    """Of a node's runs: of a rate the mean of logarithms, as between runs. None where a run has no such rate."""
+    measured = [((record.throughput or {}).get(name) or {}).get("value") for record in records]
+    values = [float(value) for value in measured if value]
+    return exp(fsum(map(log, values)) / len(values)) if len(values) == len(records) else None
 
 
-def _median_of_nodes(means: Sequence[float]) -> Headline:
+def _median_of_nodes(name: str, nodes: Sequence[Sequence[Record]]) -> Headline:
+    means = [mean for records in nodes if (mean := _mean(name, records)) is not None]
+    if len(means) < len(nodes):
+        return absent("not measured on every node", 1.0, n=len(means))
     method = f"median of the means of {len(means)} nodes, between the least and the most of them"
     return Headline(median(means), min(means), max(means), 1.0, method, len(means), "measured")
 
@@ -127,7 +139,7 @@ def _of_one(group: MeasuredGroup, record: Record, fleet: Sequence[FleetNode]) ->
     wanted: tuple[Resource, ...] = ("memory", "compute") if by is None else (by,)
     ratios = [ratio_to_median(_figure(record, resource), node, fleet, _devices(record)) for resource in wanted]
     least, most = _factors([ratio.to_median for ratio in ratios], bound)
-    method = f"from {_told(ratios)}, {_told_binding(bound)}"
+    method = f"from {' and '.join(map(_told_ratio, ratios))}, {_told_binding(bound)}"
     return NormalisedGroup(
         group=group.label,
         basis="projected",
@@ -139,28 +151,18 @@ def _of_one(group: MeasuredGroup, record: Record, fleet: Sequence[FleetNode]) ->
 
 
 def _figure(record: Record, resource: Resource) -> str:
-    return _FIGURES[hardware_of(record)["unit"]][resource].format(dtype=_multiplied_in(record))
+    unit = hardware_of(record)["unit"]
+    return _READ[unit] if resource == "memory" else _MULTIPLY[unit].format(_multiplied_in(record))
 
 
 def _multiplied_in(record: Record) -> str:
+    """The format that decides how fast was multiplied: of activations, of weights that set theirs, or of the engine."""
     engine = record.engine or {}
     rounded = [choice["activations"] for choice in engine.get("kernels", ()) if choice.get("activations")]
-    kept = [engine.get("weight_format")] if engine.get("weight_format") == "fp8" else []
-    formats = [*rounded, *kept, engine.get("dtype")]
-    known = next((_FIGURE_OF[format_] for format_ in formats if format_ in _FIGURE_OF), None)
+    weights = [engine["weight_format"]] if engine.get("weight_format") in _SETS_ACTIVATIONS else []
+    formats = [*rounded, *weights, engine.get("dtype")]
+    known = next((_AS_FAST_AS[format_] for format_ in formats if format_ in _AS_FAST_AS), None)
     return told(known, "the record does not say in which format it multiplied")
-
-
-_FIGURE_OF = {
-    "mxfp8": "float8_e4m3fn",
-    "fp8": "float8_e4m3fn",
-    "nvfp4": "nvfp4",
-    "bfloat16": "bfloat16",
-    "float16": "bfloat16",
-    "float32": "float32",
-}
-"""Formats that decide how fast is multiplied, and the figure of the same rate. Weights in int8 and mxfp4, and nvfp4
-without activations of the same kind, are multiplied in the engine's dtype."""
 
 
 def _devices(record: Record) -> tuple[str, ...]:
@@ -188,13 +190,8 @@ def _projected(raw: Headline, least: float, most: float, method: str) -> Headlin
     )
 
 
-def _told(ratios: Sequence[FigureRatio]) -> str:
-    return " and ".join(_ratio_lines(ratios))
-
-
-def _ratio_lines(ratios: Sequence[FigureRatio]) -> Iterator[str]:
-    for ratio in ratios:
-        yield f"{ratio.figure} at {1 / ratio.to_median:.3g} of the median of {ratio.nodes} nodes"
+def _told_ratio(ratio: FigureRatio) -> str:
+    return f"{ratio.figure} at {1 / ratio.to_median:.3g} of the median of {ratio.nodes} nodes"
 
 
 def _told_binding(bound: Binding | None) -> str:

@@ -53,7 +53,7 @@ def result(
         provenance={},
         workload={},
         run={"start_ns": 0, "end_ns": 1, "accelerators": gpus},
-        throughput=dict.fromkeys(RATES, headline | {"basis": "measured"}),
+        throughput={name: headline | {"basis": "measured"} for name in RATES},
         window={"steady": {"seconds": 10.0}},
         roofline=None if roofline is None else dict(roofline),
         engine={"dtype": dtype, "accelerator_ids": [device["id"] for device in description["gpu"]["devices"][:gpus]]},
@@ -90,6 +90,15 @@ def test_of_several_nodes_the_median_of_their_means_is_measured() -> None:
         (1, pytest.approx(1.05)),
         (1, pytest.approx(0.6)),
     ]
+
+
+def test_a_rate_that_one_node_lacks_has_no_median_and_spoils_no_other() -> None:
+    runs = [result(100, node("a")), result(200, node("b"))]
+    runs[1].record.throughput["uncached_input_tokens_per_s"]["value"] = None
+    rates = only(*runs).rates
+    assert rates is not None
+    assert rates.uncached_input_tokens_per_s.value is None
+    assert rates.total_tokens_per_s.value == pytest.approx(150)
 
 
 def test_the_raw_costs_stay_and_those_of_the_median_stand_beside_them() -> None:
