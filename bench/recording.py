@@ -203,7 +203,7 @@ class Recording:
             work=described.get("work") and ModelWork(**described["work"]),
             ceilings=self._ceilings(described),
             accuracy_failure=accuracy.reason if accuracy.status == "failed" else None,
-            health=self._health and HealthWatch(self._health.gpus_used, described.get("device") == "cpu"),
+            health=_watched(self._health, described),
             power=PowerFacts(power_figures(self._hardware), sensors.missing, self._idle),
         )
         summary = summarise(
@@ -218,7 +218,7 @@ class Recording:
             node={
                 **self._writer.record.node,
                 "power": sensors.describe(),
-                "health": self._health and self._health.describe(),
+                "health": None if self._health is None else self._health.describe(),
             },
             run=asdict(context),
             startup=None if self.startup is None else asdict(self.startup),
@@ -237,6 +237,11 @@ class Recording:
                 measured["read_bytes_per_s"], measured["gemm_flops_per_s"], "measured when the engine started"
             )
         return ceilings
+
+
+def _watched(health: HealthDevices | None, engine: Mapping[str, Any]) -> HealthWatch | None:
+    """Whose health was watched; None where the run ended before it was measured."""
+    return None if health is None else HealthWatch(health.gpus_used, computes_on_cpu=engine.get("device") == "cpu")
 
 
 def _stop(error: BaseException) -> Stop:

@@ -135,8 +135,7 @@ def _hot_processor(cpu: CpuHealth) -> Iterator[Reason]:
 def _shared_gpu(name: str, gpu: GpuHealth) -> Reason:
     others = gpu.other_compute_processes or 0
     message = f"{_counted(others, 'process', 'es')} not of this run held a compute context on {name}"
-    evidence = {"device": name, "compute_processes": gpu.compute_processes or others, "others": others}
-    return Reason("not_alone", message, evidence)
+    return Reason("not_alone", message, {"device": name, "others": others})
 
 
 def _perhaps_shared_gpu(name: str, gpu: GpuHealth) -> Reason:
@@ -182,12 +181,16 @@ def _drifted(health: Health, names: Iterable[str], spec: Spec) -> Iterator[Reaso
         if change is None or change.value is None or change.low is None or change.high is None:
             continue
         if change.low > DRIFT or change.high < -DRIFT:
-            remedy = ""
-            if name == THROUGHPUT and isinstance(spec.load, ClosedLoadSpec) and not spec.load.random_start:
-                remedy = "; sessions that start in their middle (load.random_start) do not grow longer together"
             message = f"{name} changed by {change.value:+.0%} over the window ({change.low:+.0%} to {change.high:+.0%})"
-            evidence = {"figure": name, "change": change.value, "low": change.low, "high": change.high}
-            yield Reason("drifting", message + remedy, evidence)
+            evidence: dict[str, float | str] = {"figure": name, "change": change.value}
+            evidence |= {"low": change.low, "high": change.high}
+            yield Reason("drifting", message + _remedy(name, spec), evidence)
+
+
+def _remedy(name: str, spec: Spec) -> str:
+    if name != THROUGHPUT or not isinstance(spec.load, ClosedLoadSpec) or spec.load.random_start:
+        return ""
+    return "; sessions that start in their middle (load.random_start) do not grow longer together"
 
 
 def _words(name: str) -> str:

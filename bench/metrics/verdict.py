@@ -166,7 +166,9 @@ def _inaccurate(context: RunContext) -> Reason | None:
 def _energy_notes(energy: Energy) -> Iterator[Reason]:
     for scope, rung in energy.rungs.items():
         ratio = rung.counter_over_integral
-        evidence = {"scope": scope} if ratio is None else {"scope": scope, "counter_over_integral": ratio}
+        evidence: dict[str, float | str] = {"scope": scope}
+        if ratio is not None:
+            evidence["counter_over_integral"] = ratio
         if rung.reason is not None:
             yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", evidence)
         elif ratio is not None and abs(ratio - 1) > NOTED_DISAGREEMENT:

@@ -20,14 +20,14 @@ def tokens(output: np.ndarray[tuple[int], np.dtype[np.float64]]) -> TokenSlices:
 
 
 def test_a_straight_line_is_told_exactly() -> None:
-    line = trend(100.0 + np.arange(BLOCKS))
+    line = trend(np.arange(100.0, 100.0 + BLOCKS))
     assert line.value == pytest.approx(BLOCKS / (100 + (BLOCKS - 1) / 2))
     assert line.low == line.high == line.value
     assert trend(np.full(BLOCKS, 7.0)).value == 0.0
 
 
 def test_a_block_that_stands_out_hardly_moves_it() -> None:
-    line = 100.0 + np.arange(BLOCKS)
+    line = np.arange(100.0, 100.0 + BLOCKS)
     line[-1] = 0.0
     assert trend(line).value == pytest.approx(BLOCKS / 111.5, rel=0.05)
 

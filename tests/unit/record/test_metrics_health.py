@@ -107,7 +107,7 @@ def summary(
         ]
         watch = HealthWatch(gpus_used=("gpu0",), computes_on_cpu=False)
         context = RunContext(START_NS, START_NS + seconds * NS_PER_S, 1, health=watch)
-        tables = {"turns": turns, "power": [], "steps": [], "health": health}
+        tables: dict[str, list[Any]] = {"turns": turns, "power": [], "steps": [], "health": health}
         case = make_case(load={"kind": "closed", "concurrency": 1})
         return summarise(case, context, **{name: table_of(name, rows) for name, rows in tables.items()})
 
@@ -126,7 +126,8 @@ def test_the_section_tells_what_the_table_does(summary: Callable[[list[HealthRow
     assert gpu.gauges["sm_clock_mhz"].min == 1970.0
     assert gpu.gauges["memory_clock_mhz"] is None
     assert gpu.throttled["sw_power_cap"] is not None
-    assert (gpu.throttled["sw_power_cap"].share, gpu.throttled["sw_power_cap"].source) == (pytest.approx(0.7), "driver")
+    assert gpu.throttled["sw_power_cap"].share == pytest.approx(0.7)
+    assert gpu.throttled["sw_power_cap"].source == "driver"
     assert gpu.throttled["hw_slowdown"] is not None
     assert gpu.throttled["hw_slowdown"].source == "looks"
     assert gpu.throttled["thermal_violation"] is not None
