@@ -16,9 +16,9 @@ def power_figures(hardware: str) -> PowerFigures | None:
     return PowerFigures(
         datasheet=hardware,
         tdp_w=sheet.tdp_w.value,
-        node=node and _share(sheet, node.accelerators, node.kw, node.kw),
-        rack=rack and _share(sheet, rack.accelerators, rack.kw_low, rack.kw_high),
-        sensor_duty=duty and duty.value,
+        node=None if node is None else _share(sheet, node.accelerators, node.kw, node.kw),
+        rack=None if rack is None else _share(sheet, rack.accelerators, rack.kw_low, rack.kw_high),
+        sensor_duty=None if duty is None else duty.value,
     )
 
 

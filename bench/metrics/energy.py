@@ -15,7 +15,8 @@ from bench.core.power_spec import PowerSpec
 from bench.core.units import seconds_from_ns
 from bench.metrics.context import RunContext
 from bench.metrics.modelled_energy import KnownEnergy, Surroundings, modelled_rungs
-from bench.metrics.phase_energy import PhaseEnergy, PhaseWork, phase_energy
+from bench.metrics.phase_energy import PhaseEnergy, phase_energy
+from bench.metrics.phase_work import PhaseWork
 from bench.metrics.power_facts import PowerFacts
 from bench.metrics.power_readings import Device
 from bench.metrics.rung import Rung, Served, above_idle, declared_rung, metered_rung, modelled_rung
