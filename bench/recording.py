@@ -163,7 +163,8 @@ class Recording:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._engine.stop()
+        if error is not None or not self._keeps_engine:
+            await self._engine.stop()
         if self._sensors is not None:
             self._sensors.close()
         if self._health is not None:
