@@ -12,6 +12,7 @@ import pynvml
 import pytest
 
 from bench.core.pseudonym import pseudonym
+from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.gpu import gpu_facts
 from tests.support.gpu_answers import CHASSIS_SERIAL, CLUSTER, HGX_H100, RACK_FIELDS, RACK_GB300, UUID, fabric, links
 
@@ -181,6 +182,26 @@ def test_a_gpu_that_is_lost_tells_of_each_fact_that_it_is(h100s: Gpus, tmp_path:
     assert broken["name"] is None
     assert "GPU is lost" in broken["missing"]["power_limit_w"]
     assert list(unexplained(broken)) == []
+
+
+def test_a_gpu_that_has_fallen_off_the_bus_makes_another_machine_and_not_one_without_gpus(
+    h100s: Gpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = h100s(2, **HGX_H100)
+
+    def handle(index: int) -> Any:
+        if index == 0:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return api.gpus[index]
+
+    monkeypatch.setattr(api, "nvmlDeviceGetHandleByIndex", handle, raising=False)
+    told = fingerprint(tmp_path, api)
+    broken, sound = told["gpu"]["devices"]
+    assert (broken["name"], sound["name"]) == (None, "NVIDIA H100 80GB HBM3")
+    assert broken["missing"]["name"] == "nvmlDeviceGetName without a handle: GPU is lost"
+    assert list(unexplained(broken)) == []
+    key = hardware_key(told, {"h100_sxm": ["NVIDIA H100 80GB HBM3"]})
+    assert (key.key, key.units) == ("h100_sxm+unnamed-gpu", 2)
 
 
 def test_confidential_computing_is_told(h100s: Gpus, tmp_path: Path) -> None:
