@@ -181,8 +181,10 @@ def _may_explain(fact: DifferingFact, figure: str) -> bool:
 
 
 def _same_machine(group: Sequence[FleetNode]) -> tuple[tuple[str, ...], ...]:
-    named: dict[frozenset[str], list[str]] = {}
+    """By what only one machine has, or by its boot where a container hides that: of two boots nobody knows."""
+    named: dict[object, list[str]] = {}
     for node in group:
-        if node.identities:
-            named.setdefault(node.identities, []).append(node.name)
+        boot = (node.description.get("host") or {}).get("boot")
+        if node.identities or boot:
+            named.setdefault(node.identities or str(boot), []).append(node.name)
     return tuple(tuple(names) for names in named.values() if len(names) > 1)

@@ -147,6 +147,14 @@ def test_one_machine_given_twice_is_told() -> None:
     assert only({"monday": node("a"), "friday": node("a")}).same_machine == (("monday", "friday"),)
 
 
+def test_a_container_is_known_again_by_the_boot_of_its_machine() -> None:
+    def container(boot: str) -> dict[str, Any]:
+        return node("a") | {"host": {"machine": None, "boot": boot}, "gpu": {"devices": []}, "measured": {}}
+
+    sku = only({"a": container("one"), "b": container("two"), "c": container("one")})
+    assert sku.same_machine == (("a", "c"),)
+
+
 def test_one_node_is_no_fleet() -> None:
     with pytest.raises(InputError, match="fleet: 1 node "):
         compare_fleet(fleet({"a": node("a")}))
