@@ -73,7 +73,7 @@ def _space(place: Path) -> os.statvfs_result:
     try:
         return os.statvfs(place)
     except OSError as error:
-        raise AbsentError(f"{place} cannot be asked: {error.strerror}") from error
+        raise AbsentError(f"the folder's file system does not answer: {error.strerror}") from error
 
 
 def _mount_of(root: Path, place: Path) -> _Mount:
@@ -81,7 +81,7 @@ def _mount_of(root: Path, place: Path) -> _Mount:
     mounts = [_mount(line) for line in read_text(root / "proc/self/mountinfo").splitlines()]
     above = [mount for mount in mounts if place.is_relative_to(mount.point)]
     if not above:
-        raise AbsentError(f"/proc/self/mountinfo has no mount above {place}")
+        raise AbsentError("/proc/self/mountinfo has no mount above the folder")
     return max(reversed(above), key=lambda mount: len(mount.point.parts))
 
 
