@@ -29,6 +29,8 @@ def test_the_host_is_measured_and_told(bench: Callable[..., Any], tmp_path: Path
         assert figure["n"] > 0
         assert figure["method"]
         assert name in ran.err
+    if measured["gpu0_copy_bytes_per_s"]["value"] is None:
+        assert measured["gpu0_copy_bytes_per_s"]["reason"] == "torch finds no CUDA device"
     assert all((one["value"] is None) == (one["reason"] is not None) for one in measured.values())
     assert [path.name for path in tmp_path.iterdir()] == ["node.json"]
 

@@ -29,9 +29,9 @@ class CudaDevices:
         return tuple(self._uuids) or (_FIRST,)
 
     @property
-    def told(self) -> bool:
-        """Whether NVML tells of any GPU."""
-        return bool(self._uuids)
+    def expected(self) -> bool:
+        """Whether there are any. CUDA is asked only where NVML tells of none: there is hardly a driver to hang."""
+        return bool(self._uuids) or torch.cuda.is_available()
 
     def device(self, name: str) -> torch.device:
         """Raises AbsentError where CUDA does not know the GPU."""

@@ -79,7 +79,7 @@ def measure(
         torch=listener.torch,
         threads=listener.threads,
         failures=tuple(listener.failures),
-        figures=listener.figures,
+        figures=listener.in_order(),
     )
 
 
@@ -119,8 +119,7 @@ class _Listener:
                 while (report := process.next_report(limit)) is not None:
                     limit = self._heed(report)
         except FailedError as failed:
-            self.failures.append(Failure(failed.code, self._during, str(failed)))
-            self._keep({name: absent(str(failed)) for name in self._during})
+            self._failed(failed)
 
     def give_up(self) -> None:
         """Have every figure that is missing say why."""
@@ -128,6 +127,10 @@ class _Listener:
             f"not begun: {self.failures[-1].message}" if self.failures else "the process that measures did not tell it"
         )
         self._keep({name: absent(why) for name in self._missing()})
+
+    def in_order(self) -> dict[str, Figure]:
+        """As they were planned."""
+        return {name: self.figures[name] for name in self._planned or ()}
 
     def _heed(self, report: Report) -> float:
         """Keep a report; returns the seconds until the next one is due."""
@@ -142,6 +145,10 @@ class _Listener:
                 self._during = ()
                 self._keep(figures)
         return self._patience.grace
+
+    def _failed(self, failed: FailedError) -> None:
+        self.failures.append(Failure(failed.code, self._during, str(failed)))
+        self._keep({name: absent(str(failed)) for name in self._during})
 
     def _ready(self, names: tuple[str, ...]) -> None:
         if self._start_seconds is None:

@@ -1,4 +1,4 @@
-"""All that is measured of a machine, in its order: the host first, which no GPU can take with it."""
+"""All that is measured of a machine: the host before the GPUs, for these cannot take it with them then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.node.measured.trials import Step, step
 from bench.node.measured.wake_up import timer_lateness, wake_up_time
 
 _NO_TIME = 1e-3
-"""Weight of what most likely only says why it is null."""
+"""Weight of what only says why it is null."""
 _PEER_WEIGHT = 0.25
 _ALL_REDUCE_SHARE = 0.25
 """Of all the time, where there are several GPUs: their processes take seconds to start."""
@@ -31,12 +31,16 @@ def all_steps(folder: Path, devices: CudaDevices, root: Path = Path("/")) -> lis
     """`folder` is on the file system that is read."""
     host = host_steps(folder, root)
     names = devices.names
-    weight = 1.0 if devices.told else _NO_TIME
-    gpus = [one for name in names for one in device_steps(name, devices.device, weight)]
+    gpus = [one for name in names for one in device_steps(name, devices.device, 1.0 if devices.expected else _NO_TIME)]
     gpus += peer_steps(names, devices.device, _PEER_WEIGHT)
     others = sum(one.weight for one in host + gpus)
     exchanging = others * _ALL_REDUCE_SHARE / (1 - _ALL_REDUCE_SHARE) if len(names) > 1 else _NO_TIME
     return [*host, *gpus, Step((LATENCY, BANDWIDTH), partial(_all_reduce, devices), exchanging)]
+
+
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """As they are to be measured: what takes no time comes first, and so is told even if later the time is over."""
+    return sorted(steps, key=lambda one: one.weight > _NO_TIME)
 
 
 def host_steps(folder: Path, root: Path = Path("/")) -> list[Step]:
@@ -51,7 +55,7 @@ def host_steps(folder: Path, root: Path = Path("/")) -> list[Step]:
 
 
 def _all_reduce(devices: CudaDevices, seconds: float) -> dict[str, Figure]:
-    found: Sequence[torch.device] = [devices.device(name) for name in devices.names]
-    if len(found) < 2:
+    if devices.expected and len(devices.names) < 2:
         raise AbsentError("there is one GPU, which has none to exchange with")
+    found = [devices.device(name) for name in devices.names]
     return all_reduce_figures([str(device) for device in found], seconds)

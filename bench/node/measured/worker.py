@@ -23,7 +23,7 @@ def measure(job: Job, connection: Connection[Report | Lost | Over, Job]) -> None
 
     from bench.core.time_shares import dealt
     from bench.node.measured.cuda_devices import CudaDevices
-    from bench.node.measured.steps import all_steps
+    from bench.node.measured.steps import all_steps, in_order
 
     # A quota of CPU time halts threads that are more than it.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
@@ -31,7 +31,7 @@ def measure(job: Job, connection: Connection[Report | Lost | Over, Job]) -> None
     steps = all_steps(Path(job.folder), devices)
     names = tuple(name for one in steps for name in one.names)
     connection.send(Ready(names, torch.__version__, torch.get_num_threads()))
-    left = {one.names[0]: one for one in steps if not job.done.issuperset(one.names)}
+    left = {one.names[0]: one for one in in_order(steps) if not job.done.issuperset(one.names)}
     for name, share in dealt({name: one.weight for name, one in left.items()}, job.seconds):
         one = left[name]
         connection.send(Begun(one.names, share))

@@ -17,7 +17,7 @@ from bench.node.measured.collectives import BANDWIDTH, LATENCY, all_reduce_figur
 from bench.node.measured.cuda_devices import CudaDevices
 from bench.node.measured.device import device_steps
 from bench.node.measured.peers import peer_steps
-from bench.node.measured.steps import all_steps
+from bench.node.measured.steps import all_steps, in_order
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_gpus_are_those_of_the_driver_in_whatever_order_cuda_has_them(h100s: Any, cuda: Callable[..., None]) -> None:
     cuda("00000001-2222-3333-4444-555555555555", "00000000-2222-3333-4444-555555555555")
     devices = CudaDevices(h100s(2))
-    assert devices.told
+    assert devices.expected
     assert [devices.device(name).index for name in devices.names] == [1, 0]
 
 
@@ -61,10 +61,21 @@ def test_without_a_gpu_every_figure_of_one_is_null_with_the_reason(
     assert {(one.value, one.reason) for one in figures.values()} == {(None, "torch finds no CUDA device")}
 
 
-def test_without_a_gpu_all_the_time_is_the_hosts(no_driver: object, tmp_path: Path) -> None:
-    weights = {one.names[0]: one.weight for one in all_steps(tmp_path, CudaDevices(no_driver))}
-    gpus = sum(weight for name, weight in weights.items() if name.startswith(("gpu0_", "all_reduce_")))
-    assert gpus < 0.01 * sum(weights.values())
+def test_without_a_gpu_all_the_time_is_the_hosts_and_what_is_null_is_told_first(
+    no_driver: object, cuda: Callable[..., None], tmp_path: Path
+) -> None:
+    cuda()
+    planned = in_order(all_steps(tmp_path, CudaDevices(no_driver)))
+    gpus = [one for one in planned if one.names[0].startswith(("gpu0_", "all_reduce_"))]
+    assert planned[: len(gpus)] == gpus
+    assert sum(one.weight for one in gpus) < 0.01 * sum(one.weight for one in planned)
+
+
+def test_a_gpu_that_only_cuda_knows_is_measured_too(no_driver: object, cuda: Callable[..., None]) -> None:
+    cuda("00000000-2222-3333-4444-555555555555")
+    devices = CudaDevices(no_driver)
+    assert devices.expected
+    assert [devices.device(name).index for name in devices.names] == [0]
 
 
 def test_several_gpus_are_measured_alone_in_pairs_and_together(h100s: Any, tmp_path: Path) -> None:
