@@ -14,10 +14,12 @@ from bench.metrics.steady_state import NoWindow, Window
 THROTTLED_SHARE = 0.01
 """Share of time with a throttle above which it counts: the hardware then halves the clock, or worse (NVML on HW
 slowdown), so that a hundredth of the time is half a percent of the work; repeated runs are to agree within 3 %."""
-CROWDED_SHARE, SPARE_SHARE = 0.25, 0.1
-"""A run that computes on processors was crowded when others took more than the one of their time, and less than the
-other was left. What others take while cores stand idle costs a run some cache and clock, and is noted; once hardly any
-time is left, it waits for them."""
+CROWDED_SHARE = 0.25
+"""A run that computes on processors was crowded when others took more than this share of their time, and something
+waited for one of them for more than this share of the time. What others take while cores stand idle costs a run some
+cache and clock, and is noted; what it waits for is lost to it, and a quarter is far more than runs may differ by."""
+SPARE_SHARE = 0.1
+"""Where the kernel does not tell that waiting: share of the processors' time left, below which there is some."""
 COMPANY_SHARE = 0.1
 """Share of the processors' time taken by others above which it is noted."""
 CPU_TOLD_S = 10.0
@@ -150,9 +152,15 @@ def _taken(cpu: CpuHealth) -> float | None:
 
 
 def _crowded(cpu: CpuHealth, window: Window | NoWindow) -> bool:
-    taken, idle = _taken(cpu), cpu.idle_share
     told = isinstance(window, Window) and window.seconds >= CPU_TOLD_S
-    return told and taken is not None and idle is not None and taken > CROWDED_SHARE and idle < SPARE_SHARE
+    return told and (_taken(cpu) or 0.0) > CROWDED_SHARE and _contended(cpu)
+
+
+def _contended(cpu: CpuHealth) -> bool:
+    waiting = cpu.pressure["cpu"]
+    if waiting is not None:
+        return waiting > CROWDED_SHARE
+    return cpu.idle_share is not None and cpu.idle_share < SPARE_SHARE
 
 
 def _company(cpu: CpuHealth) -> Reason:
@@ -162,7 +170,12 @@ def _company(cpu: CpuHealth) -> Reason:
         f"of the time of {cpu.cpus} CPUs other processes took {shares['others_share']:.0%} and the hypervisor "
         f"{shares['steal_share']:.0%}, this run {own:.0%}, and {idle:.0%} was left"
     )
-    return Reason("not_alone", message, {"cpus": cpu.cpus or 0, **shares, "own_share": own, "idle_share": idle})
+    evidence = {"cpus": cpu.cpus or 0, **shares, "own_share": own, "idle_share": idle}
+    waiting = cpu.pressure["cpu"]
+    if waiting is None:
+        return Reason("not_alone", message, evidence)
+    message += f"; something waited for one {waiting:.0%} of the time"
+    return Reason("not_alone", message, {**evidence, "cpu_pressure_share": waiting})
 
 
 def _starved(cpu: CpuHealth) -> Iterator[Reason]:

@@ -172,9 +172,11 @@ def test_crowded_processors_are_a_reason_where_the_engine_computes_on_them(judge
         ({"busy_s": lambda s: 1.7 * s}, "valid", 1),  # over a quarter is taken, and 15 % are left
         ({"busy_s": lambda s: 1.2 * s, "steal_s": lambda s: 0.7 * s}, "invalid", 0),  # a hypervisor is company too
         ({"busy_s": lambda s: 2.0 * s, "own_cpu_s": lambda s: 1.7 * s}, "valid", 1),  # the run itself filled them
+        ({"busy_s": lambda s: 1.7 * s, "cpu_pressure_s": lambda s: 0.4 * s}, "invalid", 0),
+        ({"busy_s": lambda s: 1.9 * s, "cpu_pressure_s": lambda s: 0.2 * s}, "valid", 1),  # little waited for another
     ],
 )
-def test_company_counts_once_hardly_any_time_is_left(judge: Judge, cpu: Figures, status: str, notes: int) -> None:
+def test_company_counts_once_it_is_waited_for(judge: Judge, cpu: Figures, status: str, notes: int) -> None:
     found = judge(cpu={**QUIET, **cpu}, on_cpu=True)
     assert (found.status, len(found.notes)) == (status, notes)
 
