@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from bench.metrics.autocorrelation import group_means, lag_one, variance_inflation
-from bench.metrics.columns import Floats
+from bench.metrics.columns import Floats, Ints
 
 RESAMPLES = 499
 LEAST_VALUES = 30
@@ -84,7 +84,7 @@ def _cuts(series: Floats, offset: int, alpha: float, seed: int) -> list[int]:
     return [*(offset + cut for cut in cuts), *deeper]
 
 
-def _best_stretch(series: Floats) -> tuple[Floats, Floats, Floats]:
+def _best_stretch(series: Floats) -> tuple[Floats, Ints, Floats]:
     """Of each series, (series, n): how much the stretch explains that differs most from the rest of it, its first index
     and the one after its last, (series, 2), and what is left around the two levels, (series, n).
 
@@ -109,14 +109,14 @@ def _best_stretch(series: Floats) -> tuple[Floats, Floats, Floats]:
     return np.divide(best, noise, out=without_noise, where=noise > 0), stretch, residuals
 
 
-def _starts(n: int, length: int) -> Floats:
+def _starts(n: int, length: int) -> Ints:
     """Where a stretch of `length` may begin, so that what lies before and after it is nothing or long enough."""
     starts = np.arange(n - length + 1)
     after = n - length - starts
-    return starts[((starts == 0) | (starts >= LEAST_STRETCH)) & ((after == 0) | (after >= LEAST_STRETCH))]
+    return np.asarray(starts[((starts == 0) | (starts >= LEAST_STRETCH)) & ((after == 0) | (after >= LEAST_STRETCH))])
 
 
-def _around_two_levels(series: Floats, stretch: Floats) -> Floats:
+def _around_two_levels(series: Floats, stretch: Ints) -> Floats:
     places = np.arange(series.shape[1])
     inside = (places >= stretch[:, :1]) & (places < stretch[:, 1:])
     means = [(series * part).sum(axis=1) / part.sum(axis=1) for part in (inside, ~inside)]

@@ -45,7 +45,7 @@ def soak(spec: Spec, out: Path, *, seconds: float, watch: Watch, command: Sequen
     Ended by Ctrl-C, it returns what there is. Raises InputError for what cannot be run, which leaves nothing;
     EngineError where the first start fails, and StorageError.
     """
-    _refuse_search(spec)
+    _refuse(spec)
     watch.case(spec.name, 1, 1)
     prepared = prepare(spec, watch.phase)
     folder = new_folder(out, f"soak-{spec.name}-{prepared.case.id[:8]}")
@@ -186,8 +186,15 @@ class _Running:
         return seconds_from_ns(t_ns - self._origin_ns)
 
 
-def _refuse_search(spec: Spec) -> None:
-    if spec.load.search is not None:
-        raise InputError(
-            "load.search varies the load, and a soak keeps it", where=spec.name, allowed="load.search: null"
-        )
+def _refuse(spec: Spec) -> None:
+    """Raises InputError for settings that a soak cannot heed."""
+    refused = {
+        "load.search": (spec.load.search, "varies the load, and a soak keeps it"),
+        "power.idle_s": (
+            spec.power.idle_s,
+            "waits before each segment, and an engine that failed is to answer at once",
+        ),
+    }
+    for setting, (value, why) in refused.items():
+        if value is not None:
+            raise InputError(f"{setting} {why}", where=spec.name, allowed=f"{setting}: null")

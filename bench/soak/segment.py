@@ -84,6 +84,7 @@ class SegmentRun:
             clock=self._clock,
             watch=self._hearing,
             command=command,
+            model=self._prepared.model,
             keeps_engine=True,
         )
         self.record = recording.id

@@ -102,6 +102,7 @@ def test_the_engine_is_killed_comes_back_and_the_soak_is_stopped(
 ) -> None:
     running = start(NATIVE)
     running.wait_until(lambda log: len(log.segments) >= 2)
+    assert {segment.engine for segment in running.log.segments} == {1}
     (worker,) = workers(running.process.pid)
     os.kill(worker, signal.SIGKILL)
     running.wait_until(lambda log: len(log.segments) >= 2 and log.segments[-2].engine == 2)
@@ -202,7 +203,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("failing")
 def test_starts_that_fail_are_of_one_outage(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    ran = bench("node", "soak", "--minutes", "0.08", "--load", suite, "--out", out, "--json")
+    ran = bench("node", "soak", "--minutes", "0.05", "--load", suite, "--out", out, "--json")
     assert ran.code == 1, ran.err
     soaked = ran.json["soaked"]
     (outage,) = soaked["outages"]
@@ -244,12 +245,13 @@ def test_an_engine_that_answers_nothing_is_not_soaked(bench: Callable[..., Any],
         (("--hours", "nan"), "--hours: nan (allowed: a number from 0)"),
         (("--minutes", "inf"), "--minutes: inf (allowed: a number from 0)"),
         (("--hours", "-1"), "--hours: -1 (allowed: a number from 0)"),
-        (("--hours", "soon"), "'soon' is not a valid float"),
+        (("--hours", "soon"), "Invalid value for '--hours'"),
         (("--hours", "1", "--load", "smoke"), "a soak is of one case, and here are 2 (allowed: --case, of reasoning"),
         (("--hours", "1", "--load", "smoke", "--case", "x"), "no case 'x' (allowed: reasoning, agentic)"),
         (("--hours", "1", "--load", "no-such"), "no-such: no such suite"),
         (("--hours", "1", "--set", "load.concurrency=0"), "load.concurrency"),
         (("--hours", "1", "--set", "load.search=slo", "--set", "slo.ttft_ms=9"), "load.search varies the load"),
+        (("--hours", "1", "--set", "power.idle_s=5"), "power.idle_s waits before each segment"),
         (("--hours", "1", "--out", "/proc/soak"), "/proc/soak: cannot be written"),
         (("--resume", "/proc"), "/proc: is no soak (allowed: a folder with a soak.jsonl)"),
         (("--resume", "/proc", "--hours", "2"), "--hours: given (allowed: nothing beside --resume"),
