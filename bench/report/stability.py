@@ -58,21 +58,24 @@ def _told(observed: _Row) -> str:
     )
 
 
-def _bounded(stored: _Row | None) -> str:
+def _bounded(stored: _Row | None, or_more: str) -> str:
     """A value and its bounds, which lie too far to either side for a share of it to be read."""
-    if stored is None or stored["value"] is None or stored["low"] is None or stored["high"] is None:
+    if stored is None or stored["value"] is None:
         return headline(stored)
-    return f"{number(stored['value'])} ({number(stored['low'])} to {number(stored['high'])})"
+    bounds = "" if stored["low"] is None else f" ({number(stored['low'])} to {number(stored['high'])})"
+    return f"{number(stored['value'])}{bounds}{or_more}"
 
 
 def _cells(row: _Row, stability: _Row) -> list[str]:
     credited = stability["expected_credit_usd_per_month"]
+    # Where nothing bounds availability from below, nothing bounds from above what it takes away.
+    or_more = "" if stability["availability"]["low"] else " or more"
     return [
         escape(f"  {row['offer']} ({row['term']})"),
         ABSENT if stability["promised"] is None else f"{stability['promised']:.4g}",
-        _bounded(stability["usd_per_million_output_tokens"]),
-        _bounded(stability["usd_per_million_output_tokens_after_credit"]),
-        _bounded(stability["usd_lost_per_month"]),
-        _bounded(credited),
+        _bounded(stability["usd_per_million_output_tokens"], or_more),
+        _bounded(stability["usd_per_million_output_tokens_after_credit"], or_more),
+        _bounded(stability["usd_lost_per_month"], or_more),
+        _bounded(credited, or_more),
         escape(stability["why_no_credit"] or credited["basis"]),
     ]

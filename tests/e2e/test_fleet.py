@@ -10,27 +10,13 @@ from typing import Any
 
 import pytest
 from fleets import figure, six_nodes, write_nodes
-
-SUITE = """
-base:
-  model: {path: tiny}
-  engine: {kind: mock, ttft_ms: 2, tpot_ms: 0.5}
-  load: {kind: closed, concurrency: 4}
-specs:
-  - name: quick
-    workload: {kind: fixed, sessions: 160, prompt_tokens: 8, output_tokens: 4}
-    measure: {percentiles: [0.5], warmup_sessions: 1}
-"""
+from quick_run import quick_run
 
 
-@pytest.fixture
-def ran(bench: Callable[..., Any], tmp_path: Path) -> Path:
-    """The folder of one result."""
-    suite = tmp_path / "quick.yaml"
-    suite.write_text(SUITE)
-    done = bench("run", suite, "--out", tmp_path / "first", "--json")
-    assert done.code == 0, done.err
-    return tmp_path / "first"
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one result, which nobody changes."""
+    return quick_run(tmp_path_factory.mktemp("quick"))
 
 
 def on_machine(ran: Path, folder: Path, machine: str, faster: float = 1.0) -> Path:
@@ -72,7 +58,7 @@ def test_this_machine_is_compared_with_the_node_of_its_results(
     compared = bench("node", "compare", now, ran, "--json")
     assert compared.code == 0, compared.err
     (sku,) = compared.json["skus"]
-    assert sku["nodes"] == ["now", "first"]
+    assert sku["nodes"] == ["now", ran.name]
     assert sku["outliers"] == []
 
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quick_run import quick_run
 from soaks import write_soak
 
-SUITE = """
-base:
-  model: {path: tiny}
-  engine: {kind: mock, ttft_ms: 2, tpot_ms: 0.5}
-  load: {kind: closed, concurrency: 4}
-specs:
-  - name: quick
-    workload: {kind: fixed, sessions: 160, prompt_tokens: 8, output_tokens: 4}
-    measure: {percentiles: [0.5], warmup_sessions: 1}
-"""
 SLA = """
 sla:
   promised: 0.999
@@ -33,15 +25,10 @@ sla:
 UP_S, DOWN_S = (49 * 3600.0, 49 * 3600.0), 2 * 3600.0
 
 
-@pytest.fixture
-def ran(bench: Callable[..., Any], tmp_path: Path) -> Path:
-    """The folder of one result."""
-    suite = tmp_path / "quick.yaml"
-    suite.write_text(SUITE)
-    done = bench("run", suite, "--out", tmp_path / "runs", "--json")
-    assert done.code == 0, done.err
-    (path,) = (tmp_path / "runs").rglob("record.json")
-    return path.parent
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one result, which nobody changes."""
+    return quick_run(tmp_path_factory.mktemp("quick"))
 
 
 @pytest.fixture
@@ -104,11 +91,22 @@ def test_a_soak_among_the_results_is_recognised_and_one_given_twice_counts_once(
     assert row["stability"]["availability"]["value"] == pytest.approx(0.99)
 
 
+def test_a_soak_that_bounds_nothing_from_below_says_or_more(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    soak = write_soak(tmp_path / "soak", ran, [60.0], 0.0, engine_start_s=None)
+    (row,) = bench("compare", ran, "--soak", soak, "--offers", offer, "--json").json["rows"]
+    lost = row["stability"]["usd_lost_per_month"]
+    assert (lost["low"], lost["value"], lost["high"]) == (None, 0.0, None)
+    assert " 0 or more " in bench("compare", ran, "--soak", soak, "--offers", offer).out
+
+
 def test_segments_are_no_repeats_of_the_other_results(
     bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
 ) -> None:
-    soak = write_soak(ran.parent / "soak", ran, UP_S, DOWN_S)
-    (beside,) = bench("compare", ran.parent, "--offers", offer, "--json").json["groups"]
+    shutil.copytree(ran, tmp_path / "runs" / ran.name)
+    soak = write_soak(tmp_path / "runs" / "soak", ran, UP_S, DOWN_S)
+    (beside,) = bench("compare", tmp_path / "runs", "--offers", offer, "--json").json["groups"]
     (alone,) = bench("compare", soak, "--offers", offer, "--json").json["groups"]
     assert (beside["label"], beside["output_tokens_per_s"]["method"]) == (ran.name, "block bootstrap within the run")
     assert alone["output_tokens_per_s"]["n"] == 2

@@ -11,7 +11,9 @@ from bench.results.soak_log import SEGMENTS, Began, Ended, Segment, SoakWriter, 
 from bench.soak.report import report_of, write_report
 
 
-def write_soak(folder: Path, result: Path, up_s: Sequence[float], down_s: float) -> Path:
+def write_soak(
+    folder: Path, result: Path, up_s: Sequence[float], down_s: float, engine_start_s: float | None = 2.0
+) -> Path:
     """A soak in `folder` whose engine was up for each of `up_s` seconds, and down for `down_s` between each two.
 
     Every segment has the one record of `result`, and all but the last end in a failure.
@@ -36,7 +38,7 @@ def write_soak(folder: Path, result: Path, up_s: Sequence[float], down_s: float)
             end_s=end,
             gone_s=end if failed else None,
             failure="crashed" if failed else None,
-            engine_start_s=2.0,
+            engine_start_s=engine_start_s,
         )
         now = end
     writer.append(Ended, at_s=now, reason="its time was over")
