@@ -66,7 +66,7 @@ def modelled_rungs(
         if around.accelerators == 0:
             why_not[scope] = "not modelled: no accelerator was used"
         elif figures is None or share is None:
-            why_not[scope] = "not modelled: no datasheet of this machine says what it draws"
+            why_not[scope] = f"not modelled: no datasheet of this machine says what its {scope} draws"
         else:
             rungs[scope] = _with_what_is_around(known.get("gpu"), figures, share, around.accelerators, seconds)
     if "facility" not in taken:
