@@ -7,43 +7,11 @@ from datetime import timedelta
 from functools import partial
 from itertools import cycle
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.node.measured.child import told_what_to_do
+from bench.node.measured.exchange_messages import EXCHANGES, LOOPBACK, Failed, Join, Taken
 from bench.node.measured.trials import in_a_line
-
-LOOPBACK = "127.0.0.1"
-EXCHANGES = 10
-"""Of one size, timed together."""
-
-
-class Join(NamedTuple):
-    """What a rank is told."""
-
-    rank: int
-    size: int
-    port: int
-    """Of the store where ranks find one another, on the loopback interface."""
-    backend: str
-    device: str
-    byte_sizes: tuple[int, ...]
-    """Of the tensors, which are exchanged in turns."""
-    seconds: float
-    """Longest that ranks wait for one another."""
-
-
-class Taken(NamedTuple):
-    """What rank 0 says."""
-
-    nbytes: int
-    seconds: float
-    """Of one exchange."""
-
-
-class Failed(NamedTuple):
-    """What a rank says last where it cannot go on."""
-
-    line: str
 
 
 def main() -> None:

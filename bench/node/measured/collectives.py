@@ -17,7 +17,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from bench.core.module_process import how_it_ended, start_module
 from bench.node.facts import AbsentError
-from bench.node.measured.all_reduce_rank import EXCHANGES, LOOPBACK, Failed, Join, Taken
+from bench.node.measured.exchange_messages import EXCHANGES, LOOPBACK, Failed, Join, Taken
 from bench.node.measured.figure import Figure, absent, figure, rate
 from bench.node.measured.rates import mebibytes
 
