@@ -85,7 +85,6 @@ class SegmentRun:
             watch=self._hearing,
             command=command,
             model=self._prepared.model,
-            model=self._prepared.model,
             keeps_engine=True,
         )
         self.record = recording.id
