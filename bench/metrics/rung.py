@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from bench.core.records import Basis, Headline
 from bench.metrics.columns import Floats
@@ -98,7 +98,7 @@ def modelled_rung(of: ModelledEnergy, served: Served) -> Rung:
     if (of.low == of.high).all():
         return rung
     least, most = (_rung(joules, served, "modelled", of.basis) for joules in (of.low, of.high))
-    spanned = {
+    spanned: dict[str, Any] = {
         name: _spanned(middle, getattr(least, name), getattr(most, name))
         for name in ("joules_per_output_token", "joules_per_total_token", "joules_per_correct_answer")
         if (middle := getattr(rung, name)) is not None
