@@ -147,6 +147,8 @@ def _rung(
 
 
 def _spanned(middle: Headline, least: Headline, most: Headline) -> Headline:
+    if middle.value is None:
+        return middle
     low = least.value if least.low is None else least.low
     high = most.value if most.high is None else most.high
     return replace(middle, low=low, high=high, method=PUBLISHED_BOUNDS)
