@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.node.fact_kinds import SECTIONS, facts_of, node_class
+from bench.node.fact_kinds import SECTIONS, node_class
 from bench.node.fleet_facts import DifferingFact, Place, differing_facts
 from bench.node.fleet_figures import FleetFigure, Outlier, fleet_figures
 
@@ -120,8 +120,11 @@ def check_description(description: Any, where: str) -> None:
         )
     if not any(section in description for section in SECTIONS):
         raise InputError("has no fingerprint", where=where, allowed=f"any of {', '.join(SECTIONS)}")
+    for section in SECTIONS:
+        if not isinstance(description.get(section, {}), Mapping):
+            raise InputError(f"{section} is no section", where=where, allowed="facts by name")
     try:
-        _ = [fact.compared for fact in facts_of(description)]
+        node_class(description)
     except (AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"is no fingerprint: {error}", where=where, allowed="what `bench node show` prints") from None
 
