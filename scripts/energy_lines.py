@@ -25,7 +25,8 @@ def energy_lines(records: Sequence[Record]) -> Iterator[str]:
     for repeats in cases.values():
         valid = [record for record in repeats if record.verdict.status == "valid"]
         flaw = f", {len(repeats) - len(valid)} invalid left out" if len(valid) < len(repeats) else ""
-        yield f"{repeats[0].case.spec.name}: {len(valid)} runs{flaw}"
+        runs = "1 run" if len(valid) == 1 else f"{len(valid)} runs"
+        yield f"{repeats[0].case.spec.name}: {runs}{flaw}"
         energies = [record.energy or {} for record in valid]
         rungs = [energy.get("rungs") or {} for energy in energies]
         for scope in dict.fromkeys(scope for one in rungs for scope in one):
@@ -33,11 +34,6 @@ def energy_lines(records: Sequence[Record]) -> Iterator[str]:
             yield from _phase_lines(scope, [energy.get("phases") or {} for energy in energies])
         if valid and not any(rungs):
             yield f"  no joules: {energies[0].get('missing')}"
-
-
-def apart(values: Sequence[float]) -> float:
-    """The most less the least, as a share of the mean."""
-    return (max(values) - min(values)) / mean(values)
 
 
 def _scope_lines(scope: str, rungs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -54,7 +50,7 @@ def _scope_lines(scope: str, rungs: Sequence[Mapping[str, Any]]) -> Iterator[str
 def _agreement(values: Sequence[float]) -> str:
     if len(values) < 2 or not mean(values):
         return ""
-    share = apart(values)
+    share = (max(values) - min(values)) / mean(values)
     return f"; {share:.1%} apart, {'within' if share <= AIM else 'NOT within'} {AIM:.0%}"
 
 

@@ -35,6 +35,7 @@ SHARES = {
     "node": 2.0,
     "record": 0.5,
     "energy": 6.0,
+    "soak": 3.0,
     "time-steps": 1.0,
     "time-kernels": 4.0,
     "suite": 6.0,
@@ -52,10 +53,12 @@ _COMMANDS = {
 _ENDING_SECONDS = 20.0
 """For the case in progress to end and be recorded."""
 _STARTING_SECONDS = 15.0
-"""Of what measures a node, before its own time begins."""
+"""Of what measures a node, and of an engine, before their own time begins."""
 _MEASURED_SECONDS = 60.0
 _RECORDED_SECONDS = 10.0
 """More of either tells nothing new."""
+_SOAK = ("--load", "energy", "--case", "decode", "--set", "measure.max_seconds=5", "--set", "power.idle_s=null")
+"""Too short to call anything stable: it shows that it runs, and fails if the engine is lost."""
 
 
 def main() -> int:
@@ -92,6 +95,8 @@ def run_part(part: str, folder: Path, seconds: float) -> int:
             return record_driver(folder, seconds)
         case "energy":
             return run_energy(["energy"], folder, seconds)
+        case "soak":
+            return run_soak(_SOAK, folder, seconds)
         case "suite":
             return run_suite(folder, seconds)
         case "time-kernels":
@@ -125,6 +130,12 @@ def run_energy(arguments: Sequence[str], folder: Path, seconds: float) -> int:
     if code == INTERRUPTED:
         print("not every case was measured: the time was over", file=sys.stderr)
     return code
+
+
+def run_soak(arguments: Sequence[str], folder: Path, seconds: float) -> int:
+    minutes = max(1.0, seconds - _STARTING_SECONDS) / 60
+    code = bench(["node", "soak", "--minutes", f"{minutes:.3f}", *arguments, "--out", str(folder)], seconds)
+    return 0 if code == 1 else code  # too little was seen to call it stable
 
 
 def run_suite(folder: Path, seconds: float) -> int:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,24 +77,58 @@ def test_the_suite_of_energy_has_the_phases_apart_and_repeats_both() -> None:
     assert asked == {"decode": 1 / 16, "prefill": 512.0}
 
 
-def test_repeats_of_a_case_are_told_side_by_side(
-    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.slow
+def test_a_suite_of_energy_runs_and_is_told(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [*ON_A_CPU, "measure.max_seconds=0.5", "measure.percentiles=[]", "measure.repeats=2", "power.idle_s=0.1"]
     settings += ["load.concurrency=4", "workload.token_scale=0.25", "power.scope=node", "power.watts=100"]
     arguments = ["energy", *(part for setting in settings for part in ("--set", setting))]
-    assert script.run_energy(arguments, tmp_path / "machine", 60.0) in (0, 1)
-    told = capsys.readouterr().out.partition("side by side")[2]
-    assert "prefill: 2 runs" in told
-    assert re.search(r"node, assumed: [\d.]+, [\d.]+ J per output token; [\d.]+% apart, (NOT )?within 3%", told)
+    assert script.run_energy(arguments, tmp_path / "machine", 60.0) in (0, 1)  # a busy machine sends too little
+    told = capsys.readouterr().out.partition("side by side\n")[2].splitlines()
+    assert [line.partition(":")[0] for line in told if not line.startswith(" ")] == ["decode", "prefill"]
+    assert re.search(r"^  node, assumed: [\d.]+.* J per output token", "\n".join(told), re.MULTILINE)
 
 
-def test_how_far_repeats_are_apart_is_held_against_the_aim(script: Any) -> None:
-    module = importlib.import_module("energy_lines")
-    assert module.apart([1.00, 1.02, 1.01]) == pytest.approx(0.02 / 1.01)
-    assert module._agreement([1.00, 1.02]) == "; 2.0% apart, within 3%"
-    assert module._agreement([1.00, 1.04]) == "; 3.9% apart, NOT within 3%"
-    assert module._agreement([1.00]) == ""
+def test_repeats_of_a_case_are_told_side_by_side(script: Any) -> None:
+    told = script.energy_lines(
+        [
+            measured("decode", 0.400, idle=110.0),
+            measured("prefill", 40.0),
+            measured("decode", 0.404, idle=112.0),
+            measured("prefill", 42.0),
+            measured("prefill", 90.0, status="invalid"),
+        ]
+    )
+    assert list(told) == [
+        "decode: 2 runs",
+        "  gpu, idle: 110, 112 W",
+        "  gpu, measured: 0.4, 0.404 J per output token; 1.0% apart, within 3%",
+        "  gpu, measured: 0.2, 0.202 J per token, prompts included; 1.0% apart, within 3%",
+        "  gpu, decode: 90.0, 90.0 J of the window",
+        "prefill: 2 runs, 1 invalid left out",
+        "  gpu, measured: 40.0, 42.0 J per output token; 4.9% apart, NOT within 3%",
+        "  gpu, measured: 20.0, 21.0 J per token, prompts included; 4.9% apart, NOT within 3%",
+        "  gpu, decode: 90.0, 90.0 J of the window",
+    ]
+
+
+def test_without_a_meter_it_is_said_why_there_are_no_joules(script: Any) -> None:
+    record = measured("decode", 1.0)
+    record.energy = {"rungs": {}, "missing": "no sensor was found"}
+    assert list(script.energy_lines([record])) == ["decode: 1 run", "  no joules: no sensor was found"]
+
+
+def measured(name: str, joules: float, idle: float | None = None, status: str = "valid") -> SimpleNamespace:
+    """A record of so many joules per output token, of which there are as many as prompt tokens."""
+    rung = {
+        "joules_per_output_token": {"value": joules, "basis": "measured"},
+        "joules_per_total_token": {"value": joules / 2, "basis": "measured"},
+        "above_idle": None if idle is None else {"idle_watts": idle},
+    }
+    return SimpleNamespace(
+        case=SimpleNamespace(id=name, spec=SimpleNamespace(name=name)),
+        verdict=SimpleNamespace(status=status),
+        energy={"rungs": {"gpu": rung}, "phases": {"gpu": {"joules": {"decode": {"value": 90.0}}}}, "missing": None},
+    )
 
 
 def test_the_node_is_measured_into_the_folder_of_the_machine(script: Any, tmp_path: Path) -> None:
@@ -102,6 +137,25 @@ def test_the_node_is_measured_into_the_folder_of_the_machine(script: Any, tmp_pa
     assert node["hardware"]["key"]
     assert node["measurement"]["seconds"] == 1.0
     assert node["measured"]["gpu0_copy_bytes_per_s"]["reason"]
+
+
+@pytest.mark.slow
+def test_a_short_soak_runs(script: Any, tmp_path: Path) -> None:
+    settings = [*ON_A_CPU, "load.concurrency=4", "workload.token_scale=0.1", "measure.max_seconds=1"]
+    arguments = [*script._SOAK, *(part for one in settings for part in ("--set", one))]
+    assert script.run_soak(arguments, tmp_path, 20.0) == 0
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "soak.json").read_text())["case"]
+
+
+def test_a_soak_that_loses_its_engine_is_a_failure_and_one_too_short_is_none(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    codes = iter((0, 1, 3, 130))
+    monkeypatch.setattr(script, "bench", lambda arguments, seconds: asked.extend(arguments) or next(codes))
+    assert [script.run_part("soak", tmp_path, 75.0) for _ in range(4)] == [0, 0, 3, 130]
+    assert asked[:6] == ["node", "soak", "--minutes", "1.000", "--load", "energy"]
 
 
 def test_a_recording_that_fails_leaves_the_one_before(
