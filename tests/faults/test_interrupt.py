@@ -209,7 +209,7 @@ def test_the_engine_is_killed_in_its_last_turns(start: Callable[..., Running], b
     assert_kept(bench, running.result, "engine_failed")
 
 
-@pytest.mark.parametrize(("largest_file", "sealed"), [(8_000, False), (100_000, True)])
+@pytest.mark.parametrize(("largest_file", "sealed"), [(20_000, False), (100_000, True)])
 def test_the_disk_is_full(
     start: Callable[..., Running], bench: Callable[..., Any], largest_file: int, sealed: bool
 ) -> None:
