@@ -134,3 +134,12 @@ def test_a_broken_soak_is_one_line(
     assert (compared.code, compared.err.count("\n")) == (2, 1)
     missing = bench("compare", ran, "--soak", ran, "--offers", offer)
     assert "holds no soak" in missing.err
+
+
+def test_what_an_offer_promises_is_shown_with_where_that_stands(bench: Callable[..., Any]) -> None:
+    shown = bench("offers", "show", "nebius-h100").out
+    assert "SLA: 0.995 of a month promised of a virtual machine (low confidence)" in shown
+    assert "below 0.995: 10% to 30% of the month's cost credited" in shown
+    assert "only if claimed, within 14 days of the month's end" in shown
+    assert "source: Third-party reading of public SLAs, dated 2026-07-03" in shown
+    assert bench("offers", "show", "nebius-h100", "--json").json["sla"]["source"]["published"] == "2026-07-03"
