@@ -35,8 +35,8 @@ def print_stability(comparison: Mapping[str, Any]) -> None:
                 table.add_row(*_cells(row, row["stability"]))
     out.print(table)
     out.print(
-        "lost: paid for hours that were down, by months of 730 hours; credited: in the mean of such months, "
-        f"{comparison['assumptions']['claimed']:.0%} claimed",
+        "availability as seen on this hardware, whoever offers it; lost: paid for hours that were down, by months of "
+        f"730 hours; credited: in the mean of such months, {comparison['assumptions']['claimed']:.0%} claimed",
         style="dim",
         soft_wrap=True,
     )
