@@ -215,7 +215,7 @@ def _stability(
 ) -> Stability:
     findings = []
     if outages:
-        findings.append(Finding("outages", f"outages seen: {len(outages)}, the first because {outages[0].failure}"))
+        findings.append(Finding("outages", f"{len(outages)} seen, the first because {outages[0].failure}"))
     failed = sum(requests.failed.values())
     if failed > FAILED_SHARE * requests.sent:
         kinds = ", ".join(f"{number} {kind}" for kind, number in requests.failed.items())

@@ -90,7 +90,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         recovered = sum(outage["repaired"] for outage in soaked["outages"])
         yield (
             f"time to recover: {number(soaked['time_to_recover_s'])} s, the median of {recovered}; "
-            f"the engine was started {soaked['restarts']} times more"
+            f"starts of the engine after the first: {soaked['restarts']}"
         )
     yield _hot_and_cold(soaked)
     yield _requests(soaked["requests"])
