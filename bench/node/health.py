@@ -11,15 +11,15 @@ from typing import Any
 import pynvml
 
 from bench.core.clock import Clock
-from bench.core.pseudonym import pseudonym
 from bench.core.records import HealthRow
 from bench.node.cpu_health import cpu_health
 from bench.node.facts import AbsentError
 from bench.node.gpu_health import gpu_health
-from bench.node.nvml import Device, Nvml
+from bench.node.nvml import Nvml
 from bench.node.observation import ObservedDevice
 from bench.node.process_tree import ProcessTree
 from bench.node.sampler import Sampler
+from bench.node.used_gpus import used_gpus
 from bench.node.xid import XidWatch
 
 HEALTH_INTERVAL_S = 1.0
@@ -80,7 +80,7 @@ def open_health(
     except AbsentError as absent:
         return HealthDevices((processors,), None, str(absent))
     try:
-        gpus = _devices(nvml, accelerator_ids)
+        gpus = used_gpus(nvml.devices(), accelerator_ids)
     except AbsentError as absent:
         return HealthDevices((processors,), None, str(absent), nvml)
     xids = [XidWatch(gpu) for gpu in gpus]
@@ -109,15 +109,3 @@ class HealthRecorder(Sampler[HealthRow]):
         interval_s: float = HEALTH_INTERVAL_S,
     ) -> None:
         super().__init__(lambda: devices.read(clock), clock, on_rows, interval_s)
-
-
-def _devices(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> list[Device]:
-    """Raises AbsentError where the GPUs cannot be listed, or one that is used is not among them."""
-    devices = nvml.devices()
-    if accelerator_ids is None:
-        return devices
-    known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
-    unknown = [id for id in accelerator_ids if id not in known]
-    if unknown:
-        raise AbsentError(f"NVML knows no GPU {', '.join(unknown)}, which the engine uses")
-    return [known[id] for id in accelerator_ids]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError
 from bench.node.gpu_power import gpu_meters, memory_meters, several_processes
 from bench.node.module_power import module_meters
-from bench.node.nvml import Device, Nvml
+from bench.node.nvml import Nvml
 from bench.node.nvml_sensor import Meter, NvmlSensor, sensors_of
+from bench.node.used_gpus import used_gpus
 
 NVML_SCOPES = ("gpu", "memory", "module")
 
@@ -34,7 +34,7 @@ def open_meters(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> NvmlMeters
     devices = nvml.devices()
     if not devices:
         raise AbsentError("NVML finds no GPU")
-    used = devices if accelerator_ids is None else _used(devices, accelerator_ids)
+    used = used_gpus(devices, accelerator_ids)
     scopes = (partial(gpu_meters, used), partial(memory_meters, used), partial(module_meters, used, devices))
     meters: list[Meter] = []
     missing: dict[str, str] = {}
@@ -46,15 +46,3 @@ def open_meters(nvml: Nvml, accelerator_ids: Sequence[str] | None) -> NvmlMeters
     every = f"every GPU of the machine is read ({len(used)}): which of them are used is not known"
     remarks = [every if accelerator_ids is None else None, several_processes(used)]
     return NvmlMeters(tuple(sensors_of(meters)), missing, "; ".join(filter(None, remarks)) or None)
-
-
-def _used(devices: Sequence[Device], accelerator_ids: Sequence[str]) -> list[Device]:
-    """The devices of these pseudonyms. Raises AbsentError when there are none, or one of them is not known."""
-    if not accelerator_ids:
-        raise AbsentError("the engine uses no GPU")
-    known = {pseudonym(device.ask("nvmlDeviceGetUUID")): device for device in devices}
-    unknown = [id for id in accelerator_ids if id not in known]
-    if unknown:
-        # As with MIG, whose instances have identities of their own but share one meter.
-        raise AbsentError(f"NVML meters no GPU {', '.join(unknown)}, which the engine uses")
-    return [known[id] for id in accelerator_ids]
