@@ -19,6 +19,9 @@ def main() -> None:
 
 
 def measure(job: Job, connection: Connection[Report | Lost | Over, Job]) -> None:
+    # OpenMP threads that spin while they wait keep one another off a core that something else runs on, and a product
+    # takes a hundred times as long. OpenMP reads this when torch is imported.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     import torch  # seconds, in which the connection is watched already
 
     from bench.core.time_shares import dealt
