@@ -58,6 +58,7 @@ class DcgmSensor:
     """Reads the GPUs of one exporter at a pace of its own. To be closed."""
 
     scope = "gpu"
+    lane = "dcgm"
 
     def __init__(self, spec: DcgmSpec, accelerator_ids: Sequence[str] | None) -> None:
         """`accelerator_ids` are the pseudonyms of the GPUs that are read; None means every one the exporter tells of.

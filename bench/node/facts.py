@@ -85,7 +85,7 @@ def read_text(path: Path, limit: int = -1) -> str:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(limit).strip("\n\0 ")
     except OSError as error:
-        raise _absent(path, error) from error
+        raise why_absent(path, error) from error
     if not text:
         raise AbsentError(f"{path} is empty")
     return text
@@ -93,7 +93,11 @@ def read_text(path: Path, limit: int = -1) -> str:
 
 def read_int(path: Path) -> int:
     """The whole number in a file. Raises AbsentError when it cannot be read or is not one."""
-    text = read_text(path)
+    return whole_number(path, read_text(path))
+
+
+def whole_number(path: Path, text: str) -> int:
+    """The number that `text`, which stands in a file, is. Raises AbsentError when it is none."""
     try:
         return int(text)
     except ValueError:
@@ -112,7 +116,7 @@ def entries_of(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise _absent(folder, error) from error
+        raise why_absent(folder, error) from error
 
 
 def link_target(path: Path) -> str:
@@ -120,7 +124,7 @@ def link_target(path: Path) -> str:
     try:
         return path.readlink().name
     except OSError as error:
-        raise _absent(path, error) from error
+        raise why_absent(path, error) from error
 
 
 def count_cpu_list(text: str) -> int:
@@ -132,7 +136,8 @@ def count_cpu_list(text: str) -> int:
         raise AbsentError(f"{text[:40]!r} is not a list of CPUs") from None
 
 
-def _absent(path: Path, error: OSError) -> AbsentError:
+def why_absent(path: Path, error: OSError) -> AbsentError:
+    """What it means that the system does not let `path` be read."""
     match error:
         case FileNotFoundError():
             return AbsentError(f"{path} does not exist")

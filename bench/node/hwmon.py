@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.records import PowerRow
-from bench.node.facts import AbsentError, read_int, read_text
+from bench.node.facts import AbsentError, read_text
+from bench.node.number_file import NumberFile
 from bench.node.sensor_faults import SensorFaults
 
 MICROWATTS_PER_WATT = 1_000_000
@@ -44,7 +45,9 @@ class Meter:
 
 
 class MeterSensor:
-    """Reads one meter. It has no energy counter."""
+    """Reads one meter. It has no energy counter. To be closed."""
+
+    lane = "firmware"
 
     def __init__(self, meter: Meter, scope: str) -> None:
         """Raises AbsentError when it cannot be read."""
@@ -56,7 +59,8 @@ class MeterSensor:
         # Firmware may ask a controller over a slow bus each time, and does not know more than once in this time.
         averaged_s = _SLOWEST_S if meter.averaged_ms is None else meter.averaged_ms / _MS_PER_S
         self.interval_s = min(max(averaged_s, _FASTEST_S), _SLOWEST_S)
-        self._file = meter.watts
+        self._path = meter.watts
+        self._file = NumberFile(meter.watts)
         self._watts()
 
     def read(self, t_ns: int) -> list[PowerRow]:
@@ -67,10 +71,13 @@ class MeterSensor:
             self.faults.add_absent(absent, t_ns)
         return [PowerRow(t_ns, self.scope, self.device, watts=watts, joules_counter=None)]
 
+    def close(self) -> None:
+        self._file.close()
+
     def _watts(self) -> float:
-        microwatts = read_int(self._file)
+        microwatts = self._file.read()
         if microwatts <= 0:
-            raise AbsentError(f"{self._file} tells {microwatts}, which nothing that runs draws")
+            raise AbsentError(f"{self._path} tells {microwatts}, which nothing that runs draws")
         return microwatts / MICROWATTS_PER_WATT
 
 

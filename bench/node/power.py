@@ -36,7 +36,13 @@ class DeviceSensor(PowerSensor, Protocol):
     def faults(self) -> SensorFaults: ...
 
 
-Way = Callable[[], Sequence[DeviceSensor]]
+class OpenSensor(DeviceSensor, Protocol):
+    """A sensor that holds a file or a connection."""
+
+    def close(self) -> None: ...
+
+
+Way = Callable[[], Sequence[OpenSensor]]
 """Opens the sensors of a scope, all of them: part of a scope is not the scope. Raises AbsentError."""
 
 
@@ -168,26 +174,28 @@ class _Opening:
         reasons = [self.missing.pop(scope)] if scope in self.missing else []
         for way in ways:
             try:
-                self._found += way()
+                sensors = way()
             except AbsentError as absent:
                 reasons.append(str(absent))
-            else:
-                return True
+                continue
+            self._found += sensors
+            for sensor in sensors:
+                self.opened.callback(sensor.close)
+            return True
         if reasons:
             self.missing[scope] = "; ".join(reasons)
         return False
 
-    def _dcgm(self, spec: DcgmSpec, accelerator_ids: Sequence[str] | None) -> Sequence[DeviceSensor]:
+    def _dcgm(self, spec: DcgmSpec, accelerator_ids: Sequence[str] | None) -> Sequence[OpenSensor]:
         if accelerator_ids is not None and not accelerator_ids:
             raise AbsentError("the engine uses no GPU")
         sensor = DcgmSensor(spec, accelerator_ids)
-        self.opened.callback(sensor.close)
         self._remark("energy of GPUs is that of their boards as DCGM reports it")
         if accelerator_ids is None:
             self._remark("every GPU that DCGM tells of is read: which of them are used is not known")
         return [sensor]
 
-    def _redfish(self, controllers: Sequence[RedfishSpec], scope: str) -> Sequence[DeviceSensor]:
+    def _redfish(self, controllers: Sequence[RedfishSpec], scope: str) -> Sequence[OpenSensor]:
         named = [(number, spec) for number, spec in enumerate(controllers) if spec.scope == scope]
         if not named:
             raise AbsentError("no controller of it is named in power.redfish")
@@ -200,7 +208,7 @@ class _Opening:
                     self._remark(f"power.redfish is not read as {scope}: {absent}")
                     raise
                 opened.callback(sensors[-1].close)
-            self.opened.push(opened.pop_all())
+            opened.pop_all()
         return sensors
 
     def _remark(self, text: str | None) -> None:

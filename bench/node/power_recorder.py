@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -22,14 +21,18 @@ class PacedSensor(PowerSensor, Protocol):
     @property
     def interval_s(self) -> float: ...
 
+    @property
+    def lane(self) -> str:
+        """What it waits for: sensors of one lane and one pace are read one after another."""
+
 
 class PowerRecorder:
     """Samples sensors while it is entered: first before its body and last after it, so that the body is covered.
 
-    Sensors with a pace of their own are each sampled apart, on threads of the recorder's, so that one that is slow to
-    answer, or does not, holds up no other; the rest are read together every `interval_s`, and are the last to begin and
-    the first to end. Rows carry the time just before their sensor was read, unless it knows better. What ends the
-    sampling is told as `Sampler` does.
+    Sensors with a pace of their own are sampled lane by lane, so that one that is slow to answer, or does not, holds up
+    no other lane; the rest are read together every `interval_s`, and are the last to begin and the first to end. Rows
+    carry the time just before their sensor was read, unless it knows better. What ends the sampling is told as
+    `Sampler` does.
     """
 
     def __init__(
@@ -39,21 +42,21 @@ class PowerRecorder:
         on_rows: Callable[[list[PowerRow]], None],
         interval_s: float = 0.1,
     ) -> None:
-        sensors = tuple(sensors)
-        paced = [sensor for sensor in sensors if isinstance(sensor, PacedSensor)]
-        others = [sensor for sensor in sensors if not isinstance(sensor, PacedSensor)]
-        read: list[tuple[Sequence[PowerSensor], float]] = [([one], one.interval_s) for one in paced]
+        lanes: dict[tuple[str, float], list[PowerSensor]] = {}
+        others: list[PowerSensor] = []
+        for sensor in sensors:
+            if isinstance(sensor, PacedSensor):
+                lanes.setdefault((sensor.lane, sensor.interval_s), []).append(sensor)
+            else:
+                others.append(sensor)
+        read = [(together, pace_s) for (_, pace_s), together in lanes.items()]
         if others:
             read.append((others, interval_s))
-        self._threads = ThreadPoolExecutor(max(1, len(read)), "power")
-        self._samplers = [
-            Sampler(partial(_read, together, clock), clock, on_rows, pace_s, self._threads) for together, pace_s in read
-        ]
+        self._samplers = [Sampler(partial(_read, together, clock), clock, on_rows, pace_s) for together, pace_s in read]
         self._entered = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as entering:
-            entering.callback(self._threads.shutdown, wait=False)
             for sampler in self._samplers:
                 await entering.enter_async_context(sampler)
             self._entered = entering.pop_all()

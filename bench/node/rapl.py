@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.core.records import PowerRow
 from bench.core.units import seconds_from_ns
 from bench.node.facts import AbsentError, read_int, read_text
+from bench.node.number_file import NumberFile
 from bench.node.sensor_faults import SensorFaults
 
 MICROJOULES_PER_JOULE = 1_000_000
@@ -42,7 +43,7 @@ class WrappingCounter:
 
 
 class ZoneSensor:
-    """One zone of RAPL. It counts energy only, so its rows carry no watts."""
+    """One zone of RAPL. It counts energy only, so its rows carry no watts. To be closed."""
 
     def __init__(self, zone: Path, scope: str, device: str) -> None:
         """Raises AbsentError when the zone cannot be read, as by ordinary users since Linux 5.10."""
@@ -50,9 +51,9 @@ class ZoneSensor:
         self.device = device
         self.source = f"RAPL {read_text(zone / 'name')} energy counter"
         self.faults = SensorFaults()
-        self._energy = zone / "energy_uj"
         self._counter = WrappingCounter(read_int(zone / "max_energy_range_uj"))
-        self._counter.advance(read_int(self._energy))
+        self._energy = NumberFile(zone / "energy_uj")
+        self._counter.advance(self._energy.read())
         self._last: tuple[int, float] | None = None
         """Time and joules of the reading before."""
         self._was_reset = False
@@ -60,11 +61,14 @@ class ZoneSensor:
     def read(self, t_ns: int) -> list[PowerRow]:
         return [PowerRow(t_ns, self.scope, self.device, watts=None, joules_counter=self._joules(t_ns))]
 
+    def close(self) -> None:
+        self._energy.close()
+
     def _joules(self, t_ns: int) -> float | None:
         if self._was_reset:
             return None
         try:
-            joules = self._counter.advance(read_int(self._energy)) / MICROJOULES_PER_JOULE
+            joules = self._counter.advance(self._energy.read()) / MICROJOULES_PER_JOULE
         except AbsentError as absent:
             self.faults.add_absent(absent, t_ns)
             return None

@@ -53,7 +53,7 @@ class RedfishSensor:
         except MeterError:
             self._reader.close()
             raise
-        self.device = f"bmc{number}-{self._power.chassis}"
+        self.device = self.lane = f"bmc{number}-{self._power.chassis}"
         self.source = f"Redfish {self._power.what}"
 
     def read(self, t_ns: int) -> list[PowerRow]:

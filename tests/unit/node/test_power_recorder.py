@@ -27,9 +27,10 @@ class CountingSensor:
 
 
 class PacedSensor(CountingSensor):
-    def __init__(self, interval_s: float) -> None:
-        super().__init__("controller")
+    def __init__(self, interval_s: float, device: str = "controller", lane: str = "network") -> None:
+        super().__init__(device)
         self.interval_s = interval_s
+        self.lane = lane
 
 
 class StuckSensor(PacedSensor):
@@ -90,14 +91,16 @@ def test_a_sensor_with_a_pace_of_its_own_is_read_at_that() -> None:
 
 
 def test_a_sensor_that_hangs_holds_up_no_other_and_covers_no_more_than_it_read() -> None:
-    quick, stuck, rows = CountingSensor(), StuckSensor(), list[PowerRow]()
+    quick, stuck, firmware = CountingSensor(), StuckSensor(), PacedSensor(0.001, "meter", "firmware")
+    rows = list[PowerRow]()
 
     async def body() -> None:
-        async with asyncio.timeout(SECONDS), PowerRecorder([stuck, quick], RealClock(), rows.extend, 0.001):
+        async with asyncio.timeout(SECONDS), PowerRecorder([stuck, firmware, quick], RealClock(), rows.extend, 0.001):
             await asyncio.to_thread(stuck.asked.wait, SECONDS)
-            before = quick.readings
-            while quick.readings < before + 20:
-                await asyncio.sleep(0.001)
+            for other in (quick, firmware):
+                before = other.readings
+                while other.readings < before + 20:
+                    await asyncio.sleep(0.001)
             assert sum(row.device == "controller" for row in rows) == 1
             stuck.answers.set()
 
@@ -114,6 +117,38 @@ def test_the_others_begin_last_and_end_first_so_that_they_cover_the_run_closely(
 
     asyncio.run(body())
     assert [row.device for row in rows] == ["controller", "meter", "meter", "controller"]
+
+
+def test_sensors_of_one_lane_and_pace_are_read_one_after_another() -> None:
+    paced = [PacedSensor(0.01, "first"), PacedSensor(0.01, "second"), PacedSensor(3600, "third")]
+    rows = list[PowerRow]()
+
+    async def body() -> None:
+        async with PowerRecorder(paced, RealClock(), rows.extend):
+            await asyncio.sleep(0.05)
+
+    asyncio.run(body())
+    quick = [row.device for row in rows if row.device != "third"]
+    assert quick == ["first", "second"] * (len(quick) // 2)
+    assert paced[2].readings == 2
+
+
+def test_rows_come_in_handfuls_and_on_the_loops_own_thread() -> None:
+    handed: list[int] = []
+
+    def take(rows: list[PowerRow]) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        handed.append(len(rows))
+
+    sensor = CountingSensor()
+
+    async def body() -> None:
+        async with PowerRecorder([sensor], RealClock(), take, interval_s=0.001):
+            await asyncio.sleep(0.1)
+
+    asyncio.run(body())
+    assert sum(handed) == sensor.readings
+    assert len(handed) < sensor.readings
 
 
 def test_without_sensors_nothing_is_sampled() -> None:
