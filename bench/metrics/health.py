@@ -43,7 +43,8 @@ GPU_ERRORS = (
     *("pcie_replays", "nvlink_crc_flit_errors", "nvlink_crc_data_errors", "nvlink_replays", "nvlink_recoveries"),
     *("nvlink_link_recoveries", "nvlink_receive_errors"),
 )
-CPU_GAUGES = ("frequency_mean_mhz", "frequency_min_mhz", "temperature_c", "load_average_1m", "memory_available_bytes")
+CPU_CLOCK = "frequency_mean_mhz"
+CPU_GAUGES = (CPU_CLOCK, "frequency_min_mhz", "temperature_c", "load_average_1m", "memory_available_bytes")
 CPU_PRESSURES = {
     "cpu": "cpu_pressure_s",
     "memory": "memory_pressure_s",
@@ -118,7 +119,7 @@ class Health:
     gpus: dict[str, GpuHealth]
     """Those that were looked at: the GPUs the engine used, or every one where it does not say which."""
     drift: dict[str, Headline]
-    """Relative change over the window of output tokens/s and of every GPU's clock; none without a window."""
+    """Relative change over the window of output tokens/s and of the clocks that made them; none without a window."""
 
 
 def health_of(
@@ -133,8 +134,10 @@ def health_of(
     devices = series_of(table, start_ns=context.start_ns)
     run = Window(0.0, float(context.end_ns - context.start_ns))
     over = run if isinstance(window, NoWindow) else window
-    clocks = {f"{name}.{CLOCK}": figures[CLOCK] for name, figures in devices.items() if CLOCK in figures}
     cpu = devices.get("cpu", {})
+    clocks = {f"{name}.{CLOCK}": figures[CLOCK] for name, figures in devices.items() if CLOCK in figures}
+    if context.health.computes_on_cpu and CPU_CLOCK in cpu:
+        clocks[f"cpu.{CPU_CLOCK}"] = cpu[CPU_CLOCK]
     looks = cpu.get("load_average_1m", NOTHING)
     return Health(
         over="run" if isinstance(window, NoWindow) else "steady window",

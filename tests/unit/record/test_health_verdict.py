@@ -195,11 +195,14 @@ def test_a_quota_that_was_reached_and_waiting_for_memory_are_notes(judge: Judge)
 
 
 def test_throughput_that_falls_is_a_reason_and_a_clock_that_does_a_note(judge: Judge) -> None:
-    slower = judge(gap_ms=lambda s: 100 * (1 + s / 300), seconds=120)
-    assert (slower.status, only(slower.reasons).code) == ("invalid", "drifting")
-    assert "load.random_start" in only(slower.reasons).message
-    assert only(slower.reasons).evidence["change"] == pytest.approx(-1 / 3, abs=0.05)
+    slowing = judge(gap_ms=lambda s: 100 * (1 + s / 300), seconds=120)
+    assert (slowing.status, only(slowing.reasons).code) == ("invalid", "drifting")
+    assert "load.random_start" in only(slowing.reasons).message
+    assert only(slowing.reasons).evidence["change"] == pytest.approx(-1 / 3, abs=0.05)
     clock = judge({**SOUND, "sm_clock_mhz": lambda s: 1980.0 - s}, seconds=120)
     assert (clock.status, only(clock.notes).code) == ("valid", "drifting")
     assert only(clock.notes).evidence["figure"] == "gpu0.sm_clock_mhz"
+    slower = {**QUIET, "frequency_mean_mhz": lambda s: 3000.0 - 3 * s}
+    assert judge(cpu=slower, seconds=120).notes == ()
+    assert only(judge(cpu=slower, seconds=120, on_cpu=True).notes).evidence["figure"] == "cpu.frequency_mean_mhz"
     assert judge(gap_ms=lambda s: 100 * (1 + s / 300), seconds=50).status == "valid"  # too short to tell
