@@ -23,6 +23,8 @@ class NvmlLibrary:
     def __init__(self, call_s: float) -> None:
         self.call_s = call_s
         """How long the driver takes for a reading."""
+        self.cpu_s = 0.0
+        """What being made up costs: CPU time of its own readings."""
 
     def nvmlInitWithFlags(self, flags: int) -> int:  # noqa: N802
         return pynvml.NVML_SUCCESS
@@ -44,29 +46,35 @@ class NvmlLibrary:
         return pynvml.NVML_SUCCESS
 
     def nvmlDeviceGetFieldValues(self, handle: Any, count: ctypes.c_int32, values: Any) -> int:  # noqa: N802
+        began_s = time.thread_time()
         time.sleep(self.call_s)
         for answer in values._obj:
-            if answer.scopeId not in _SCOPES:
-                answer.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
-            elif answer.fieldId == pynvml.NVML_FI_DEV_ENERGY:
-                answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG
-                answer.value.ullVal = _millijoules()
-            else:
-                answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
-                answer.value.uiVal = round(_WATTS * 1000) + _millijoules() % 1000
+            self._fill(answer)
+        self.cpu_s += time.thread_time() - began_s
         return pynvml.NVML_SUCCESS
+
+    def _fill(self, answer: Any) -> None:
+        if answer.scopeId not in _SCOPES:
+            answer.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
+        elif answer.fieldId == pynvml.NVML_FI_DEV_ENERGY:
+            answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG
+            answer.value.ullVal = _millijoules()
+        else:
+            answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
+            answer.value.uiVal = round(_WATTS * 1000) + _millijoules() % 1000
 
     def __getattr__(self, function: str) -> Callable[..., int]:
         return lambda *_: pynvml.NVML_ERROR_NOT_SUPPORTED
 
 
 @contextmanager
-def nvml_library(call_s: float = 0.0, library: type[NvmlLibrary] = NvmlLibrary) -> Iterator[None]:
+def nvml_library(call_s: float = 0.0, library: type[NvmlLibrary] = NvmlLibrary) -> Iterator[NvmlLibrary]:
     """pynvml has found this library in place of the driver's until the end of the block."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pynvml, "nvmlLib", library(call_s))
+        made_up = library(call_s)
+        patched.setattr(pynvml, "nvmlLib", made_up)
         patched.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
-        yield
+        yield made_up
 
 
 def _millijoules() -> int:
