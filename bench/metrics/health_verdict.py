@@ -174,7 +174,7 @@ def _company(cpu: CpuHealth) -> Reason:
     waiting = cpu.pressure["cpu"]
     if waiting is None:
         return Reason("not_alone", message, evidence)
-    message += f"; something waited for one {waiting:.0%} of the time"
+    message += f"; something waited for a CPU {waiting:.0%} of the time"
     return Reason("not_alone", message, {**evidence, "cpu_pressure_share": waiting})
 
 
