@@ -22,6 +22,7 @@ from bench.economics.interval import answer_cost, cost_intervals, price_headline
 from bench.economics.price import UnitPrice, unit_price
 from bench.economics.stability import Stability, stability
 from bench.offers.offer import Contract, Offer, Price, Term, Tokens
+from bench.offers.sla import Sla
 
 _TOKEN_RULE = "quoted per token; input and output are billed apart"
 
@@ -211,7 +212,7 @@ def _hours(
         ),
         joules_per_output_token=group.joules_per_output_token,
         rules={"output": costs.output.rule, "total": costs.total.rule, "input": costs.uncached_input.rule},
-        stability=_stability(billed.per_hour, offer, group, assumptions),
+        stability=_stability(billed.per_hour, _promise(offer, asked), group, assumptions),
         at_median=_at_median(billed.per_hour, group, assumptions),
     )
 
@@ -235,7 +236,14 @@ def _at_median(per_hour: UnitPrice, group: MeasuredGroup, assumptions: Assumptio
     )
 
 
-def _stability(per_hour: UnitPrice, offer: Offer, group: MeasuredGroup, assumptions: Assumptions) -> Stability | None:
+def _promise(offer: Offer, asked: Price | Contract) -> Sla | None:
+    """Spot capacity is sold to be taken back: what is promised of the other terms is not known to cover it."""
+    return None if isinstance(asked, Price) and asked.plan == "spot" else offer.sla
+
+
+def _stability(
+    per_hour: UnitPrice, sla: Sla | None, group: MeasuredGroup, assumptions: Assumptions
+) -> Stability | None:
     if group.availability is None:
         return None
 
@@ -243,7 +251,7 @@ def _stability(per_hour: UnitPrice, offer: Offer, group: MeasuredGroup, assumpti
         costs = partial(assumptions.at_availability(availability).costs, group.good_share)
         return cost_intervals(per_hour, group, costs).output.usd_per_million
 
-    return stability(per_hour, offer.sla, group.availability, cost_at, assumptions.claimed)
+    return stability(per_hour, sla, group.availability, cost_at, assumptions.claimed)
 
 
 def _candidate(row: ComparisonRow) -> Candidate | None:

@@ -16,6 +16,7 @@ from bench.economics.price import UnitPrice
 from bench.economics.sla_credit import HOURS_PER_MONTH, expected_credit_share
 from bench.offers.sla import Sla
 
+_COUNTED = "every outage taken for one that the SLA covers"
 _EACH_MONTH = "outages at random (Poisson) of exponential length, their mean as seen"
 _NO_OUTAGE = "no outage was seen, so every month is taken to be as available as the mean"
 
@@ -34,6 +35,7 @@ class Stability:
     usd_lost_per_month: Headline
     """Paid for hours that were down."""
     expected_credit_usd_per_month: Headline | None
+    """Assumed: were every outage that was seen one that the SLA covers, which a soak cannot tell."""
     why_no_credit: str | None
     """Why no credit can be expected, or reckoned."""
 
@@ -57,7 +59,7 @@ def stability(
         availability=observed.headline,
         promised=None if sla is None else float(sla.promised),
         usd_per_million_output_tokens=cost,
-        usd_per_million_output_tokens_after_credit=None if share is None else _after(cost, share),
+        usd_per_million_output_tokens_after_credit=None if share is None else _after(cost, share, observed),
         usd_lost_per_month=_monthly(per_hour, _down_share(observed)),
         expected_credit_usd_per_month=None if share is None else _monthly(per_hour, share),
         why_no_credit=_why_no_credit(sla),
@@ -99,9 +101,9 @@ def _credit_share(sla: Sla | None, observed: ObservedAvailability, claimed: floa
         low=low if bounded else None,
         high=high if bounded else None,
         level=observed.level,
-        method=f"{method}; availability by {observed.method}",
+        method=f"{_COUNTED}; {method}; availability by {observed.method}",
         n=observed.outages,
-        basis="projected",
+        basis="assumed",
     )
 
 
@@ -127,11 +129,11 @@ def _monthly(per_hour: UnitPrice, share: Headline) -> Headline:
     )
 
 
-def _after(cost: Headline, credit_share: Headline) -> Headline:
+def _after(cost: Headline, credit_share: Headline, observed: ObservedAvailability) -> Headline:
     """`cost` less what is credited. The ends may lie further apart than they must: much credit goes with much cost."""
     low = _end(cost, "low") * (1 - _end(credit_share, "high"))
     high = _end(cost, "high") * (1 - _end(credit_share, "low"))
-    bounded = low < high
+    bounded = low < high and bool(observed.low)  # otherwise nothing bounds the cost from above
     return replace(
         cost,
         value=None if cost.value is None or credit_share.value is None else cost.value * (1 - credit_share.value),

@@ -65,11 +65,11 @@ def print_offer(offer: Mapping[str, Any]) -> None:
 
 def _promise_lines(sla: Mapping[str, Any]) -> Iterator[str]:
     covered = f" of {sla['covers']}" if sla["covers"] else ""
-    yield f"SLA: {float(sla['promised']):.4g} of a month promised{covered} ({sla['confidence']} confidence)"
+    yield f"SLA: {float(sla['promised']):.6g} of a month promised{covered} ({sla['confidence']} confidence)"
     for tier in sla["tiers"]:
         most = tier["credit_share_up_to"]
         share = f"{float(tier['credit_share']):.0%}" + (f" to {float(most):.0%}" if most else "")
-        yield f"  below {float(tier['below']):.4g}: {share} of the month's cost credited"
+        yield f"  below {float(tier['below']):.6g}: {share} of the month's cost credited"
     if not sla["tiers"]:
         yield "  what is credited is not known"
     if sla["cap_share"] is not None:

@@ -36,7 +36,8 @@ def print_stability(comparison: Mapping[str, Any]) -> None:
     out.print(table)
     out.print(
         "availability as seen on this hardware, whoever offers it; lost: paid for hours that were down, by months of "
-        f"730 hours; credited: in the mean of such months, {comparison['assumptions']['claimed']:.0%} claimed",
+        f"730 hours; credited: in the mean of such months, {comparison['assumptions']['claimed']:.0%} claimed, were "
+        "every outage one that the SLA covers, which one that leaves the machine within reach is not",
         style="dim",
         soft_wrap=True,
     )
@@ -58,24 +59,25 @@ def _told(observed: _Row) -> str:
     )
 
 
-def _bounded(stored: _Row | None, or_more: str) -> str:
+def _bounded(stored: _Row | None, availability: _Row) -> str:
     """A value and its bounds, which lie too far to either side for a share of it to be read."""
     if stored is None or stored["value"] is None:
         return headline(stored)
-    bounds = "" if stored["low"] is None else f" ({number(stored['low'])} to {number(stored['high'])})"
-    return f"{number(stored['value'])}{bounds}{or_more}"
+    if stored["low"] is not None:
+        return f"{number(stored['value'])} ({number(stored['low'])} to {number(stored['high'])})"
+    # Where nothing bounds availability from below, nothing bounds from above what it takes away.
+    return f"{number(stored['value'])}{'' if availability['low'] else ' or more'}"
 
 
 def _cells(row: _Row, stability: _Row) -> list[str]:
     credited = stability["expected_credit_usd_per_month"]
-    # Where nothing bounds availability from below, nothing bounds from above what it takes away.
-    or_more = "" if stability["availability"]["low"] else " or more"
+    availability = stability["availability"]
     return [
         escape(f"  {row['offer']} ({row['term']})"),
-        ABSENT if stability["promised"] is None else f"{stability['promised']:.4g}",
-        _bounded(stability["usd_per_million_output_tokens"], or_more),
-        _bounded(stability["usd_per_million_output_tokens_after_credit"], or_more),
-        _bounded(stability["usd_lost_per_month"], or_more),
-        _bounded(credited, or_more),
+        ABSENT if stability["promised"] is None else f"{stability['promised']:.6g}",
+        _bounded(stability["usd_per_million_output_tokens"], availability),
+        _bounded(stability["usd_per_million_output_tokens_after_credit"], availability),
+        _bounded(stability["usd_lost_per_month"], availability),
+        _bounded(credited, availability),
         escape(stability["why_no_credit"] or credited["basis"]),
     ]

@@ -59,7 +59,7 @@ def test_a_soak_becomes_dollars_through_the_sla(
     assert (stability["promised"], stability["why_no_credit"]) == (0.999, None)
     shown = bench("compare", ran, "--soak", soak, "--offers", offer).out
     assert "available 98.0000% of 100 hours" in shown
-    assert "projected" in shown
+    assert "assumed" in shown
 
 
 def exceeded(outages: float, fitting: float) -> float:

@@ -39,7 +39,10 @@ def seen(value: float = 0.99, low: float | None = 0.98, high: float | None = 0.9
 
 
 def row(
-    observed: ObservedAvailability | None, promise: Sla | None, assumptions: Assumptions = Assumptions()
+    observed: ObservedAvailability | None,
+    promise: Sla | None,
+    assumptions: Assumptions = Assumptions(),
+    plan: str = "on_demand",
 ) -> ComparisonRow:
     """Of a node at two dollars an hour that makes 100 tokens a second."""
     rate = Headline(100.0, 95.0, 105.0, 0.95, "t", 5, "measured")
@@ -71,7 +74,7 @@ def row(
             "source": SOURCE,
             "confidence": "high",
             "sla": promise,
-            "terms": ({"price": {"plan": "on_demand", "per_unit_hour": "2"}},),
+            "terms": ({"price": {"plan": plan, "per_unit_hour": "2"}},),
         }
     )
     (found,) = compare([group], [offer], assumptions).rows
@@ -107,7 +110,7 @@ def test_a_month_by_hand() -> None:
         pytest.approx(whole / 105 / 0.998 * 0.9),
         pytest.approx(whole / 95 / 0.98),
     )
-    assert (found.promised, found.why_no_credit, after.basis) == (0.995, None, "projected")
+    assert (found.promised, found.why_no_credit, after.basis) == (0.995, None, "assumed")
 
 
 def test_months_differ_where_outages_were_seen() -> None:
@@ -167,14 +170,14 @@ def test_without_an_sla_or_its_tiers_there_is_no_credit_and_why_is_told() -> Non
 
 
 def test_a_credit_given_as_a_range_has_bounds_and_no_value() -> None:
-    found = stable(seen(low=None, outages=0), sla(TIERS[0] | {"credit_share_up_to": "0.30"}))
+    found = stable(seen(low=0.99, high=0.99, outages=0), sla(TIERS[0] | {"credit_share_up_to": "0.30"}))
     assert bounds(found.expected_credit_usd_per_month) == tuple(
         None if share is None else pytest.approx(1460 * share) for share in (0.10, None, 0.30)
     )
     after = found.usd_per_million_output_tokens_after_credit
     assert after is not None
-    whole = 2e6 / 3600 / 100 / 0.99
-    assert (after.low, after.value, after.high) == (pytest.approx(whole * 0.7), None, pytest.approx(whole * 0.9))
+    whole = 2e6 / 3600 / 0.99
+    assert bounds(after) == (pytest.approx(whole / 105 * 0.7), None, pytest.approx(whole / 95 * 0.9))
 
 
 def test_a_credit_is_capped_and_only_what_is_claimed_comes() -> None:
@@ -189,9 +192,19 @@ def test_a_credit_is_capped_and_only_what_is_claimed_comes() -> None:
 
 
 def test_a_soak_that_bounds_nothing_from_below_bounds_no_cost_from_above() -> None:
-    found = stable(seen(low=0.0), sla(*TIERS)).usd_per_million_output_tokens
-    assert found.value == pytest.approx(2e6 / 3600 / 100 / 0.99)
-    assert (found.low, found.high) == (None, None)
+    found = stable(seen(low=0.0), sla(*TIERS))
+    whole, after = found.usd_per_million_output_tokens, found.usd_per_million_output_tokens_after_credit
+    assert bounds(whole) == (None, pytest.approx(2e6 / 3600 / 100 / 0.99), None)
+    assert after is not None
+    assert (after.low, after.high) == (None, None)
+    assert bounds(found.usd_lost_per_month) == (pytest.approx(2.92), pytest.approx(14.6), pytest.approx(1460))
+
+
+def test_a_spot_price_is_promised_nothing() -> None:
+    spot = row(seen(), sla(*TIERS), plan="spot").stability
+    assert spot is not None
+    assert (spot.promised, spot.why_no_credit) == (None, "no SLA is known")
+    assert spot.usd_lost_per_month == stable(seen(), None).usd_lost_per_month
 
 
 @pytest.mark.parametrize(
