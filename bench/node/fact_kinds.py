@@ -100,7 +100,14 @@ SECTIONS = tuple(name for name in KINDS if "." not in name)
 
 _LISTS = ("gpu.devices", "network.interfaces", "network.rdma", "storage.devices")
 _FOLDERS = "storage.folders"
-_ROUNDED = ("memory.total_bytes", "gpu.devices.memory_bytes")
+_UNLIMITED = "unlimited"
+_WITHOUT_LIMIT = {
+    "cpu.quota_cpus": "no control group sets a CPU quota",
+    "memory.limit_bytes": "no control group limits memory",
+}
+"""Facts that are null where there is no limit, and the reason that then stands beside them: that much is told."""
+
+_ROUNDED = ("memory.total_bytes", "memory.limit_bytes", "gpu.devices.memory_bytes")
 _GRAIN = 16
 
 
@@ -115,13 +122,14 @@ class Fact:
     fact of the whole node."""
     kind: FactKind
     value: Any
-    """None where the machine does not tell it."""
+    """None where the machine does not tell it; `unlimited` where it tells that there is no limit."""
     why_missing: str | None = None
 
     @property
     def compared(self) -> Any:
         """What is held against another node's: sizes of memory without what kernel and driver keep for themselves."""
-        return _installed(self.value) if self.name in _ROUNDED and self.value is not None else self.value
+        rounded = self.name in _ROUNDED and self.value not in (None, _UNLIMITED)
+        return _installed(self.value) if rounded else self.value
 
 
 def facts_of(node: Mapping[str, Any]) -> list[Fact]:
@@ -144,7 +152,7 @@ def kind_of(name: str) -> FactKind:
 def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
     """What nodes of one SKU have in common, by name; for devices the sorted values that occur among them.
 
-    Two nodes are of one SKU when theirs are equal, as far as both tell them.
+    Two nodes are of one SKU when theirs are equal, as far as both tell them. A limit that leaves all memory is none.
     """
     values: dict[str, Any] = {}
     for fact in facts_of(node):
@@ -154,6 +162,9 @@ def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
             values[fact.name] = fact.compared
         else:
             values[fact.name] = sorted({*values.get(fact.name, ()), fact.compared}, key=str)
+    limit, installed = (values.get(f"memory.{name}_bytes") for name in ("limit", "total"))
+    if None not in (limit, installed) and limit != _UNLIMITED and limit >= installed:
+        values["memory.limit_bytes"] = _UNLIMITED
     return values
 
 
@@ -167,6 +178,8 @@ def _walk(name: str, value: Any, device: str | None, why_missing: str | None = N
             yield from _within(name, folder, purpose)
     elif isinstance(value, Mapping):
         yield from _within(name, value, device)
+    elif value is None and why_missing is not None and why_missing == _WITHOUT_LIMIT.get(name):
+        yield Fact(name, device, kind_of(name), _UNLIMITED)
     else:
         yield Fact(name, device, kind_of(name), value, why_missing)
 

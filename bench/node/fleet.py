@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _GIVEN_AWAY_BY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("bytes", tuple(f"gpu.devices.{name}" for name in ("ecc", "clocks", "memory_clock", "row_remapping", "power"))),
 )
 """Part of a figure's name, and the facts that can make it what it is, by how their names begin; the first one holds."""
+_DEVICE = re.compile(r"gpu\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class NamedOutlier:
     median: float
     outlier: Outlier
     beside: tuple[OddFact, ...]
-    """Odd facts of the same place that can make this figure what it is."""
+    """Odd facts of the same place that can make this figure what it is; of a figure between devices, of any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +167,23 @@ def _named(figure: FleetFigure, outlier: Outlier, facts: Sequence[DifferingFact]
         n=figure.n,
         median=figure.median,
         outlier=outlier,
-        beside=tuple(odd for fact in facts if (odd := _odd_here(fact, outlier)) and _may_explain(fact, figure.name)),
+        beside=tuple(
+            odd for fact in facts if _may_explain(fact, figure.name) and (odd := _odd_here(fact, outlier, figure.name))
+        ),
     )
 
 
-def _odd_here(fact: DifferingFact, outlier: Outlier) -> OddFact | None:
-    """What the outlier's device, or its node as a whole, tells otherwise than most."""
+def _odd_here(fact: DifferingFact, outlier: Outlier, figure: str) -> OddFact | None:
+    """What the outlier's devices, or its node as a whole, tell otherwise than most."""
     if fact.majority is None:
         return None
-    here = (Place(outlier.node, None), Place(outlier.node, outlier.device))
-    value = next((odd for odd in fact.odd if any(place in odd.places for place in here)), None)
+    # A figure between devices names them (`peer_gpu0_to_gpu1…`); another that is of none may be held back by any.
+    devices = {outlier.device} if outlier.device else set(_DEVICE.findall(figure))
+
+    def is_here(place: Place) -> bool:
+        return place.node == outlier.node and (not devices or place.device is None or place.device in devices)
+
+    value = next((odd for odd in fact.odd if any(map(is_here, odd.places))), None)
     return None if value is None else OddFact(fact.name, value.value, fact.majority.value)
 
 

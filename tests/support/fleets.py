@@ -29,7 +29,11 @@ def node(name: str, gpu: Mapping[str, Any] = {}, measured: Mapping[str, float] =
         "hardware": {"key": "h100_sxm", "unit": "accelerator", "units": GPUS},
         "host": {"kernel": "6.8.0-60-generic", "machine": pseudonym(name), "missing": {}},
         "cpu": {"architecture": "x86_64", "model": "Made-up 9000", "governor": "performance", "missing": {}} | host,
-        "memory": {"total_bytes": 2 << 40, "limit_bytes": None, "missing": {"limit_bytes": "no limit"}},
+        "memory": {
+            "total_bytes": 2 << 40,
+            "limit_bytes": None,
+            "missing": {"limit_bytes": "no control group limits memory"},
+        },
         "gpu": {"driver": "580.95.05", "cuda": "13.0", "devices": devices, "missing": {}},
         "measured": figures,
     }

@@ -42,6 +42,15 @@ def test_facts_keep_their_place_their_device_and_the_reason_for_a_null(server: d
     assert (count.device, count.kind, count.value) == (None, "identity", 8)
 
 
+def test_no_limit_is_told_and_not_missing(server: dict[str, Any]) -> None:
+    for name in ("cpu.quota_cpus", "memory.limit_bytes"):
+        (limit,) = named(facts_of(server), name)
+        assert (limit.value, limit.why_missing) == ("unlimited", None)
+    memory = {**server["memory"], "limit_bytes": None, "missing": {"limit_bytes": "it is not readable"}}
+    (unknown,) = named(facts_of({"memory": memory}), "memory.limit_bytes")
+    assert (unknown.value, unknown.why_missing) == (None, "it is not readable")
+
+
 def test_ports_and_folders_are_devices_by_their_own_names(server: dict[str, Any]) -> None:
     facts = facts_of(server)
     assert [fact.device for fact in named(facts, "network.rdma.rate")] == ["mlx5_0/1"]

@@ -126,6 +126,41 @@ def test_of_two_devices_the_one_outside_is_named_with_its_own_settings() -> None
     assert [odd.value for odd in slow.beside] == [8]
 
 
+def test_a_figure_between_devices_has_the_odd_facts_of_these_beside_it() -> None:
+    nodes = {name: node(name) for name in "abcde"}
+    for name, description in nodes.items():
+        description["gpu"]["devices"].append(description["gpu"]["devices"][0] | {"id": f"{name}-2"})
+        description["measured"] = {
+            "peer_gpu0_to_gpu1_bytes_per_s": figure(390e9),
+            "all_reduce_bus_bytes_per_s": figure(300e9),
+        }
+    nodes["c"]["gpu"]["devices"][1]["nvlink"] = {"links": 18, "active": 9, "missing": {}}
+    nodes["c"]["gpu"]["devices"][2]["pcie_width"] = 8
+    for measured in nodes["c"]["measured"].values():
+        measured["value"] /= 2
+    beside = {named.figure: [odd.name for odd in named.beside] for named in only(nodes).outliers}
+    assert beside == {
+        "peer_gpu0_to_gpu1_bytes_per_s": ["gpu.devices.nvlink.active"],
+        "all_reduce_bus_bytes_per_s": ["gpu.devices.pcie_width", "gpu.devices.nvlink.active"],
+    }
+
+
+def test_a_node_without_a_limit_is_not_one_that_keeps_it_to_itself() -> None:
+    nodes = {name: node(name) for name in "abcde"}
+    for name, description in nodes.items():
+        description["cpu"]["quota_cpus"] = 8.0 if name == "c" else None
+        description["cpu"]["missing"] = {"quota_cpus": "no control group sets a CPU quota"}
+    nodes["d"]["memory"] = {"total_bytes": 2 << 40, "limit_bytes": 1 << 40, "missing": {}}
+    nodes["e"]["memory"] = {"total_bytes": 2 << 40, "limit_bytes": 2 << 40, "missing": {}}
+    whole, limited = compare_fleet(fleet(nodes))
+    quota = next(fact for fact in whole.facts if fact.name == "cpu.quota_cpus")
+    assert quota.majority is not None
+    assert (quota.majority.value, quota.majority.why_missing) == ("unlimited", None)
+    assert [odd.value for odd in quota.odd] == [8.0]
+    assert (whole.nodes, limited.nodes) == (("a", "b", "c", "e"), ("d",))
+    assert limited.unlike == {"memory.limit_bytes": (1 << 40, "unlimited")}
+
+
 def test_a_figure_that_could_not_be_measured_is_left_out() -> None:
     nodes = six_nodes()
     nodes["a"]["measured"]["gpu0_read_bytes_per_s"] = {"value": None, "low": None, "high": None, "reason": "lost"}
