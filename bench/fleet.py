@@ -57,7 +57,8 @@ def _of_results(path: Path) -> list[FleetNode]:
     for result in scan([path]):
         node = node_of(result.record)
         last[node.identities or _facts_without_boot(node.description)] = node
-    named = [FleetNode(path.resolve().name, node.description) for node in last.values()]
+    folder = (path if path.is_dir() else path.parent).resolve()
+    named = [FleetNode(folder.name, node.description) for node in last.values()]
     return named if len(named) == 1 else list(last.values())
 
 

@@ -75,7 +75,7 @@ def normalised(group: MeasuredGroup, records: Sequence[Record], fleet: Sequence[
         by_node = _by_node(records)
         if len(by_node) > 1:
             return _of_several(group, by_node)
-        return _of_one(group, records[0], fleet)
+        return _of_one(group, records, fleet)
     except AbsentError as untold:
         return NormalisedGroup(group.label, why_not=str(untold))
 
@@ -126,7 +126,8 @@ def _median_of_nodes(name: str, nodes: Sequence[Sequence[Record]]) -> Headline:
     return Headline(median(means), min(means), max(means), 1.0, method, len(means), "measured")
 
 
-def _of_one(group: MeasuredGroup, record: Record, fleet: Sequence[FleetNode]) -> NormalisedGroup:
+def _of_one(group: MeasuredGroup, records: Sequence[Record], fleet: Sequence[FleetNode]) -> NormalisedGroup:
+    record = records[0]
     if not fleet:
         raise AbsentError("one node ran it, and there are no measured fingerprints of others (--fleet)")
     if record.case.spec.load.open_loop:
@@ -137,7 +138,8 @@ def _of_one(group: MeasuredGroup, record: Record, fleet: Sequence[FleetNode]) ->
     bound = binding(record.roofline, ((record.window or {}).get("steady") or {}).get("seconds"))
     by = None if bound is None else bound.by
     wanted: tuple[Resource, ...] = ("memory", "compute") if by is None else (by,)
-    ratios = [ratio_to_median(_figure(record, resource), node, fleet, _devices(record)) for resource in wanted]
+    devices = _devices(records)
+    ratios = [ratio_to_median(_figure(record, resource), node, fleet, devices) for resource in wanted]
     least, most = _factors([ratio.to_median for ratio in ratios], bound)
     method = f"from {' and '.join(map(_told_ratio, ratios))}, {_told_binding(bound)}"
     return NormalisedGroup(
@@ -165,8 +167,15 @@ def _multiplied_in(record: Record) -> str:
     return told(known, "the record does not say in which format it multiplied")
 
 
-def _devices(record: Record) -> tuple[str, ...]:
-    return tuple((record.engine or {}).get("accelerator_ids") or ())
+def _devices(records: Sequence[Record]) -> frozenset[str]:
+    """Pseudonyms of the GPUs that all runs used. Raises AbsentError where their figures would not be those runs'."""
+    used = {frozenset((record.engine or {}).get("accelerator_ids") or ()) for record in records}
+    if len(used) > 1:
+        raise AbsentError("its runs used different GPUs of the node")
+    (devices,) = used
+    if not devices and hardware_of(records[0])["unit"] == "accelerator":
+        raise AbsentError("its record names no GPU that it used, and figures of GPUs are what stands for its node")
+    return devices
 
 
 def _factors(ratios: Sequence[float], bound: Binding | None) -> tuple[float, float]:
@@ -181,12 +190,13 @@ def _factors(ratios: Sequence[float], bound: Binding | None) -> tuple[float, flo
 
 
 def _projected(raw: Headline, least: float, most: float, method: str) -> Headline:
-    """Everything the factor and the interval of the raw rate leave open; no value, for none of it is likelier."""
+    """Everything the factor and the interval of the raw rate leave open; no value where the factor is a range."""
     low, high = (raw.value if end is None else end for end in (raw.low, raw.high))
     if low is None or high is None:
         return replace(raw, low=None, high=None)
+    value = raw.value * least if raw.value is not None and least == most else None
     return replace(
-        raw, value=None, low=low * least, high=high * most, method=f"{raw.method}; {method}", basis="projected"
+        raw, value=value, low=low * least, high=high * most, method=f"{raw.method}; {method}", basis="projected"
     )
 
 

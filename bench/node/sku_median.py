@@ -44,17 +44,23 @@ def ratio_to_median(figure: str, node: FleetNode, fleet: Sequence[FleetNode], de
     Of every node the slowest device counts where all were used, since a model that is cut over them waits for that one,
     and the middle one otherwise. Raises AbsentError where the node or too few others have the figure.
     """
-    alike = next(group for group in by_sku([node, *fleet]) if node in group)
+    alike, *_ = by_sku([node, *_other_machines(node, fleet)])
     used = {f"gpu{index}" for index, told in enumerate(_device_ids(node)) if told in devices}
     own = _values(figure, node, used)
     if not own:
         raise AbsentError(f"the fingerprint of {node.name} has no {figure}")
     whole = len(used) == len(_device_ids(node))
-    others = {other.name: _values(figure, other, set()) for other in alike}
-    told = [min(values) if whole else median(values) for values in others.values() if values]
+    of_each = [_values(figure, other, set()) for other in alike]
+    told = [min(values) if whole else median(values) for values in of_each if values]
     if len(told) < FEWEST_NODES:
         raise AbsentError(f"{len(told)} nodes of this SKU have {figure}: {FEWEST_NODES} make a median")
     return FigureRatio(figure, min(own), median(told), len(told))
+
+
+def _other_machines(node: FleetNode, fleet: Sequence[FleetNode]) -> list[FleetNode]:
+    """Each once, and `node` not again: one machine given three times makes no median."""
+    by_machine = {other.identities or other.name: other for other in fleet}
+    return [other for machine, other in by_machine.items() if machine != node.identities]
 
 
 def _device_ids(node: FleetNode) -> list[str]:

@@ -140,6 +140,31 @@ def test_where_nothing_says_what_binds_everything_between_is_left_open() -> None
     assert bounds(group) == (pytest.approx(90), None, pytest.approx(110 * 679.5 / 560))
 
 
+def test_the_median_node_itself_keeps_its_rate_and_its_price() -> None:
+    bound = {"phases": {"decode": phase(9.0, 0.8, 0.1)}}
+    run = result(100, node("a"), roofline=bound)
+    for end in ("low", "high"):
+        run.record.throughput["output_tokens_per_s"][end] = None
+    comparison = compared(run, fleet={name: node(name) for name in "abc"})
+    assert bounds(comparison.normalised[0]) == (100, 100, 100)
+    costs = comparison.rows[0].at_median
+    assert costs is not None
+    assert costs.usd_per_million_output_tokens.value == pytest.approx(2 * 4.50e6 / 3600 / 100)
+
+
+def test_one_machine_given_three_times_makes_no_median() -> None:
+    fleet = {"a": node("a"), "monday": node("b"), "tuesday": node("b"), "again": node("a")}
+    told = only(result(100, fleet["a"]), fleet=fleet).why_not
+    assert told is not None
+    assert told.startswith("2 nodes of this SKU have")
+
+
+def test_runs_on_different_gpus_have_no_figures_in_common() -> None:
+    runs = [result(100, node("a"), gpus=1), result(110, node("a"), gpus=1)]
+    runs[1].record.engine["accelerator_ids"] = [node("a")["gpu"]["devices"][1]["id"]]
+    assert only(*runs, fleet=six_nodes()).why_not == "its runs used different GPUs of the node"
+
+
 def test_of_all_gpus_the_slowest_counts_and_of_one_its_own() -> None:
     fleet = six_nodes()
     fleet["b"]["measured"]["gpu1_read_bytes_per_s"]["value"] = 1.45e12
@@ -160,6 +185,7 @@ def test_of_all_gpus_the_slowest_counts_and_of_one_its_own() -> None:
             "its load arrives at a rate of its own",
         ),
         (result(100, node("a"), dtype="float32"), six_nodes(), "has no gpu_matmul_float32_flops_per_s"),
+        (result(100, node("a"), gpus=0), six_nodes(), "names no GPU that it used"),
         (result(100, node("a"), dtype="auto"), six_nodes(), "does not say in which format it multiplied"),
         (result(100, node("a")), {name: node(name) for name in "ab"}, "2 nodes of this SKU have gpu_read"),
         (result(100, node("a") | {"host": {}, "gpu": {"devices": []}}), six_nodes(), "could be known again by"),
