@@ -60,7 +60,9 @@ def run(bench: Callable[..., Any], bmc: Meter, tmp_path: Path) -> Callable[[], d
     return ran
 
 
-def test_the_joules_of_a_node_are_what_its_controller_tells(run: Callable[[], dict[str, Any]], bmc: Meter) -> None:
+def test_the_joules_of_a_node_are_what_its_controller_tells(
+    run: Callable[[], dict[str, Any]], bench: Callable[..., Any], tmp_path: Path
+) -> None:
     record = run()
     rung = record["energy"]["rungs"]["node"]
     assert rung["reason"] is None
@@ -72,6 +74,7 @@ def test_the_joules_of_a_node_are_what_its_controller_tells(run: Callable[[], di
     assert power["sensors"]["bmc0-1"] == "Redfish EnvironmentMetrics PowerWatts and EnergyJoules"
     assert power["faults"] == {}
     assert record["case"]["spec"]["power"]["redfish"][0]["password_env"] == "BMC_PASSWORD"
+    assert bench("verify", tmp_path / "runs").code == 0
 
 
 def test_a_controller_that_hangs_in_mid_run_costs_its_rung_and_nothing_else(
