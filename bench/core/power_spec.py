@@ -70,7 +70,9 @@ class PowerSpec(Section):
     @field_validator("redfish", mode="before")
     @classmethod
     def _one_or_a_list(cls, value: Any) -> Any:
-        return () if value is None else (value,) if isinstance(value, dict | RedfishSpec) else value
+        if not isinstance(value, dict | list | tuple | None):
+            raise ValueError("a mapping, or a list of such")
+        return () if value is None else (value,) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _declared_together(self) -> PowerSpec:
