@@ -17,7 +17,7 @@ from bench.economics.availability import ObservedAvailability
 from bench.groups import hardware_of
 from bench.metrics.availability import Availability, availability
 from bench.results.result import Result
-from bench.results.soak_log import REPORT_FILE, SEGMENTS, Schema, SoakLog, read_soak
+from bench.results.soak_log import LOG_FILE, REPORT_FILE, SEGMENTS, Schema, SoakLog, read_soak
 
 _Seconds = Annotated[float, Field(ge=0)]
 
@@ -63,12 +63,12 @@ def soaks_below(paths: Iterable[Path]) -> list[Path]:
 def without_segments(results: Sequence[Result], paths: Iterable[Path]) -> list[Result]:
     """`results` less those that are part of a soak below `paths`, unless the soak itself is one of these.
 
-    Segments run one after another on one engine: they are no repeats, and would make an interval between runs too
+    Whether the soak has ended makes no difference. Segments run one after another on one engine: they are no repeats, and would make an interval between runs too
     narrow. Where there is nothing else, they are kept.
     """
     paths = list(paths)
     named = {path.resolve() for path in paths}
-    soaks = {folder.resolve() for folder in soaks_below(paths)} - named
+    soaks = {file.parent.resolve() for path in paths for file in path.rglob(LOG_FILE)} - named
     kept = [result for result in results if soaks.isdisjoint(result.path.resolve().parents)]
     return kept or list(results)
 

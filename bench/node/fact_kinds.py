@@ -163,7 +163,7 @@ def node_class(node: Mapping[str, Any]) -> dict[str, Any]:
         else:
             values[fact.name] = sorted({*values.get(fact.name, ()), fact.compared}, key=str)
     limit, installed = (values.get(f"memory.{name}_bytes") for name in ("limit", "total"))
-    if None not in (limit, installed) and limit != _UNLIMITED and limit >= installed:
+    if limit is not None and installed is not None and limit != _UNLIMITED and limit >= installed:
         values["memory.limit_bytes"] = _UNLIMITED
     return values
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -41,9 +42,8 @@ def print_normalised(comparison: Mapping[str, Any]) -> None:
     out = console()
     out.print()
     out.print(table)
-    for group in comparison["normalised"]:
-        for line in _remarks(group):
-            out.print(f"{group['group']}: {line}", style="dim", markup=False, soft_wrap=True)
+    for line in _remarks(comparison["normalised"]):
+        out.print(line, style="dim", markup=False, soft_wrap=True)
     out.print("latencies are those of the nodes that ran; what ranks is what was measured", style="dim")
 
 
@@ -58,9 +58,16 @@ def _priced_cells(row: _Row, at_median: _Row) -> list[str]:
     ]
 
 
-def _remarks(group: _Row) -> Iterator[str]:
-    if group["why_not"] is not None:
-        yield group["why_not"]
+def _remarks(groups: Sequence[_Row]) -> Iterator[str]:
+    """What stands behind each group, and each reason for which there is nothing once."""
+    for group in groups:
+        yield from (f"{group['group']}: {line}" for line in _basis(group))
+    unknown = Counter(group["why_not"] for group in groups if group["why_not"] is not None)
+    for reason, count in unknown.items():
+        yield f"{count} not known: {reason}"
+
+
+def _basis(group: _Row) -> Iterator[str]:
     for node in group["nodes"]:
         yield (
             f"node {node['node']} {number(node['output_tokens_per_s'])} tok/s, {node['to_median']:.1%} of the median, "

@@ -111,6 +111,9 @@ def test_segments_are_no_repeats_of_the_other_results(
     assert (beside["label"], beside["output_tokens_per_s"]["method"]) == (ran.name, "block bootstrap within the run")
     assert alone["output_tokens_per_s"]["n"] == 2
     assert beside["availability"] == alone["availability"]
+    (soak / "soak.json").unlink()
+    (unfinished,) = bench("compare", tmp_path / "runs", "--offers", offer, "--json").json["groups"]
+    assert (unfinished["label"], unfinished["availability"]) == (ran.name, None)
 
 
 def test_an_availability_is_either_assumed_or_seen(
