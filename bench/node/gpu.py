@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,11 @@ def _watts(milliwatts: int) -> float:
     return milliwatts / 1000
 
 
+def _text(answer: str | bytes) -> str:
+    """pynvml makes text of what NVML answers, but not of every function's."""
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+
+
 def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
@@ -39,7 +43,7 @@ _FACTS: tuple[tuple[str, str, tuple[Any, ...], Callable[[Any], Any]], ...] = (
     ("memory_bytes", "nvmlDeviceGetMemoryInfo", (), lambda memory: int(memory.total)),
     ("memory_bus_bits", "nvmlDeviceGetMemoryBusWidth", (), int),
     ("vbios", "nvmlDeviceGetVbiosVersion", (), str),
-    ("gsp_firmware", "nvmlDeviceGetGspFirmwareVersion", (), str),
+    ("gsp_firmware", "nvmlDeviceGetGspFirmwareVersion", (), _text),
     ("persistence_mode", "nvmlDeviceGetPersistenceMode", (), bool),
     ("compute_mode", "nvmlDeviceGetComputeMode", (), partial(named, _COMPUTE_MODES, "compute mode")),
     ("power_limit_w", "nvmlDeviceGetPowerManagementLimit", (), _watts),
@@ -86,33 +90,11 @@ def gpu_facts(api: Any = pynvml, root: Path = Path("/")) -> dict[str, Any]:
         facts.take("driver", lambda: str(nvml.ask("nvmlSystemGetDriverVersion")))
         facts.take("cuda", lambda: _cuda(nvml.ask("nvmlSystemGetCudaDriverVersion")))
         facts.take("confidential_compute", lambda: bool(nvml.ask("nvmlSystemGetConfComputeState").ccFeature))
-        facts.take("devices", lambda: [_device_facts(device, root) for device in _devices(nvml)])
+        facts.take("devices", lambda: [_device_facts(device, root) for device in nvml.devices()])
         answered = facts.as_dict()
         return merged({**answered, "devices": answered["devices"] or []}, driver)
     finally:
         nvml.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _UnreachableDevice(Device):
-    """A GPU that is counted and cannot be asked, such as one that has fallen off the bus."""
-
-    code: int
-    """Why, as NVML's return code."""
-
-    def ask(self, function: str, *_: Any) -> Any:
-        raise RefusedError(f"{function} without a handle", self.code)
-
-
-def _devices(nvml: Nvml) -> list[Device]:
-    """Every GPU that is counted: one that is lost makes another machine, and not one without GPUs."""
-    devices: list[Device] = []
-    for index in range(nvml.ask("nvmlDeviceGetCount")):
-        try:
-            devices.append(Device(index, nvml.ask("nvmlDeviceGetHandleByIndex", index), nvml))
-        except RefusedError as refused:
-            devices.append(_UnreachableDevice(index, None, nvml, refused.code))
-    return devices
 
 
 def _device_facts(device: Device, root: Path) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pynvml
 
-from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts
 from bench.node.gpu_health import THROTTLE_REASONS
 from bench.node.nvml import Device, Nvml
+from bench.node.used_gpus import gpus_by_id
 
 _FIGURES = ("sm_mhz", "memory_mhz", "temperature_c", "power_w", "throttled")
 
@@ -21,9 +21,8 @@ def gpu_clocks(id: str, api: Any = pynvml) -> dict[str, Any]:
     except AbsentError:
         return dict.fromkeys(_FIGURES)
     try:
-        device = next(one for one in nvml.devices() if pseudonym(one.ask("nvmlDeviceGetUUID")) == id)
-        return _read(device)
-    except (AbsentError, StopIteration):
+        return _read(gpus_by_id(nvml.devices())[id])
+    except (AbsentError, KeyError):
         return dict.fromkeys(_FIGURES)
     finally:
         nvml.close()

@@ -53,11 +53,25 @@ class Nvml:
             return getattr(self._api, function)(*arguments)
         except pynvml.NVMLError as error:
             raise RefusedError(function, error.value) from None
+        except pynvml.NVMLLibraryMismatchError:
+            # In place of an NVMLError, for a few functions that an old driver's library has in an older version.
+            raise RefusedError(function, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND) from None
+        except UnicodeDecodeError:
+            raise AbsentError(f"{function} answers with what is no text") from None
 
     def devices(self) -> list[Device]:
-        """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says. Raises RefusedError if one is not listed."""
-        count = self.ask("nvmlDeviceGetCount")
-        return [Device(i, self.ask("nvmlDeviceGetHandleByIndex", i), self) for i in range(count)]
+        """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says.
+
+        One that is counted and cannot be reached is among them, and answers nothing: a machine with a lost GPU is
+        another one, and not one without GPUs. Raises RefusedError where they are not counted.
+        """
+        return [self._device(index) for index in range(self.ask("nvmlDeviceGetCount"))]
+
+    def _device(self, index: int) -> Device:
+        try:
+            return Device(index, self.ask("nvmlDeviceGetHandleByIndex", index), self)
+        except RefusedError as refused:
+            return _UnreachableDevice(index, None, self, refused.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,21 @@ class Device:
         return [_value(answer) for answer in answers]
 
 
+@dataclass(frozen=True, slots=True)
+class _UnreachableDevice(Device):
+    """A GPU that is counted and has no handle, such as one that has fallen off the bus."""
+
+    code: int
+    """Why, as NVML's return code."""
+
+    def ask(self, function: str, *_: Any) -> Any:
+        raise RefusedError(f"{function} without a handle", self.code)
+
+
 def _value(answer: Any) -> float | RefusedError:
+    what = f"NVML field {answer.fieldId}, scope {answer.scopeId}"
     if answer.nvmlReturn != pynvml.NVML_SUCCESS:
-        return RefusedError(f"NVML field {answer.fieldId}, scope {answer.scopeId}", answer.nvmlReturn)
+        return RefusedError(what, answer.nvmlReturn)
+    if answer.valueType not in MEMBER_OF_TYPE:
+        return RefusedError(f"{what}, of type {answer.valueType}", pynvml.NVML_ERROR_NOT_SUPPORTED)
     return float(getattr(answer.value, MEMBER_OF_TYPE[answer.valueType]))

@@ -1,6 +1,7 @@
 """What NVML answers of a GPU on an HGX board and of one in a rack of seventy-two, written from its documentation.
 
-A function that fills a structure is answered by one that fills it.
+A function that fills a structure is answered by one that fills it; bytes are answered where pynvml does not make text
+of them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ HGX_H100: Answers = {
     "nvmlDeviceGetBoardPartNumber": "692-2G520-0200-000",
     "nvmlDeviceGetNumGpuCores": 16_896,
     "nvmlDeviceGetMemoryBusWidth": 5120,
-    "nvmlDeviceGetGspFirmwareVersion": "580.82.07",
+    "nvmlDeviceGetGspFirmwareVersion": b"580.82.07",
     "nvmlDeviceGetComputeMode": pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
     "nvmlDeviceGetEccMode": [1, 0],
     "nvmlDeviceGetVirtualizationMode": pynvml.NVML_GPU_VIRTUALIZATION_MODE_PASSTHROUGH,

@@ -11,6 +11,7 @@ import pytest
 
 from bench.core.pseudonym import pseudonym
 from bench.core.records import PowerRow
+from bench.node.gpu import gpu_facts
 from bench.node.power import open_sensors
 
 NOT_SUPPORTED = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
@@ -86,6 +87,41 @@ def test_one_silent_gpu_makes_the_scope_missing(tmp_path: Path, h100s: Callable[
     assert "Not Supported" in opened.missing["gpu"]
 
 
+@pytest.fixture
+def off_the_bus(h100s: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Three GPUs of which the first has no handle any more and the last has one that answers nothing."""
+    lost = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+    api = h100s(3)
+    api.gpus[2] = dict.fromkeys(api.gpus[2], lost)
+
+    def handle(index: int) -> Any:
+        if index == 0:
+            raise lost
+        return api.gpus[index]
+
+    monkeypatch.setattr(api, "nvmlDeviceGetHandleByIndex", handle, raising=False)
+    return api
+
+
+def test_gpus_lost_before_the_run_do_not_take_the_energy_of_the_others(tmp_path: Path, off_the_bus: Any) -> None:
+    used = pseudonym(off_the_bus.gpus[1]["nvmlDeviceGetUUID"])
+    for ids in ([used], None):
+        opened = open_sensors(accelerator_ids=ids, root=tmp_path, api=off_the_bus)
+        assert list(opened.sources) == ["gpu1"]
+        assert opened.remark is not None
+        assert "not read, because lost: gpu0, gpu2" in opened.remark
+        assert [row.watts for sensor in opened.sensors for row in sensor.read(0)] == [312.5]
+
+
+def test_a_gpu_that_is_used_and_lost_makes_the_scope_missing(tmp_path: Path, off_the_bus: Any) -> None:
+    used = [pseudonym(f"GPU-{number:08x}-2222-3333-4444-555555555555") for number in (1, 2)]
+    opened = open_sensors(accelerator_ids=used, root=tmp_path, api=off_the_bus)
+    assert opened.sensors == ()
+    assert f"no GPU {used[1]}" in opened.missing["gpu"]
+    off_the_bus.gpus[1] = off_the_bus.gpus[2]
+    assert open_sensors(root=tmp_path, api=off_the_bus).missing["gpu"] == "every GPU of the machine is lost"
+
+
 def test_a_counter_that_goes_back_is_written_down_and_told(tmp_path: Path, h100s: Callable[..., Any]) -> None:
     api = h100s()
     opened = open_sensors(root=tmp_path, api=api)
@@ -98,6 +134,32 @@ def test_a_counter_that_goes_back_is_written_down_and_told(tmp_path: Path, h100s
     assert opened.problems["gpu0"].startswith("counter_went_back: ")
     (fault,) = opened.faults["gpu0"]
     assert (fault["code"], fault["readings"]) == ("counter_went_back", 1)
+
+
+def test_a_driver_older_than_a_function_and_bytes_that_are_no_text_are_reasons(
+    tmp_path: Path, h100s: Callable[..., Any]
+) -> None:
+    def is_older() -> None:
+        raise pynvml.NVMLLibraryMismatchError("another version")
+
+    api = h100s(1, nvmlDeviceGetComputeRunningProcesses=is_older, nvmlDeviceGetName=lambda: b"\xff".decode())
+    assert list(open_sensors(root=tmp_path, api=api).sources) == ["gpu0"]
+    (device,) = gpu_facts(api, tmp_path)["devices"]
+    assert device["missing"]["name"] == "nvmlDeviceGetName answers with what is no text"
+
+
+def test_a_field_of_a_type_that_is_not_known_is_not_told(tmp_path: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s()
+    known = api._field
+
+    def of_another_type(field: int, scope: int) -> Any:
+        answer = known(field, scope)
+        answer.valueType = pynvml.NVML_VALUE_TYPE_COUNT
+        return answer
+
+    api._field = of_another_type
+    opened = open_sensors(root=tmp_path, api=api)
+    assert opened.sources["gpu0"] == "energy counter; power usage"
 
 
 def test_a_gpu_lost_in_mid_run_is_null_and_told(tmp_path: Path, h100s: Callable[..., Any]) -> None:
