@@ -1,8 +1,9 @@
 """Energy and power of NVIDIA GPUs by NVML's scopes: the GPU with its memory, and its memory alone.
 
 The energy counter runs from the driver's start (Volta and newer). Power comes from the most direct source the driver
-answers: the instant field, its average over a second, or the older call, which averages from Ampere on (nvml.h, field
-values 83, 185, 186 and 191). Memory is part of the GPU: a scope of its own, never added to another.
+answers: the instant field, its average over a second, or the older call, which averages from Ampere on, GA100 excepted
+(nvml.h, field values 83, 185, 186 and 191). Memory is part of the GPU: a scope of its own, never added to another.
+nvml.h gives field 191 no scopes but calls it that of the GPU, so a counter of another scope must differ from it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import pynvml
 
 from bench.node.facts import AbsentError
-from bench.node.module_power import MODULE_POWER
+from bench.node.module_power import GPU_COUNTER, MODULE_POWER
 from bench.node.nvml import Device
 from bench.node.nvml_sensor import Meter, Source, field_source, first_that_answers, open_meter
 
@@ -29,7 +30,7 @@ _COUNTERS = (
     Source("energy counter", function="nvmlDeviceGetTotalEnergyConsumption"),
 )
 _POWER = (*_SCOPED_POWER, Source("power usage", function="nvmlDeviceGetPowerUsage"))
-_MEMORY_COUNTER = (field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _MEMORY),)
+_MEMORY_COUNTER = (field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _MEMORY, unlike=GPU_COUNTER),)
 _MEMORY_POWER = (
     field_source("instant power", pynvml.NVML_FI_DEV_POWER_INSTANT, _MEMORY),
     field_source("average power", pynvml.NVML_FI_DEV_POWER_AVERAGE, _MEMORY),

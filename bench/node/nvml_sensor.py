@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ MILLI = 1000
 Field = tuple[int, int]
 """NVML's number of a field value, and that of its scope."""
 
+_SAME_COUNTER = 1e-3
+"""Two counters of different scopes that run since the driver was loaded are further apart."""
+
 
 class ZeroError(AbsentError):
     """A meter says that nothing is drawn, which is what some drivers say in place of a refusal."""
@@ -30,10 +34,15 @@ class Source:
     field: Field | None = None
     function: str = ""
     """Asked where there is no field."""
+    unlike: Field | None = None
+    """A counter of another scope, which a driver may tell in place of this one."""
 
     def ask(self, device: Device) -> float:
         """Raises AbsentError where the device does not tell it."""
-        return self.checked(device.field(*self.field) if self.field else float(device.ask(self.function)))
+        told = self.checked(device.field(*self.field) if self.field else float(device.ask(self.function)))
+        if self.unlike is not None and _is_near(device, self.unlike, told):
+            raise AbsentError(f"{self.name} tells what NVML field {self.unlike[0]}, scope {self.unlike[1]} does")
+        return told
 
     def checked(self, told: float) -> float:
         """Raises ZeroError for a zero: what is missing is never zero."""
@@ -42,10 +51,17 @@ class Source:
         return told
 
 
-def field_source(what: str, field: int, scope: tuple[str, int]) -> Source:
+def field_source(what: str, field: int, scope: tuple[str, int], unlike: Field | None = None) -> Source:
     """`what` as NVML's field value `field` in a scope: its name here, and NVML's number of it."""
     name, number = scope
-    return Source(f"{what} (NVML field {field}, {name} scope)", field=(field, number))
+    return Source(f"{what} (NVML field {field}, {name} scope)", field=(field, number), unlike=unlike)
+
+
+def _is_near(device: Device, field: Field, value: float) -> bool:
+    try:
+        return math.isclose(device.field(*field), value, rel_tol=_SAME_COUNTER)
+    except AbsentError:
+        return False
 
 
 def first_that_answers(device: Device, sources: Sequence[Source]) -> Source | AbsentError:

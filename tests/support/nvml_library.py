@@ -58,7 +58,7 @@ class NvmlLibrary:
             answer.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED
         elif answer.fieldId == pynvml.NVML_FI_DEV_ENERGY:
             answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG
-            answer.value.ullVal = _millijoules()
+            answer.value.ullVal = _millijoules() // (1 + answer.scopeId)
         else:
             answer.valueType = pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
             answer.value.uiVal = round(_WATTS * 1000) + _millijoules() % 1000

@@ -27,8 +27,9 @@ _ENERGY = pynvml.NVML_FI_DEV_ENERGY
 _POWER = (pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_FI_DEV_POWER_AVERAGE)
 _FIELDS = [(field, scope) for field in (_ENERGY, *_POWER) for scope in SCOPES.values()]
 _SWING, _PERIOD_S = 0.2, 7.0
-_BEFORE_J = 1e6
-"""What was counted when the recording begins."""
+_BEFORE_S = 1000.0
+"""For how long energy was counted when the recording begins."""
+_GRACE_CPUS = 72
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class SyntheticNode:
     averaged: frozenset[str] = frozenset()
     """Scopes whose power is told as an average alone."""
     refuses_serials: bool = False
+    gpus_a_processor: int | None = None
+    """As many as on a board where it is None."""
 
     def meter_of(self, gpu: int, scope: str) -> int:
         """The number of the meter that answers for `gpu` in `scope`."""
@@ -89,6 +92,12 @@ class SyntheticNode:
                 {"error": pynvml.NVML_ERROR_NOT_SUPPORTED} if self.refuses_serials else {"result": f"board-{board}"}
             )
             yield _call("nvmlDeviceGetSerial", handle, **serial)
+            yield _call("nvmlDeviceGetCpuAffinity", handle, 64, result=self._nearest_cpus(gpu))
+
+    def _nearest_cpus(self, gpu: int) -> list[int]:
+        """64 words of 64 bits, a bit for each processor."""
+        bits = ((1 << _GRACE_CPUS) - 1) << _GRACE_CPUS * (gpu // (self.gpus_a_processor or self.gpus_a_board))
+        return [bits >> 64 * word & (1 << 64) - 1 for word in range(64)]
 
     def _rounds(self, seconds: float, fault: Fault | None) -> Iterator[dict[str, Any]]:
         for number in range(round(seconds / POWER_INTERVAL_S) + 1):
@@ -112,7 +121,8 @@ class SyntheticNode:
         if scope not in self.counted or (fault is not None and fault.kind == "refused"):
             return None
         joules = self._counter(scope, self.meter_of(gpu, scope), _shown_s(fault, t_s))
-        return joules - _BEFORE_J if fault is not None and fault.kind == "reset" else joules
+        counted_from = self.watts[scope] * _BEFORE_S if fault is not None and fault.kind == "reset" else 0.0
+        return joules - counted_from
 
     def _power(self, scope: str, gpu: int, t_s: float, fault: Fault | None) -> dict[int, float | None]:
         if scope not in self.watts:
@@ -127,7 +137,7 @@ class SyntheticNode:
     def _counter(self, scope: str, meter: int, t_s: float) -> float:
         """The integral of `_watts`."""
         swung_s = -_SWING * _PERIOD_S / (2 * math.pi) * math.cos(2 * math.pi * t_s / _PERIOD_S + meter)
-        return _BEFORE_J + self.watts[scope] * (t_s + swung_s)
+        return self.watts[scope] * (_BEFORE_S + t_s + swung_s)
 
 
 def _shown_s(fault: Fault | None, t_s: float) -> float:

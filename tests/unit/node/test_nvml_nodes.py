@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pynvml
 import pytest
-from nvml_nodes import GB300, GH200, H100, Fault, SyntheticNode
+from nvml_nodes import GB300, GH200, H100, SCOPES, Fault, SyntheticNode
 from nvml_replay import ReplayedNvml, SteppedClock
 
 from bench.core.pseudonym import pseudonym
@@ -90,9 +90,39 @@ def test_modules_that_cannot_be_told_apart_are_missing(tmp_path: Path) -> None:
     for node, why in (
         (replace(GH200, gpus=4), "nvmlDeviceGetSerial: Not Supported"),
         (replace(GB300, gpus_a_board=4), "gpu0, gpu1, gpu2, gpu3 have one serial number"),
+        # Two boards that are told as one, and one that is told as two: nothing would be read, or something twice.
+        (replace(GB300, gpus_a_processor=1), "gpu0 and gpu1 have one serial number, and not the same processors"),
+        (replace(GB300, gpus_a_board=1, gpus_a_processor=2), "gpu0 and gpu1 have two serial numbers, and processors"),
     ):
         opened = open_sensors(root=tmp_path, api=ReplayedNvml(node.recording(0.0), SteppedClock()))
         assert opened.missing["module"].startswith(why)
+        assert {sensor.scope for sensor in opened.sensors} == set(node.watts) - {"module"}
+
+
+def test_modules_of_one_gpu_each_are_told_apart_by_board_and_processor(tmp_path: Path) -> None:
+    node = replace(GH200, gpus=4, refuses_serials=False)
+    opened = open_sensors(root=tmp_path, api=ReplayedNvml(node.recording(0.0), SteppedClock()))
+    assert list(opened.sources) == ["module0", "module1", "module2", "module3"]
+
+
+@pytest.mark.parametrize("serial", ["", " "])
+def test_boards_without_a_serial_number_are_not_taken_for_one(serial: str, h100s: Any, tmp_path: Path) -> None:
+    api = h100s(2, nvmlDeviceGetSerial=serial, nvmlDeviceGetCpuAffinity=lambda words: [1] * words)
+    api.fields[(pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_POWER_SCOPE_MODULE)] = 800_000
+    assert open_sensors(root=tmp_path, api=api).missing["module"].startswith("gpu0 has no serial number")
+
+
+@pytest.mark.parametrize("scope", ["memory", "module"])
+def test_a_counter_that_is_the_gpus_is_not_taken_for_that_of_another_scope(
+    scope: str, h100s: Any, tmp_path: Path
+) -> None:
+    api = h100s()
+    api.fields |= {(pynvml.NVML_FI_DEV_ENERGY, number): 5_000_000 + number for number in SCOPES.values()}
+    api.fields[(pynvml.NVML_FI_DEV_POWER_INSTANT, SCOPES[scope])] = 80_000
+    sensor = next(one for one in open_sensors(root=tmp_path, api=api).sensors if one.scope == scope)
+    assert "no energy counter: " in sensor.source
+    (row,) = sensor.read(1)
+    assert (row.watts, row.joules_counter) == (80.0, None)
 
 
 @pytest.mark.parametrize(
