@@ -60,6 +60,10 @@ class RecordingNvml:
         except pynvml.NVMLError as error:
             self._write(name, arguments, {"error": error.value}, t_ns, self._clock.now_ns())
             raise
+        except pynvml.NVMLLibraryMismatchError:
+            outcome = {"error": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
+            self._write(name, arguments, outcome, t_ns, self._clock.now_ns())
+            raise
         end_ns = self._clock.now_ns()
         outcome = {"result": self._plain.answer(name, result)}
         if structures := [one for one in map(referred, arguments) if one is not None]:
@@ -100,7 +104,7 @@ def record_node(file: Path, seconds: float, *, root: Path = Path("/"), api: Any 
             _read_for(seconds, recording, root, clock)
         except AbsentError as absent:
             raise BenchError(f"{file}: ends early, because {absent}") from None
-    return Recorded(str(file), recording.calls, seconds, tuple(str(device["name"]) for device in devices))
+    return Recorded(str(file), recording.calls, seconds, tuple(device["name"] or "unnamed GPU" for device in devices))
 
 
 def header(origin: str, about: str) -> dict[str, str]:
@@ -154,4 +158,5 @@ def _read_for(seconds: float, api: Any, root: Path, clock: Clock) -> None:
             if due_ns >= health_due_ns:
                 health.read(clock)
                 health_due_ns += ns_from_seconds(HEALTH_INTERVAL_S)
-            due_ns += ns_from_seconds(POWER_INTERVAL_S)
+            # What a slow driver did not answer in time is left out, so that the recording ends when it should.
+            due_ns = max(due_ns + ns_from_seconds(POWER_INTERVAL_S), clock.now_ns())
