@@ -63,8 +63,8 @@ def soaks_below(paths: Iterable[Path]) -> list[Path]:
 def without_segments(results: Sequence[Result], paths: Iterable[Path]) -> list[Result]:
     """`results` less those that are part of a soak below `paths`, unless the soak itself is one of these.
 
-    Whether the soak has ended makes no difference. Segments run one after another on one engine: they are no repeats, and would make an interval between runs too
-    narrow. Where there is nothing else, they are kept.
+    Whether the soak has ended makes no difference. Segments run one after another on one engine: they are no repeats,
+    and would make an interval between runs too narrow. Where there is nothing else, they are kept.
     """
     paths = list(paths)
     named = {path.resolve() for path in paths}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,10 +85,12 @@ def _like_with_like(samples: _Samples) -> Iterable[tuple[str | None, _Samples]]:
 
 
 def _differing(name: str, device: str | None, samples: _Samples) -> DifferingFact | None:
-    counts = Counter(_key(fact) for _, fact in samples)
-    if len(counts) == 1:
+    by_value: dict[str, list[tuple[Place, Fact]]] = defaultdict(list)
+    for place, fact in samples:
+        by_value[_key(fact)].append((place, fact))
+    if len(by_value) == 1:
         return None
-    values = [_told([(place, fact) for place, fact in samples if _key(fact) == key]) for key, _ in counts.most_common()]
+    values = [_told(alike) for alike in sorted(by_value.values(), key=len, reverse=True)]
     first, *others = values
     by_most = 2 * len(first.places) > len(samples)
     return DifferingFact(

@@ -35,9 +35,10 @@ def print_stability(comparison: Mapping[str, Any]) -> None:
                 table.add_row(*_cells(row, row["stability"]))
     out.print(table)
     out.print(
-        "availability as seen on this hardware, whatever ran and whoever offers it; lost: paid for hours that were down, by months of "
-        f"730 hours; credited: in the mean of such months, {comparison['assumptions']['claimed']:.0%} claimed, were "
-        "every outage one that the SLA covers, which one that leaves the machine within reach is not",
+        "availability as seen on this hardware, whatever ran and whoever offers it; lost: paid for hours that were "
+        "down, by months of 730 hours; credited: in the mean of such months, "
+        f"{comparison['assumptions']['claimed']:.0%} claimed, were every outage one that the SLA covers, which one "
+        "that leaves the machine within reach is not",
         style="dim",
         soft_wrap=True,
     )
