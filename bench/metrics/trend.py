@@ -1,7 +1,7 @@
 """The slope of a series over hours: Theil's and Sen's median of the slopes of all pairs, which outliers hardly move.
 
 Its interval is Sen's (1968, JASA 63, 1379), with the variance of Kendall's statistic inflated by how much neighbours
-resemble one another about the line (Hamed and Rao 1998, Journal of Hydrology 204, for a first-order autoregression).
+resemble one another about the line (Hamed and Rao 1998, Journal of Hydrology 204).
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import math
 from collections.abc import Sequence
 
 from bench.core.records import Headline
-from bench.metrics.autocorrelation import group_means, lag_one, variance_inflation
+from bench.metrics.autocorrelation import autoregression, group_means
 from bench.metrics.distributions import normal_cdf, normal_quantile
 from bench.metrics.statistics import absent
 
-METHOD = "median of the slopes of all pairs (Theil and Sen), its variance inflated by the lag-1 autocorrelation"
+METHOD = "median of the slopes of all pairs (Theil and Sen), its variance inflated by the autocorrelation"
 LEAST_VALUES = 10
 """With fewer the normal approximation of Kendall's statistic does not hold."""
-
 MOST_VALUES = 1000
 """More are averaged in equal groups: there are as many slopes as pairs."""
 
@@ -34,7 +33,7 @@ def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: fl
     group = math.ceil(n / MOST_VALUES)
     x, y = group_means(hours, group), group_means(values, group)
     slope, intercept, *_ = theilslopes(y, x)
-    rho = lag_one(y - intercept - slope * x, fitted=2)
-    quantile = normal_quantile((1 + level) / 2) * math.sqrt(float(variance_inflation(rho)))
+    inflation = float(autoregression(y - intercept - slope * x, fitted=3).inflation)
+    quantile = normal_quantile((1 + level) / 2) * math.sqrt(inflation)
     _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(-quantile))
     return Headline(float(slope), float(low), float(high), level, METHOD, n, "measured")
