@@ -77,19 +77,19 @@ def fabric_facts(device: Device) -> dict[str, Any]:
 
 
 def platform_facts(device: Device) -> dict[str, Any]:
-    """The place in a rack (NVL72): chassis (a pseudonym of its serial), slot, tray, host and module."""
+    """The place in a rack (NVL72): slot, tray, host and module.
+
+    The chassis is known by its serial number alone, which is soon guessed from a pseudonym: the fabric's cluster tells
+    racks apart.
+    """
     kind = pynvml.c_nvmlPlatformInfo_v2_t
     members = {"slot": "slotNumber", "tray": "trayIndex", "host": "hostId", "peers": "peerType", "module": "moduleId"}
     try:
         raw = _platform(device)
     except AbsentError as absent:
-        return all_missing(("chassis", *members), str(absent))
-    facts = Facts()
-    serial = kind.chassisSerialNumber
-    facts.take("chassis", lambda: _chassis(raw[serial.offset : serial.offset + serial.size]))
+        return all_missing(members, str(absent))
     # From the bytes: pynvml reads a number of one byte as a character, and fails from 128 on.
-    place = {name: raw[getattr(kind, member).offset] for name, member in members.items()}
-    return {**place, **facts.as_dict()}
+    return {**{name: raw[getattr(kind, member).offset] for name, member in members.items()}, "missing": {}}
 
 
 def _known(address: str | None) -> str:
@@ -182,8 +182,3 @@ def _platform(device: Device) -> bytes:
     info = pynvml.c_nvmlPlatformInfo_v2_t()
     device.ask("nvmlDeviceGetPlatformInfo", byref(info))
     return bytes(info)
-
-
-def _chassis(serial: bytes) -> str:
-    text = serial.split(b"\0", 1)[0].strip()
-    return pseudonym(told(text or None, "the chassis tells no serial").decode("ascii", "replace"))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts, entries_of, link_target, merged, read_int, read_text
 from bench.node.pci import pci_facts
 
-_NAMED_BY_ADDRESS = re.compile(r"(enx|wlx|ibx|rocex|iwx|opax)([0-9a-f]{12,})")
+_NAMED_BY_ADDRESS = re.compile(r"(enx|wlx|ibx|rocex|iwx|opax)[0-9a-f]{12,}.*")
 """A name that says by its first letters that a MAC address or a GUID follows."""
 
 
@@ -20,8 +22,8 @@ def network_facts(root: Path = Path("/")) -> dict[str, Any]:
     MAC addresses, GUIDs and node descriptions, which are host names, are not read.
     """
     facts = Facts()
-    facts.take("interfaces", lambda: [_interface(folder) for folder in _real_interfaces(root)])
-    facts.take("rdma", lambda: [_port(port) for port in _rdma_ports(root)])
+    facts.take("interfaces", lambda: [_interface(*one) for one in _publicly_named(_real_interfaces(root))])
+    facts.take("rdma", lambda: [port for one in _publicly_named(_rdma_devices(root)) for port in _ports(*one)])
     return facts.as_dict()
 
 
@@ -33,9 +35,9 @@ def _real_interfaces(root: Path) -> list[Path]:
     return real
 
 
-def _interface(folder: Path) -> dict[str, Any]:
+def _interface(name: str, folder: Path) -> dict[str, Any]:
     facts = Facts()
-    facts.take("device", lambda: _public(folder.name))
+    facts.take("device", lambda: name)
     facts.take("driver", lambda: link_target(folder / "device/driver"))
     facts.take("driver_version", lambda: read_text(folder / "device/driver/module/version"))
     facts.take("model", lambda: _model(folder / "device"))
@@ -43,18 +45,20 @@ def _interface(folder: Path) -> dict[str, Any]:
     facts.take("state", lambda: read_text(folder / "operstate"))
     facts.take("mbit_per_s", lambda: _speed(folder / "speed"))
     facts.take("mtu", lambda: read_int(folder / "mtu"))
-    return merged(facts.as_dict(), pci_facts(folder / "device"))
+    return _under_its_name(name, folder, merged(facts.as_dict(), pci_facts(folder / "device")))
 
 
-def _rdma_ports(root: Path) -> list[Path]:
-    devices = entries_of(root / "sys/class/infiniband")
-    return [port for device in devices for port in entries_of(device / "ports")]
+def _rdma_devices(root: Path) -> list[Path]:
+    return entries_of(root / "sys/class/infiniband")
 
 
-def _port(folder: Path) -> dict[str, Any]:
-    device = folder.parent.parent
+def _ports(name: str, device: Path) -> list[dict[str, Any]]:
+    return [_port(name, device, folder) for folder in entries_of(device / "ports")]
+
+
+def _port(name: str, device: Path, folder: Path) -> dict[str, Any]:
     facts = Facts()
-    facts.take("device", lambda: f"{_public(device.name)}/{folder.name}")
+    facts.take("device", lambda: f"{name}/{folder.name}")
     facts.take("driver", lambda: link_target(device / "device/driver"))
     facts.take("type", lambda: read_text(device / "hca_type"))
     facts.take("board", lambda: read_text(device / "board_id"))
@@ -62,13 +66,24 @@ def _port(folder: Path) -> dict[str, Any]:
     facts.take("link_layer", lambda: read_text(folder / "link_layer"))
     facts.take("state", lambda: read_text(folder / "state").rpartition(": ")[2].lower())
     facts.take("rate", lambda: read_text(folder / "rate"))
-    return merged(facts.as_dict(), pci_facts(device / "device"))
+    return _under_its_name(name, device, merged(facts.as_dict(), pci_facts(device / "device")))
 
 
-def _public(name: str) -> str:
-    """The device's name, with a pseudonym for the address it may be made of."""
-    made = _NAMED_BY_ADDRESS.fullmatch(name)
-    return name if made is None else made[1] + pseudonym(made[2])
+def _publicly_named(devices: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """Devices with their names, or numbers for the addresses that names are made of.
+
+    A pseudonym would not do: its maker's part is known, so that few addresses are left to be tried.
+    """
+    numbers: dict[str, Iterator[int]] = defaultdict(count)
+    for device in devices:
+        made = _NAMED_BY_ADDRESS.fullmatch(device.name)
+        yield device.name if made is None else f"{made[1]}{next(numbers[made[1]])}", device
+
+
+def _under_its_name(name: str, device: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """`facts` with reasons that name the device, in the path of a file, as it is publicly named."""
+    missing = {fact: reason.replace(device.name, name) for fact, reason in facts["missing"].items()}
+    return {**facts, "missing": missing}
 
 
 def _model(device: Path) -> str:

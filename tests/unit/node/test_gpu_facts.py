@@ -114,12 +114,12 @@ def test_a_clique_counts_only_when_the_fabric_has_taken_the_gpu_in(
 
 def test_a_place_in_a_rack_is_told_without_its_serial(in_a_rack: dict[str, Any]) -> None:
     platform, told = in_a_rack["platform"], in_a_rack["fabric"]
-    assert platform["chassis"] == pseudonym(CHASSIS_SERIAL.decode())
     assert (platform["slot"], platform["tray"], platform["host"], platform["module"]) == (24, 200, 1, 2)
     assert (told["cluster"], told["clique"]) == (pseudonym(CLUSTER.hex()), 32766)
     assert (told["degraded_bandwidth"], told["route_unhealthy"], told["misconfigured"]) == (True, False, "no")
     text = json.dumps(in_a_rack)
-    assert [secret for secret in (CHASSIS_SERIAL.decode(), CLUSTER.hex(), UUID) if secret in text] == []
+    serial = CHASSIS_SERIAL.decode()
+    assert [secret for secret in (serial, pseudonym(serial), CLUSTER.hex(), UUID) if secret in text] == []
 
 
 def test_a_superchip_tells_how_it_is_joined_to_its_processor(in_a_rack: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,9 +32,13 @@ def test_an_interface_is_told_with_its_card_and_the_link_it_is_reached_by(server
     assert card["missing"] == {}
 
 
-def test_a_name_made_of_an_address_is_told_by_a_pseudonym(server: Path) -> None:
-    (card,) = network_facts(server)["interfaces"]
-    assert card["device"] == f"enx{pseudonym(MAC)}"
+def test_a_name_made_of_an_address_is_told_by_a_number(server: Path, write: Write) -> None:
+    another = f"{MAC[:-1]}7"
+    (write(f"sys/class/net/enx{another}/mtu", 1500).parent / "device").mkdir()
+    told = network_facts(server)["interfaces"]
+    assert [card["device"] for card in told] == ["enx0", "enx1"]
+    text = json.dumps(told)
+    assert [secret for secret in (MAC, another, pseudonym(MAC)) if secret in text] == []
 
 
 def test_a_port_that_reaches_memory_past_the_kernel_is_told(server: Path) -> None:
