@@ -68,12 +68,14 @@ def _folder(root: Path, folder: Path) -> dict[str, Any]:
 
 
 def _space(place: Path) -> os.statvfs_result:
-    while not place.exists():
-        place = place.parent
-    try:
-        return os.statvfs(place)
-    except OSError as error:
-        raise AbsentError(f"the folder's file system does not answer: {error.strerror}") from error
+    for there in (place, *place.parents):
+        try:
+            return os.statvfs(there)
+        except FileNotFoundError:
+            continue  # not made yet
+        except OSError as error:
+            raise AbsentError(f"the folder's file system does not answer: {error.strerror}") from error
+    raise AbsentError("nothing above the folder is there")
 
 
 def _mount_of(root: Path, place: Path) -> _Mount:
