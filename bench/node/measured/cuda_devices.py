@@ -11,6 +11,7 @@ import torch
 from bench.node.facts import AbsentError
 from bench.node.measured.trials import in_a_line
 from bench.node.nvml import Nvml
+from bench.node.used_gpus import is_lost
 
 _FIRST = "gpu0"
 """Stands for the GPUs of a machine where NVML tells of none."""
@@ -66,7 +67,7 @@ def _uuids(api: Any) -> Mapping[str, str]:
     except AbsentError:
         return {}
     try:
-        return {device.name: str(device.ask("nvmlDeviceGetUUID")) for device in nvml.devices()}
+        return {device.name: str(device.ask("nvmlDeviceGetUUID")) for device in nvml.devices() if not is_lost(device)}
     except AbsentError:
         return {}
     finally:

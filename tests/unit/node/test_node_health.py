@@ -13,7 +13,7 @@ import pytest
 
 from bench.core.clock import RealClock
 from bench.node.gpu_health import THROTTLE_REASONS
-from bench.node.health import health_rows
+from bench.node.health import health_rows, open_health
 from bench.node.provenance import provenance
 
 
@@ -70,6 +70,18 @@ def test_a_machine_whose_gpus_cannot_be_listed_still_tells_its_cpu(grace: Path, 
     rows = health_rows(RealClock(), grace, api)
     assert {row.device for row in rows} == {"cpu"}
     assert api.opened == 0
+
+
+def test_a_lost_gpu_is_told_to_be_lost_and_the_others_are_watched(grace: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s(2)
+    api.nvmlDeviceGetHandleByIndex = lambda index: api.gpus[1] if index else raise_lost()
+    opened = open_health(root=grace, api=api)
+    rows = opened.read(RealClock())
+    assert values(rows, "gpu0")["sm_clock_mhz"] is None
+    assert "lost" in opened.describe()["missing"]["gpu0"]["sm_clock_mhz"]
+    assert values(rows, "gpu1")["sm_clock_mhz"] == 1980.0
+    opened.close()
+    assert (api.opened, api.event_sets) == (0, [])
 
 
 def raise_lost() -> int:
