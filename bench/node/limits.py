@@ -28,7 +28,7 @@ def limit_facts(root: Path = Path("/")) -> dict[str, Any]:
     """The process's soft limits, its control group's, and shared memory; `unlimited` is told as that."""
     facts = Facts()
     facts.take("cgroup_version", lambda: told(cgroup_version(root), "no control group is told"))
-    facts.take("pids", lambda: pids_limit(root) or "unlimited")
+    facts.take("pids", lambda: _pids(root))
     facts.take("cpus_allowed", lambda: status_line(root, "Cpus_allowed_list"))
     facts.take("memory_nodes_allowed", lambda: status_line(root, "Mems_allowed_list"))
     facts.take("shared_memory_bytes", lambda: _size(root / "dev/shm"))
@@ -42,6 +42,11 @@ def status_line(root: Path, name: str) -> str:
         if key == name:
             return value.strip()
     raise AbsentError(f"/proc/self/status has no {name}")
+
+
+def _pids(root: Path) -> Limit:
+    told(cgroup_version(root), "no control group is told")
+    return pids_limit(root) or "unlimited"
 
 
 def _ulimits(root: Path) -> dict[str, Any]:

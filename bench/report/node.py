@@ -14,7 +14,7 @@ from bench.report.console import console
 from bench.report.format import ABSENT, number
 
 _MISSING = "missing"
-_NUMBERED = re.compile(r"(?<=[a-z])\d+$")
+_NUMBERED = re.compile(r"([a-z]+)\d+")
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -50,9 +50,11 @@ def node_lines(facts: Mapping[str, Any]) -> Iterator[Line]:
             continue
         if alike := numbered.get(name):
             if name == alike[0]:  # all of a kind are told where the first one stands
-                yield from _alike(_NUMBERED.sub("", name), alike, [facts[one] for one in alike])
-        elif value is None or (not value and name in missing):
-            yield Line(name, missing.get(name, ""), told=False)
+                yield from _alike(name.rstrip("0123456789"), alike, [facts[one] for one in alike])
+        elif not value and name in missing:
+            yield Line(name, missing[name], told=False)
+        elif value is None:
+            continue  # a remark that there is not
         elif isinstance(value, Mapping):
             yield from _beneath(name, node_lines(value))
         elif isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
@@ -67,8 +69,8 @@ def _numbered(facts: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each name of a device that has others of its kind beside it, `gpu0`: all of that kind."""
     kinds: dict[tuple[str, type], list[str]] = {}
     for name, value in facts.items():
-        if isinstance(value, dict | str) and _NUMBERED.search(name):
-            kinds.setdefault((_NUMBERED.sub("", name), type(value)), []).append(name)
+        if isinstance(value, dict | str) and (numbered := _NUMBERED.fullmatch(name)):
+            kinds.setdefault((numbered[1], type(value)), []).append(name)
     return {name: names for names in kinds.values() if len(names) > 1 for name in names}
 
 

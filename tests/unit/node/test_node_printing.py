@@ -61,6 +61,14 @@ def test_a_scope_without_a_sensor_is_told_with_its_reason() -> None:
     assert lines == [Line("sensors.gpu0", "NVML counter"), Line("rack", "no controller is named", told=False)]
 
 
+def test_attacks_whose_names_end_in_a_number_are_no_devices_and_what_needs_no_reason_has_no_line() -> None:
+    attacks = {"spectre_v1": "Mitigation: barriers", "spectre_v2": "Vulnerable"}
+    assert list(node_lines({"vulnerabilities": attacks, "remark": None, "missing": {}})) == [
+        Line("vulnerabilities.spectre_v1", "Mitigation: barriers"),
+        Line("vulnerabilities.spectre_v2", "Vulnerable"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
