@@ -22,10 +22,11 @@ from bench.metrics.power_faults import clock_fault, counter_fault, enclosing, fr
 
 AVERAGED_S = 1.0
 """What watts may be the average of, as NVML's slowest are; the power table does not say. They tell of a change late."""
+_BEHIND_S = dict.fromkeys(("cpu", "dram", "psys"), 0.005)
+"""By scope: how old its counters may be where that is known. RAPL refreshes them each millisecond (Intel SDM, volume
+3B, package energy status), and it takes as long to read them on a busy machine. Others may be one pause old."""
 _LINE_VARIANCE = 1.5
 """Of how far a value lies off its neighbours' line, where each varies by itself with variance 1."""
-_NORMAL_MEDIAN = 1.4826
-"""Standard deviation of normal errors over the median of their sizes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Metered:
     joules: Floats
     """Between consecutive edges, (edges − 1,)."""
     error_joules: float
-    """Two standard errors of their sum."""
+    """What their sum may be off by for being read only so often, two standard errors."""
     resolution_s: float
     """Time between one new reading and the next, the median; of the slowest device."""
 
@@ -74,7 +75,7 @@ class Metered:
         """Of devices that do not contain one another, at least one."""
         return cls(
             joules=np.sum([part.joules for part in parts], axis=0),
-            error_joules=math.hypot(*(part.error_joules for part in parts)),
+            error_joules=math.fsum(part.error_joules for part in parts),  # devices of one kind are late together
             resolution_s=max(part.resolution_s for part in parts),
         )
 
@@ -113,9 +114,9 @@ def counted(device: Device, edges: Floats) -> Metered | Unreadable:
     fault = gap_fault(moved.t, start_ns, end_ns, "it stood still for {:.1f} s")
     if fault is not None:
         return Unreadable(fault)
-    steps = moved.between(start_ns, end_ns)
     joules = np.diff(np.interp(edges, moved.t, moved.value))
-    return Metered(joules, 2 * _counter_error(steps, near), _resolution_s(steps))
+    behind_s = min(_resolution_s(near), _BEHIND_S.get(device.scope, math.inf))
+    return Metered(joules, _counter_error(moved, behind_s, edges), _resolution_s(moved.between(start_ns, end_ns)))
 
 
 def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
@@ -132,7 +133,7 @@ def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
     pieces = (power[1:] + power[:-1]) / 2 * np.diff(t) / NS_PER_S
     reached = np.concatenate([[0.0], np.cumsum(pieces)])[np.searchsorted(t, edges)]
     if reached[-1] <= 0:
-        return Unreadable("the readings do not move")
+        return Unreadable("they tell no power")
     lag = AVERAGED_S / 2 * abs(float(power[-1] - power[0]))
     return Metered(np.diff(reached), math.hypot(2 * _sampling_error(near), lag), _resolution_s(_changes(near)))
 
@@ -151,20 +152,25 @@ def _moves(counter: Readings) -> Readings:
     return Readings(counter.t[kept], counter.value[kept])
 
 
-def _counter_error(moved: Readings, read: Readings) -> float:
-    """Standard error of a counter in joules, from the edges of what it was read for.
+def _counter_error(moved: Readings, behind_s: float, edges: Floats) -> float:
+    """What a counter's energy between the outer `edges` may be off by, in joules.
 
-    What it shows is up to one refreshing old, and a refreshing is seen up to one pause between readings late. What of
-    that is always the same cancels out between two edges with the same power; what is not shows in how far its values
-    lie off their neighbours' line, and is a pause's worth of energy at most.
+    It shows what was up to `behind_s` ago, and how long ago drifts where it is refreshed nearly as often as it is read:
+    in a steady power nothing tells that. Nor does a step between two readings at which it had moved tell what the power
+    did within.
     """
-    power = np.diff(moved.value) / np.diff(moved.t)
-    lag = _resolution_s(moved) * NS_PER_S / 2 * abs(power[-1] - power[0])
-    most = float(np.median(np.diff(read.t))) * math.sqrt((power[0] ** 2 + power[-1] ** 2) / 12)
-    if len(moved.t) < 3:
-        return math.hypot(lag, most)
-    typical = _NORMAL_MEDIAN * float(np.median(np.abs(_off_the_line(moved)))) / math.sqrt(_LINE_VARIANCE)
-    return math.hypot(lag, min(most, math.sqrt(2) * typical))
+    outer = edges[[0, -1]]
+    mean = np.diff(np.interp(outer, moved.t, moved.value)) / np.diff(outer)
+    return max(behind_s * NS_PER_S * float(mean[0]), *(_change(moved, edge) for edge in outer.tolist()))
+
+
+def _change(moved: Readings, edge: float) -> float:
+    """By how many joules the step around `edge` differs from as long a time before it, or after it."""
+    step = min(int(np.searchsorted(moved.t, edge, side="right")) - 1, len(moved.t) - 2)
+    begin, end = moved.t[step : step + 2].tolist()
+    t = np.array([2 * begin - end, begin, end, 2 * end - begin])
+    t = t[(t >= moved.t[0]) & (t <= moved.t[-1])]
+    return float(np.abs(np.diff(np.interp(t, moved.t, moved.value), 2)).max(initial=0.0))
 
 
 def _sampling_error(watts: Readings) -> float:

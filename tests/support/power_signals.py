@@ -64,6 +64,14 @@ def square(period_s: float, *, high: float, low: float, share: float = 0.5, unti
     return steps(np.column_stack([begins, begins + share * period_s]).ravel().tolist(), [high, low] * len(begins))
 
 
+def decoding(seed: int, *, until_s: float = 70.0) -> Signal:
+    """A GPU of 700 W that decodes: 450 ± 60 W, each power for a tenth of a second, and now and then a prompt at 690."""
+    chance = np.random.default_rng(seed)
+    watts = chance.normal(450, 60, round(until_s * 10))
+    watts[chance.random(len(watts)) < 0.05] = 690
+    return steps((np.arange(len(watts)) / 10).tolist(), np.clip(watts, 60, 700).tolist())
+
+
 def every(interval_s: float, *, until_s: float = 62.0, jitter_s: float = 0.0, seed: int = 0) -> Floats:
     """Times at which a meter is read."""
     times = np.arange(0.0, until_s, interval_s)
@@ -84,10 +92,12 @@ def part_time(signal: Signal, t_s: Floats, *, looks_s: float = 0.025, every_s: f
     return signal.mean(begun, begun + looks_s)
 
 
-def counter(signal: Signal, t_s: Floats, *, refreshed_s: float = 0.0, before: float = 5000.0) -> Floats:
-    """Joules since before the run, as known when the counter was last refreshed."""
-    known = np.floor(t_s / refreshed_s) * refreshed_s if refreshed_s else t_s
-    return before + signal.joules(0.0, known)
+def counter(
+    signal: Signal, t_s: Floats, *, refreshed_s: float = 0.0, first_s: float = 0.0, before: float = 5000.0
+) -> Floats:
+    """Joules since before the run, as known when the counter was last refreshed: at `first_s`, and so on."""
+    known = np.floor((t_s - first_s) / refreshed_s) * refreshed_s + first_s if refreshed_s else t_s
+    return before + signal.joules(0.0, np.maximum(known, 0.0))
 
 
 def rows(

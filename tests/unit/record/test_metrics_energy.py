@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -90,11 +90,25 @@ def test_trapezoid_with_interpolated_edges() -> None:
 
 
 def test_the_counter_is_preferred_and_checked() -> None:
-    rung = energy_of(*even(100, 110)).rungs["gpu"]
+    rung = energy_of(*[reading(t / 100, 100 + t % 2, 1000 + 1.1 * t) for t in range(601)]).rungs["gpu"]
     assert rung.source == "counter"
     assert rung.joules == pytest.approx(440)
-    assert rung.counter_over_integral == pytest.approx(1.1)
+    assert rung.error == pytest.approx(0.01 / 4)  # what is up to a reading old, of 4 s
+    assert rung.counter_over_integral == pytest.approx(110 / 100.5, rel=1e-4)
     assert rung.unchecked is None
+
+
+def test_a_counter_read_too_seldom_for_its_window_is_held_against_the_watts_that_stand() -> None:
+    rung = energy_of(*even(100, 110)).rungs["gpu"]
+    assert (rung.source, rung.joules) == ("integral", pytest.approx(400))
+    assert rung.counter_over_integral == pytest.approx(1.1)
+
+
+def test_a_counter_that_is_known_to_be_fresh_may_be_read_less_often() -> None:
+    rows = [reading(t / 10, None, 1000 + 11 * t, scope="cpu") for t in range(61)]
+    rung = energy_of(*rows).rungs["cpu"]
+    assert (rung.source, rung.joules) == ("counter", pytest.approx(440))
+    assert "uncertain" in reason(energy_of(*[replace(row, scope="gpu") for row in rows]).rungs["gpu"])
 
 
 def test_far_apart_neither_is_trusted_and_both_are_told() -> None:

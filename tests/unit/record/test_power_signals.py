@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from power_signals import Signal, averaged, counter, every, held, instant, lines, part_time, rows, square
+from power_signals import Signal, averaged, counter, decoding, every, held, instant, lines, part_time, rows, square
 
 from bench.core.records import PowerRow
 from bench.core.units import NS_PER_S
@@ -76,6 +76,32 @@ def test_watts_of_an_even_load_are_right() -> None:
     assert isinstance(found, ScopeEnergy)
     assert found.source == "integral"
     assert off(found, flat) <= found.metered.error <= MAX_ERROR
+
+
+@pytest.mark.parametrize("refreshed_s", [0.02, 0.0997, 0.1, 0.101])
+@pytest.mark.parametrize("seed", range(3))
+def test_half_a_minute_of_decoding_is_known_by_its_counter(seed: int, refreshed_s: float) -> None:
+    """As of an H100: watts of the last second, and a counter that is refreshed about as often as it is read."""
+    load = decoding(seed)
+    times = every(0.1, jitter_s=0.004, seed=seed)
+    joules = counter(load, times, refreshed_s=refreshed_s, first_s=0.033 * seed)
+    found = read(rows(times, averaged(load, times), joules), begin_s=1.37, end_s=31.37, looks_part_time=True)
+    assert isinstance(found, ScopeEnergy)
+    assert found.source == "counter"
+    assert off(found, load, 1.37, 31.37) <= found.metered.error <= MAX_ERROR
+    assert found.comparison.counter_over_integral == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("refreshed_s", [0.0333, 0.0995, 0.099, 0.101, 0.103])
+def test_a_counter_that_drifts_against_its_readings_is_refused_where_the_window_is_short(refreshed_s: float) -> None:
+    """Its energy is then a percent off within 5 s of a steady power, and nothing it tells shows it."""
+    steady = lines((0, 450), (70, 451))
+    joules = counter(steady, TEN_HZ, refreshed_s=refreshed_s, first_s=0.05)
+    for seconds in (3, 5, 10, 22, 40):
+        found = read(rows(TEN_HZ, None, joules), begin_s=1.37, end_s=1.37 + seconds)
+        assert isinstance(found, ScopeEnergy) == (seconds > 20)
+        if isinstance(found, ScopeEnergy):
+            assert off(found, steady, 1.37, 1.37 + seconds) <= found.metered.error
 
 
 def test_watts_that_average_late_are_refused_where_it_matters() -> None:
@@ -172,8 +198,8 @@ def test_frozen_sensors_are_refused(frozen_s: float) -> None:
 @given(
     seed=st.integers(0, 10_000),
     hold_s=st.sampled_from([(0.05, 2.0), (0.5, 6.0), (3.0, 20.0)]),
-    interval_s=st.floats(0.02, 0.6),
-    refreshed_s=st.sampled_from([0.0, 0.02, 0.1, 0.3, 1.0]),
+    interval_s=st.floats(0.02, 0.3),
+    refreshings=st.one_of(st.floats(0.9, 1.1), st.sampled_from([0.0, 0.1, 1.0, 3.0])),
     begin_s=st.floats(0.7, 20.0),
     seconds=st.floats(4.0, 40.0),
 )
@@ -181,12 +207,12 @@ def test_any_counter_over_any_window_is_right_or_refused(
     seed: int,
     hold_s: tuple[float, float],
     interval_s: float,
-    refreshed_s: float,
+    refreshings: float,
     begin_s: float,
     seconds: float,
 ) -> None:
     load = held(seed, hold_s=hold_s, watts=(100, 700))
-    times = every(interval_s, jitter_s=interval_s / 3, seed=seed)
-    table = rows(times, None, counter(load, times, refreshed_s=refreshed_s))
+    times = every(interval_s, jitter_s=0.001, seed=seed)
+    table = rows(times, None, counter(load, times, refreshed_s=refreshings * interval_s))
     found = read(table, begin_s=begin_s, end_s=begin_s + seconds, run_s=float(times[-1]))
     assert isinstance(found, Untrusted) or off(found, load, begin_s, begin_s + seconds) <= MAX_ERROR
