@@ -19,13 +19,12 @@ from bench.node.nvml_sensor import Meter, Source, field_source, first_that_answe
 
 _GPU = ("GPU", pynvml.NVML_POWER_SCOPE_GPU)
 _MEMORY = ("memory", pynvml.NVML_POWER_SCOPE_MEMORY)
-_SCOPED_COUNTER = field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _GPU)
 _SCOPED_POWER = (
     field_source("instant power", pynvml.NVML_FI_DEV_POWER_INSTANT, _GPU),
     field_source("average power", pynvml.NVML_FI_DEV_POWER_AVERAGE, _GPU),
 )
 _COUNTERS = (
-    _SCOPED_COUNTER,
+    field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _GPU),
     Source("energy counter (NVML field 83)", field=(pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, 0)),
     Source("energy counter", function="nvmlDeviceGetTotalEnergyConsumption"),
 )
@@ -67,13 +66,9 @@ def several_processes(devices: Sequence[Device]) -> str | None:
 
 
 def _gpu_meter(device: Device) -> Meter:
-    if _is_module_without_gpu_scope(device):
-        # The calls that know no scope would answer, and nothing says whether with the GPU or with its whole module.
-        return open_meter("gpu", device.name, device, energy=(_SCOPED_COUNTER,), power=_SCOPED_POWER)
+    scoped = first_that_answers(device, _SCOPED_POWER)
+    if isinstance(scoped, AbsentError) and isinstance(first_that_answers(device, MODULE_POWER), Source):
+        # As a GH200 may be. Calls that know no scope, and maybe the counter, would answer for the GPU or for its
+        # whole module, and there is no power to hold them against.
+        raise AbsentError(f"{device.name} tells the power of its module alone: {scoped}")
     return open_meter("gpu", device.name, device, energy=_COUNTERS, power=_POWER)
-
-
-def _is_module_without_gpu_scope(device: Device) -> bool:
-    """As a GH200 may be: Grace, GPU and memory are told as one."""
-    gpu, module = (first_that_answers(device, sources) for sources in (_SCOPED_POWER, MODULE_POWER))
-    return isinstance(gpu, AbsentError) and isinstance(module, Source)

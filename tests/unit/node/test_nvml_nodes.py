@@ -81,7 +81,7 @@ def test_a_module_holds_what_is_not_used_too_and_says_so(tmp_path: Path) -> None
 def test_where_only_the_module_answers_the_gpu_is_missing_and_older_calls_do_not_stand_for_it(tmp_path: Path) -> None:
     run = Run(GH200, tmp_path)
     assert names(run.rows, "gpu") == []
-    assert "Not Supported" in run.opened.missing["gpu"]
+    assert run.opened.missing["gpu"].startswith("gpu0 tells the power of its module alone: ")
     assert names(run.rows, "module") == ["module0"]
     assert "ASSUMED" not in run.opened.sources["module0"]
 
