@@ -116,9 +116,10 @@ class _UnreachableDevice(Device):
 
 
 def _value(answer: Any) -> float | RefusedError:
+    code, kind = answer.nvmlReturn, answer.valueType
+    if code == pynvml.NVML_SUCCESS and kind in MEMBER_OF_TYPE:
+        return float(getattr(answer.value, MEMBER_OF_TYPE[kind]))
     what = f"NVML field {answer.fieldId}, scope {answer.scopeId}"
-    if answer.nvmlReturn != pynvml.NVML_SUCCESS:
-        return RefusedError(what, answer.nvmlReturn)
-    if answer.valueType not in MEMBER_OF_TYPE:
-        return RefusedError(f"{what}, of type {answer.valueType}", pynvml.NVML_ERROR_NOT_SUPPORTED)
-    return float(getattr(answer.value, MEMBER_OF_TYPE[answer.valueType]))
+    if code != pynvml.NVML_SUCCESS:
+        return RefusedError(what, code)
+    return RefusedError(f"{what}, of type {kind}", pynvml.NVML_ERROR_NOT_SUPPORTED)
