@@ -19,7 +19,7 @@ class Stretch:
     gone_s: float | None
     """When nothing was left of an engine that had failed; None of one that had not."""
     failure: str | None
-    """What it failed with, at `end_s`."""
+    """What it failed with; `end_s` is when it was last heard."""
     resumed: bool = False
     """Whether nobody watched before it, so that what was then is not known."""
 

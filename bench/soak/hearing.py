@@ -6,24 +6,32 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from bench.core.clock import Clock
 from bench.core.errors import EngineError
 from bench.core.protocols import Watch
 from bench.core.records import Counters, Progress, TurnRow
+from bench.core.units import seconds_from_ns
 
+HICCUP_S = 5.0
 _LOOK_S = 1.0
 
 
 class Hearing:
     """A watch that passes on what it is told, and hears the log of turns too."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, clock: Clock) -> None:
         self._watch = watch
+        self._clock = clock
         self.turns = 0
         """Those that have ended, however they did."""
-        self._tokens = 0
+        self._tokens: int | None = None
         self._sessions_alive: int | None = None
         self.first_token_ns: int | None = None
         """When the first token of any turn came; None while none has."""
+        self.last_token_ns: int | None = None
+        """When the last one came, as far as is known: while turns go on, that is told a few times a second."""
+        self.failed_since = 0
+        """Turns that failed and gave no token after that one."""
 
     def through(self, log: Callable[[TurnRow], None]) -> Callable[[TurnRow], None]:
         """`log`, heard on the way."""
@@ -32,6 +40,9 @@ class Hearing:
             self.turns += 1
             if row.t_first_ns is not None:
                 self.first_token_ns = min(row.t_first_ns, self.first_token_ns or row.t_first_ns)
+            if row.t_last_ns is not None:
+                self._token(row.t_last_ns)
+            self.failed_since += row.status == "failed" and row.t_send_ns > (self.last_token_ns or 0)
             log(row)
 
         return heard
@@ -43,9 +54,27 @@ class Hearing:
         self._watch.phase(text)
 
     def tick(self, progress: Progress, counters: Counters) -> None:
-        self._tokens = counters.output_tokens + progress.output_tokens
+        tokens = counters.output_tokens + progress.output_tokens
+        if self._tokens is not None and tokens > self._tokens:
+            self._token(self._clock.now_ns())
+        self._tokens = tokens
         self._sessions_alive = progress.sessions_alive
         self._watch.tick(progress, counters)
+
+    def refuse_unanswered(self) -> None:
+        """Raises EngineError where every turn after the last token failed, for longer than a hiccup lasts.
+
+        An endpoint that is gone fails turns, not runs.
+        """
+        if self.first_token_ns is None and self.turns:
+            raise EngineError(f"none of {self.turns} requests was answered")
+        silent_s = seconds_from_ns(self._clock.now_ns() - (self.last_token_ns or 0))
+        if self.failed_since and silent_s > HICCUP_S:
+            raise EngineError(f"none of the last {self.failed_since} requests was answered, for {silent_s:.3g} s")
+
+    def _token(self, t_ns: int) -> None:
+        if t_ns > (self.last_token_ns or 0):
+            self.last_token_ns, self.failed_since = t_ns, 0
 
     @contextlib.asynccontextmanager
     async def not_silent(self, limit_s: float) -> AsyncIterator[None]:
@@ -63,7 +92,7 @@ class Hearing:
         while True:
             await asyncio.sleep(_LOOK_S)
             latest = (self.turns, self._tokens)
-            if latest != heard or self._sessions_alive == 0:
+            if (latest != heard or self._sessions_alive == 0) and not deadline.expired():
                 heard = latest
                 deadline.reschedule(asyncio.get_running_loop().time() + limit_s)
 

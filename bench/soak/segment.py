@@ -42,7 +42,7 @@ class SegmentRun:
         spec = prepared.case.spec
         self._prepared = prepared
         self._clock = clock
-        self._hearing = Hearing(watch)
+        self._hearing = Hearing(watch, clock)
         self._engine = (
             started.engine
             if started
@@ -55,7 +55,7 @@ class SegmentRun:
         self.startup: Startup | None = None
         """Of the engine, where this started it."""
         self.start_ns = self.end_ns = clock.now_ns()
-        """The end is when all was answered, or what went wrong did."""
+        """The end is when all was answered, or what went wrong did: where the engine failed, when it was last heard."""
         self.gone_ns: int | None = None
         """When the engine had ended, after something went wrong."""
         self.failure: str | None = None
@@ -97,8 +97,8 @@ class SegmentRun:
                     recording.startup = await self._start(longest_start_s)
                     recording.accuracy = self._accuracy
                     await self._measure(recording, prompts)
-                except BaseException:
-                    self.end_ns = self._clock.now_ns()
+                except BaseException as error:
+                    self.end_ns = self._failed_ns() if isinstance(error, EngineError) else self._clock.now_ns()
                     # Now, and not when the record is written: that takes time which is no fault of the engine's.
                     await self._engine.stop()
                     self.gone_ns = self._clock.now_ns()
@@ -108,6 +108,10 @@ class SegmentRun:
         except InputError:
             self.record = None
             raise
+
+    def _failed_ns(self) -> int:
+        """When the engine was last heard, which can be long before it was missed."""
+        return max(self.start_ns, self._hearing.last_token_ns or 0)
 
     async def _wait(self, wait_s: float) -> None:
         if wait_s:
@@ -130,8 +134,7 @@ class SegmentRun:
         async with watch.not_silent(SILENCE_S + _longest_delay_s(self._prepared)):
             await measure(self._prepared, self._engine, prompts, recording, clock=self._clock, watch=watch, log=log)
         self.end_ns = self._clock.now_ns()
-        if watch.turns and watch.first_token_ns is None:
-            raise EngineError(f"none of {watch.turns} requests was answered")
+        watch.refuse_unanswered()
         await asyncio.sleep(_LAST_STEPS_S)
 
 
