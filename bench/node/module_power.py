@@ -2,14 +2,14 @@
 
 Every GPU of a module answers with the module's power, so each module is read through one of them. Which GPUs share a
 module is told twice: by the serial number of their board, and by the processor next to them, since a module has one.
-Where both do not say the same, or one of them nothing, no module is read: a meter that counts twice is worse than none.
+Where both contradict each other, or one says nothing, no module is read: a meter that counts twice is worse than none.
 
 That two handles of one board read one meter is an ASSUMPTION, until `bench node record` has seen it on hardware, and
 the source of such a meter says so. It rests on what nvidia-smi (driver 580.173) lists of idle GB200 and GB300 trays,
 published in NVIDIA/k8s-test-infra: GPUs of 166 W and 169 W have one serial number, and tell 467 W and 460 W of module
 power a moment apart under one module limit of 2,500 W, for two GPUs of at most 1,200 W. Of such trays GPUs 0 and 1 are
 next to processors 0-71, and 2 and 3 next to 72-143 (sgl-project/sglang#11208). NVML's module id will not do: it is that
-of the GPU on its baseboard, and four GPUs of two modules tell 2, 1, 4, 3 (NVIDIA/k8s-test-infra#642).
+of the GPU on its baseboard, and four GPUs of two modules tell 2, 1, 4, 3 (NVIDIA/k8s-test-infra#727).
 """
 
 from __future__ import annotations
@@ -97,12 +97,14 @@ def _serial(device: Device) -> str:
 
 
 def _check_processors(modules: Sequence[Module]) -> None:
-    """Raises AbsentError unless GPUs are next to one processor where they are on one module, and only there."""
+    """Raises AbsentError for one module with two processors, and for two that may be one: next to one processor, with
+    no more GPUs than a module has. A virtual machine may show all of its GPUs next to all of its processors.
+    """
     near = [(gpu, module, _processors(gpu)) for module in modules for gpu in module.gpus]
     for (one, its_module, its_cpus), (other, module, cpus) in combinations(near, 2):
         if module is its_module and cpus != its_cpus:
             raise AbsentError(f"{one.name} and {other.name} have one serial number, and not the same processors")
-        if module is not its_module and cpus & its_cpus:
+        if module is not its_module and cpus & its_cpus and len(its_module.gpus) + len(module.gpus) <= MOST_GPUS:
             raise AbsentError(f"{one.name} and {other.name} have two serial numbers, and processors in common")
 
 

@@ -99,10 +99,18 @@ def test_modules_that_cannot_be_told_apart_are_missing(tmp_path: Path) -> None:
         assert {sensor.scope for sensor in opened.sensors} == set(node.watts) - {"module"}
 
 
-def test_modules_of_one_gpu_each_are_told_apart_by_board_and_processor(tmp_path: Path) -> None:
-    node = replace(GH200, gpus=4, refuses_serials=False)
+@pytest.mark.parametrize(
+    ("node", "modules"),
+    [
+        (replace(GH200, gpus=4, refuses_serials=False), ["module0", "module1", "module2", "module3"]),
+        # A virtual machine without NUMA nodes: what has two GPUs has no third.
+        (replace(GB300, gpus_a_processor=4), ["module0", "module1"]),
+    ],
+    ids=["one GPU each", "virtual machine"],
+)
+def test_modules_are_told_apart_by_board_and_processor(node: Any, modules: list[str], tmp_path: Path) -> None:
     opened = open_sensors(root=tmp_path, api=ReplayedNvml(node.recording(0.0), SteppedClock()))
-    assert list(opened.sources) == ["module0", "module1", "module2", "module3"]
+    assert [sensor.device for sensor in opened.sensors if sensor.scope == "module"] == modules
 
 
 @pytest.mark.parametrize("serial", ["", " "])
