@@ -39,6 +39,7 @@ class AboveIdle:
     """Share of them that they may be wrong by for being read only so often, two standard errors."""
     joules: float | None
     joules_per_output_token: Headline
+    """Its interval is that of the rung, widened by what the idle power may be wrong by."""
     reason: str | None = None
     """Why it is null."""
 
@@ -119,10 +120,12 @@ def above_idle(
     if not isinstance(idle, ScopeEnergy):
         reason = f"idle power: {'it was not read' if idle is None else idle.reason}"
         return AboveIdle(None, None, None, absent(reason, served.confidence.level), reason)
-    watts = idle.metered.total / idle_seconds
-    joules = rung.metered.joules - watts * served.tokens.seconds
+    watts, error = idle.metered.total / idle_seconds, idle.metered.error
+    idled = watts * served.tokens.seconds
+    joules = rung.metered.joules - idled
     per_token = ratio(joules, served.tokens.output, served.confidence)
-    return AboveIdle(watts, idle.metered.error, math.fsum(joules), per_token)
+    off = ratio(error * idled, served.tokens.output, served.confidence).value
+    return AboveIdle(watts, error, math.fsum(joules), _widened(per_token, off))
 
 
 def _rung(
@@ -143,6 +146,17 @@ def _rung(
         joules_per_correct_answer=(
             None if served.correct is None else ratio(joules, served.correct, confidence, basis=basis)
         ),
+    )
+
+
+def _widened(headline: Headline, half: float | None) -> Headline:
+    if half is None or headline.low is None or headline.high is None:
+        return headline
+    return replace(
+        headline,
+        low=headline.low - half,
+        high=headline.high + half,
+        method=f"{headline.method}, and what idle power may be off by",
     )
 
 

@@ -106,6 +106,6 @@ def _precise(parts: list[Metered] | Unreadable, max_error: float) -> Metered | U
     if metered.error <= max_error:
         return metered
     return Unreadable(
-        f"new readings every {metered.resolution_s:.3g} s leave {metered.error:.2%} of the energy of so short or "
-        f"uneven a window uncertain, over {max_error:.1%}"
+        f"new readings every {metered.resolution_s:.3g} s leave so short or uneven a time {metered.error:.2%} "
+        f"uncertain, over {max_error:.1%}"
     )

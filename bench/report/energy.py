@@ -83,6 +83,7 @@ def _phases(phases: Mapping[str, Any]) -> str:
         return f"not told apart: {escape(phases['reason'])}"
     told = {phase: of for phase, of in phases["joules"].items() if of["value"]}
     parts = [f"{_PHASES[phase]} {headline(of)} J" for phase, of in told.items()]
+    untold = dict.fromkeys(escape(of["method"]) for of in phases["joules"].values() if of["value"] is None)
     basis = next((of["basis"] for of in told.values()), "measured")
     per_token = [
         f"{headline(phases[name])} J {what}"
@@ -96,4 +97,5 @@ def _phases(phases: Mapping[str, Any]) -> str:
     step = "" if fineness["step_s"] is None else f", steps of {number(1000 * fineness['step_s'])} ms"
     cells = f", cells of {number(fineness['cell_s'])} s" if basis != "measured" else ""
     how = "measured" if basis == "measured" else f"modelled ({basis})"
-    return f"{', '.join([*parts, *per_token])}; {how}, readings every {number(fineness['reading_s'])} s{step}{cells}"
+    fine = f"readings every {number(fineness['reading_s'])} s{step}{cells}"
+    return f"{', '.join([*parts, *untold, *per_token])}; {how}, {fine}"

@@ -12,7 +12,7 @@ from bench.report.energy import energy_lines, joules, print_energy
 
 def headline(value: float | None, basis: str = "measured", spread: float = 0.1) -> dict[str, Any]:
     if value is None:
-        return {"value": None, "low": None, "high": None, "basis": basis}
+        return {"value": None, "low": None, "high": None, "basis": basis, "method": "too short to tell"}
     return {"value": value, "low": value * (1 - spread), "high": value * (1 + spread), "basis": basis}
 
 
@@ -88,8 +88,9 @@ def test_phases_stand_in_one_line_with_how_fine_they_are() -> None:
     )
     assert model == "node is modelled: gpu + 500 W an accelerator"
     assert first == (
-        "phases of gpu: prefill 1,200 ±10% J, decode 3,400 ±2% J, 0.02 ±10% J a prompt token computed, 0.4 ±10% J of "
-        "decode an output token; modelled (projected), readings every 0.1 s, steps of 10.5 ms, cells of 1.0 s"
+        "phases of gpu: prefill 1,200 ±10% J, decode 3,400 ±2% J, too short to tell, 0.02 ±10% J a prompt token "
+        "computed, 0.4 ±10% J of decode an output token; modelled (projected), "
+        "readings every 0.1 s, steps of 10.5 ms, cells of 1.0 s"
     )
     assert second == "phases of cpu: not told apart: the engine logs no steps"
     assert absent == "no joules of rack, facility: energy.absent in the record says why"

@@ -234,7 +234,11 @@ def test_energy_above_idle_stands_beside_the_whole() -> None:
     assert rung.above_idle is not None
     assert rung.above_idle.idle_watts == pytest.approx(40.05, abs=0.05)
     assert rung.above_idle.joules == pytest.approx(4 * (100 - 40.05), abs=0.2)
-    assert rung.above_idle.joules_per_output_token.value == pytest.approx(4 * 59.95 / 200, abs=1e-3)
+    per_token = rung.above_idle.joules_per_output_token
+    assert per_token.value == pytest.approx(4 * 59.95 / 200, abs=1e-3)
+    assert rung.above_idle.idle_error is not None
+    assert per_token.low is not None
+    assert per_token.value - per_token.low >= rung.above_idle.idle_error * 4 * 40.05 / 200 > 0
     unread = energy_of(*even(100), facts=PowerFacts(), idle_s=3).rungs["gpu"].above_idle
     assert unread is not None
     assert (unread.joules, unread.reason) == (None, "idle power: it was not read")
