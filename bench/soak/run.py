@@ -54,7 +54,8 @@ def soak(spec: Spec, out: Path, *, seconds: float, watch: Watch, command: Sequen
     try:
         return _run(prepared, writer, watch=watch, command=command)
     except InputError:
-        shutil.rmtree(folder)
+        if not read_soak(folder).segments:
+            shutil.rmtree(folder)
         raise
 
 
@@ -148,7 +149,13 @@ class _Running:
         self._starts += run.starts_engine
         folder = self._writer.folder / SEGMENTS
         try:
-            await run.measure(folder, self._command, wait_s=wait_s, longest_start_s=self._longest_start_s())
+            await run.measure(
+                folder,
+                self._command,
+                again=self._answered,
+                wait_s=wait_s,
+                longest_start_s=self._longest_start_s(),
+            )
         finally:
             self._started = run.started
             if run.record is not None:

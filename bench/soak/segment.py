@@ -70,11 +70,13 @@ class SegmentRun:
     def first_token_ns(self) -> int | None:
         return self._hearing.first_token_ns
 
-    async def measure(self, out: Path, command: Sequence[str], *, wait_s: float, longest_start_s: float | None) -> None:
+    async def measure(
+        self, out: Path, command: Sequence[str], *, again: bool, wait_s: float, longest_start_s: float | None
+    ) -> None:
         """Write one result folder below `out`, after `wait_s`. The engine goes on, unless something went wrong.
 
-        An engine that fails is told in `failure`. Raises InputError, and leaves no result, where it cannot be run, and
-        StorageError.
+        An engine that fails is told in `failure`; so is one that refuses what it took before, which is what `again`
+        says. Raises InputError, and leaves no result, where the case cannot be run, and StorageError.
         """
         recording = Recording(
             self._prepared.case,
@@ -94,7 +96,7 @@ class SegmentRun:
                 self.start_ns = self.end_ns = self._clock.now_ns()
                 try:
                     await self._wait(wait_s)
-                    recording.startup = await self._start(longest_start_s)
+                    recording.startup = await self._start(longest_start_s, again=again)
                     recording.accuracy = self._accuracy
                     await self._measure(recording, prompts)
                 except BaseException as error:
@@ -118,15 +120,21 @@ class SegmentRun:
             self._hearing.phase(f"waiting {wait_s:g} s before the next start")
             await asyncio.sleep(wait_s)
 
-    async def _start(self, longest_s: float | None) -> Startup | None:
+    async def _start(self, longest_s: float | None, *, again: bool) -> Startup | None:
         """None for an engine that was started before."""
         if not self.starts_engine:
             return None
         spec, model = self._prepared.case.spec, self._prepared.model
-        async with asked_no_longer_than(longest_s, "not ready"):
-            self.startup, self._accuracy = await start_checked(
-                self._engine, spec, model, clock=self._clock, tell=self._hearing.phase
-            )
+        try:
+            async with asked_no_longer_than(longest_s, "not ready"):
+                self.startup, self._accuracy = await start_checked(
+                    self._engine, spec, model, clock=self._clock, tell=self._hearing.phase
+                )
+        except InputError as error:
+            if not again:
+                raise
+            # As memory that the engine before has not given back, or a GPU that is lost.
+            raise EngineError(str(error)) from error
         return self.startup
 
     async def _measure(self, recording: Recording, prompts: PromptSynthesizer) -> None:
