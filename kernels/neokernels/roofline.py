@@ -105,7 +105,8 @@ def product(device: torch.device, dtype: torch.dtype, size: int | None = None) -
 def narrow_product(device: torch.device) -> Load:
     """Of eight-bit floats with one scale each; the second matrix lies by columns, as the tensor cores want it.
 
-    Where the device has no such product, running it is a RuntimeError.
+    Without the fast accumulation of Hopper's tensor cores, which drops bits: no kernel here makes use of it. Where the
+    device has no such product, running it is a RuntimeError.
     """
     size = _GEMM_SIZE[device.type]
     left, right = (torch.randn(size, size, device=device).to(torch.float8_e4m3fn) for _ in range(2))

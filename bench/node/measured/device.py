@@ -1,4 +1,8 @@
-"""What one GPU reads, copies and multiplies in a second, what a launch costs, and how fast the host reaches it."""
+"""What one GPU reads, copies and multiplies in a second, what a launch costs, and how fast the host reaches it.
+
+The host's part is done on the CPUs next to the GPU: from those of another socket it is slower, and which ones the
+process happened to run on would be told as a difference between nodes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from functools import partial
 import torch
 from neokernels.roofline import Load, copy_stream, narrow_product, product, read_stream, seconds_of
 
+from bench.node.measured.affinity import bound_to
 from bench.node.measured.figure import Figure, figure
 from bench.node.measured.rates import load_rate, mebibytes, times
 from bench.node.measured.trials import Step, repeated, step
@@ -16,23 +21,32 @@ _HOST_COPY_BYTES = 256 << 20
 _LAUNCHES = 1000
 
 
-def device_steps(name: str, find: Callable[[str], torch.device], weight: float = 1.0) -> list[Step]:
-    """Every figure of the GPU that the tables call `name`; `find` gives torch's device, or raises AbsentError."""
+def device_steps(
+    name: str, find: Callable[[str], torch.device], cpus: frozenset[int], weight: float = 1.0
+) -> list[Step]:
+    """Every figure of the GPU that the tables call `name`, which is next to `cpus`; `find` gives torch's device, or
+    raises AbsentError."""
     return [
-        step(f"{name}_{figure_name}", partial(_alone, partial(find, name), measure), weight)
+        step(f"{name}_{figure_name}", partial(_alone, partial(find, name), cpus, measure), weight)
         for figure_name, measure in _MEASURES.items()
     ]
 
 
 def _alone(
-    find: Callable[[], torch.device], measure: Callable[[torch.device, float], Figure], seconds: float
+    find: Callable[[], torch.device],
+    cpus: frozenset[int],
+    measure: Callable[[torch.device, float], Figure],
+    seconds: float,
 ) -> Figure:
-    """With no memory held that an earlier figure took."""
+    """On `cpus`, with no memory held that an earlier figure took."""
     device = find()
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # starts CUDA there, which takes seconds and is no part of a figure
         torch.cuda.empty_cache()
-    return measure(device, seconds)
+        # Pinned memory too, which lies where the CPUs next to the last GPU are.
+        torch._C._host_emptyCache()
+    with bound_to(cpus):
+        return measure(device, seconds)
 
 
 def _read_rate(device: torch.device, seconds: float) -> Figure:
@@ -51,7 +65,8 @@ def _bfloat16_rate(device: torch.device, seconds: float) -> Figure:
 
 
 def _float8_rate(device: torch.device, seconds: float) -> Figure:
-    return _product_rate(device, narrow_product(device), seconds, "float8_e4m3fn matrices, one scale each, to bfloat16")
+    factors = "float8_e4m3fn matrices, one scale each, to bfloat16, without fast accumulation"
+    return _product_rate(device, narrow_product(device), seconds, factors)
 
 
 def _product_rate(device: torch.device, load: Load, seconds: float, factors: str) -> Figure:

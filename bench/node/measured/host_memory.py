@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from neokernels.roofline import Load, copy_stream, read_stream
 
 from bench.core.host import available_memory_bytes
 from bench.node.facts import AbsentError, read_int, read_text
+from bench.node.measured.affinity import bound_to, cpus_of
 from bench.node.measured.figure import Figure
 from bench.node.measured.rates import load_rate, mebibytes
 from bench.node.measured.trials import Step, step
@@ -66,15 +66,6 @@ def numa_nodes(root: Path = Path("/")) -> dict[int, frozenset[int]]:
     return {node: cpus for node, cpus in sorted(nodes.items()) if cpus}
 
 
-def cpus_of(text: str) -> frozenset[int]:
-    """The CPUs a kernel list such as `0-3,8` names. Raises AbsentError when it is not one."""
-    try:
-        ends = [tuple(map(int, part.split("-"))) for part in text.split(",")]
-    except ValueError:
-        raise AbsentError(f"{text[:40]!r} is not a list of CPUs") from None
-    return frozenset(cpu for first_and_last in ends for cpu in range(first_and_last[0], first_and_last[-1] + 1))
-
-
 def last_level_cache_bytes(root: Path = Path("/")) -> int:
     """Of all last-level caches together; 0 where the kernel tells of none."""
     caches: dict[tuple[int, str], int] = {}
@@ -88,31 +79,12 @@ def last_level_cache_bytes(root: Path = Path("/")) -> int:
 
 def _node_read_rate(node: int, cpus: frozenset[int], root: Path, seconds: float) -> Figure:
     nbytes = _stream_bytes(root, arrays=1)
-    with _bound_to(cpus):
+    with bound_to(cpus):
         # The kernel takes a page from the node of the thread that writes it first, and all of them are on this one.
         load: Load = read_stream(_CPU, nbytes)
         threads = torch.get_num_threads()
         method = f"sum over {mebibytes(nbytes)} of memory of NUMA node {node} with {threads} threads that run there"
         return load_rate(_CPU, load, seconds, method)
-
-
-@contextmanager
-def _bound_to(cpus: frozenset[int]) -> Iterator[None]:
-    """Within it every thread of this process runs on `cpus`, and torch computes with no more threads than these are."""
-    before, count = os.sched_getaffinity(0), torch.get_num_threads()
-    torch.set_num_threads(min(count, len(cpus)))
-    _bind_threads(cpus)
-    try:
-        yield
-    finally:
-        _bind_threads(before)
-        torch.set_num_threads(count)
-
-
-def _bind_threads(cpus: frozenset[int] | set[int]) -> None:
-    for task in os.listdir("/proc/self/task"):
-        with suppress(ProcessLookupError):  # it has ended meanwhile
-            os.sched_setaffinity(int(task), cpus)
 
 
 def _stream_bytes(root: Path, arrays: int) -> int:

@@ -14,8 +14,8 @@ _CPU = torch.device("cpu")
 _WIDTHS = (4096, 1024, 256)
 _FEW_THREADS = 8
 """Up to so many are kept busy by products of the second width; more need those of the first."""
-_LEAST_RUNS = 4
-"""That must have time: two that are not counted, and two trials."""
+_LEAST_RUNS = 5
+"""That must have time: four that are not counted, and a trial."""
 
 
 def product_rate(dtype: torch.dtype, seconds: float) -> Figure:
@@ -23,7 +23,7 @@ def product_rate(dtype: torch.dtype, seconds: float) -> Figure:
     end = time.monotonic() + seconds
     width = _width(dtype, seconds)
     name = str(dtype).removeprefix("torch.")
-    method = f"product of {name} matrices {width:,} wide with {torch.get_num_threads()} threads"
+    method = f"torch's product of {name} matrices {width:,} wide with {torch.get_num_threads()} threads"
     return load_rate(_CPU, product(_CPU, dtype, width), end - time.monotonic(), method)
 
 

@@ -23,7 +23,7 @@ class Patience:
 
     start: float = 90.0
     """Until it is ready."""
-    grace: float = 20.0
+    grace: float = 30.0
     """Over what a figure was to take: nothing interrupts a trial, and CUDA starts within the first figure of a GPU."""
 
 
@@ -34,7 +34,7 @@ class Failure:
     code: str
     """`crashed`, `hung` or `device_lost`."""
     during: tuple[str, ...]
-    """The figures that it was about."""
+    """The figures that it was about; none where it had not begun."""
     message: str
 
 
@@ -104,10 +104,13 @@ class _Listener:
 
     @property
     def goes_on(self) -> bool:
-        """Whether a process is to be started: there was none, or one failed and time is left for another."""
-        if self._planned is None:
-            return not self.failures
-        return bool(self._missing()) and self._seconds_left() > 0
+        """Whether a process is to be started: there was none, or one failed and time is left for another.
+
+        After one that failed before it began anything there is none: the next would do the same.
+        """
+        if self.failures and not self.failures[-1].during:
+            return False
+        return self._planned is None or (bool(self._missing()) and self._seconds_left() > 0)
 
     def listen(self, worker: str, folder: Path) -> None:
         """Have a process measure what is missing, and keep what it tells until it is done or fails."""
@@ -142,13 +145,13 @@ class _Listener:
                 self._during = names
                 return seconds + self._patience.grace
             case Told(figures):
-                self._during = ()
                 self._keep(figures)
         return self._patience.grace
 
     def _failed(self, failed: FailedError) -> None:
         self.failures.append(Failure(failed.code, self._during, str(failed)))
-        self._keep({name: absent(str(failed)) for name in self._during})
+        # A device may be found lost after its figure was told.
+        self._keep({name: absent(str(failed)) for name in self._during if name not in self.figures})
 
     def _ready(self, names: tuple[str, ...]) -> None:
         if self._start_seconds is None:

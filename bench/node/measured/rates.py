@@ -20,7 +20,8 @@ def load_rate(device: torch.device, load: Load, seconds: float, method: str) -> 
     """Bytes or operations a second of `load`, run so often in a trial that the trial can be timed."""
     end = time.monotonic() + seconds
     load.run()
-    runs = max(1, math.ceil(_TRIAL_S / seconds_of(device, load.run)))
+    # Of two, so that one interruption does not make every trial too short.
+    runs = max(1, math.ceil(_TRIAL_S / min(seconds_of(device, load.run) for _ in range(2))))
     taken = repeated(lambda: seconds_of(device, lambda: times(runs, load.run)), end - time.monotonic())
     return rate(runs * load.amount, taken, method)
 

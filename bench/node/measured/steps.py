@@ -31,7 +31,8 @@ def all_steps(folder: Path, devices: CudaDevices, root: Path = Path("/")) -> lis
     """`folder` is on the file system that is read."""
     host = host_steps(folder, root)
     names = devices.names
-    gpus = [one for name in names for one in device_steps(name, devices.device, 1.0 if devices.expected else _NO_TIME)]
+    weight = 1.0 if devices.expected else _NO_TIME
+    gpus = [one for name in names for one in device_steps(name, devices.device, devices.cpus_near(name), weight)]
     gpus += peer_steps(names, devices.device, _PEER_WEIGHT)
     others = sum(one.weight for one in host + gpus)
     exchanging = others * _ALL_REDUCE_SHARE / (1 - _ALL_REDUCE_SHARE) if len(names) > 1 else _NO_TIME

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 import torch
 
@@ -45,6 +47,36 @@ def test_a_gpu_that_cuda_does_not_show_is_named_as_hidden(h100s: Any, cuda: Call
     cuda("00000001-2222-3333-4444-555555555555")
     with pytest.raises(AbsentError, match="CUDA_VISIBLE_DEVICES or MIG"):
         CudaDevices(h100s(2)).device("gpu0")
+
+
+def test_a_gpu_that_is_lost_does_not_give_its_name_to_another(h100s: Any, cuda: Callable[..., None]) -> None:
+    cuda("00000001-2222-3333-4444-555555555555")
+    nvml = h100s(2)
+    nvml.gpus[0]["nvmlDeviceGetUUID"] = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+    devices = CudaDevices(nvml)
+    assert devices.names == ("gpu0", "gpu1")
+    assert devices.device("gpu1").index == 0
+    with pytest.raises(AbsentError, match="NVML does not tell the UUID of gpu0"):
+        devices.device("gpu0")
+
+
+def test_a_gpu_is_measured_from_the_cpus_next_to_it(
+    h100s: Any, write: Callable[[str, object], Path], tmp_path: Path
+) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    nvml = h100s(2)
+    for gpu, nearest in zip(nvml.gpus, (f"{cpu}", "4096-4100"), strict=True):
+        address = f"0000:{nearest[:1]}8:00.0"
+        gpu["nvmlDeviceGetPciInfo"] = SimpleNamespace(busId=address)
+        write(f"sys/bus/pci/devices/{address}/local_cpulist", nearest)
+    devices = CudaDevices(nvml, tmp_path)
+    assert devices.cpus_near("gpu0") == {cpu}
+    assert devices.cpus_near("gpu1") == os.sched_getaffinity(0)  # none of them may be used
+    bound: list[set[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.node.measured.device.load_rate", lambda *_: bound.append(os.sched_getaffinity(0)))
+        device_steps("gpu0", lambda _: CPU, devices.cpus_near("gpu0"))[0].figures(0.01)
+    assert bound == [{cpu}]
 
 
 def test_without_a_gpu_every_figure_of_one_is_null_with_the_reason(
@@ -97,7 +129,7 @@ def test_one_gpu_has_none_to_exchange_with(h100s: Any, cuda: Callable[..., None]
 
 
 def test_what_a_device_has_no_way_to_do_is_null_and_the_rest_is_measured() -> None:
-    by_name = {one.names[0]: one for one in device_steps("gpu0", lambda _: CPU)}
+    by_name = {one.names[0]: one for one in device_steps("gpu0", lambda _: CPU, frozenset(os.sched_getaffinity(0)))}
     wanted = ("gpu0_read_bytes_per_s", "gpu0_copy_bytes_per_s", "gpu0_matmul_bfloat16_flops_per_s", "gpu0_launch_s")
     for name in wanted:
         told = by_name[name].figures(0.01)[name]

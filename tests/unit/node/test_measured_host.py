@@ -13,7 +13,8 @@ import torch
 
 from bench.node.facts import AbsentError
 from bench.node.measured import disk, host_memory, matmul
-from bench.node.measured.host_memory import cpus_of, last_level_cache_bytes, memory_steps, numa_nodes
+from bench.node.measured.affinity import cpus_of
+from bench.node.measured.host_memory import last_level_cache_bytes, memory_steps, numa_nodes
 
 Write = Callable[[str, object], Path]
 MOUNTS = """\

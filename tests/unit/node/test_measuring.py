@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from waiting import soon
 
+from bench.core.module_process import start_module
 from bench.node.measured.figure import Figure
 from bench.node.measured.measuring import Failure, Measurement, Patience, measure
+from bench.node.measured.messages import Job, Ready
 
 MADE_UP = Figure(2.0, 1.5, 3.0, 3, "made up")
 ALLOWED_S = 30.0
@@ -59,7 +61,7 @@ def test_a_figure_that_hangs_is_ended_and_named(meeting: Callable[..., Measureme
 
 def test_a_lost_device_is_told_apart_from_the_figure_it_was_lost_in(meeting: Callable[..., Measurement]) -> None:
     measurement = meeting("lose")
-    assert [failure.code for failure in measurement.failures] == ["device_lost"]
+    assert [(failure.code, failure.during) for failure in measurement.failures] == [("device_lost", ("second",))]
     assert measurement.figures["second"].reason == "an illegal memory access"
     assert measurement.figures["third"] == MADE_UP
 
@@ -91,6 +93,25 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
         measure(ALLOWED_S, tmp_path, interrupt, "failing_measurer")
     (pid,) = pids(tmp_path)
     assert soon(lambda: not is_alive(pid))
+
+
+def test_a_process_that_fails_before_it_begins_is_not_started_again_and_again(
+    meeting: Callable[..., Measurement], tmp_path: Path
+) -> None:
+    measurement = meeting("crash at every later start")
+    assert [failure.during for failure in measurement.failures] == [("second",), ()]
+    assert measurement.figures["first"] == MADE_UP
+    assert str(measurement.figures["third"].reason).startswith("not begun: ")
+    assert len(pids(tmp_path)) == 2
+
+
+def test_when_its_parent_is_gone_a_process_ends(tmp_path: Path) -> None:
+    (tmp_path / "fate").write_text("hang")
+    process, connection = start_module("failing_measurer")
+    connection.send(Job(ALLOWED_S, str(tmp_path), frozenset()))
+    assert isinstance(connection.recv(), Ready)
+    connection.close()
+    assert process.wait(ALLOWED_S) == 0
 
 
 def pids(folder: Path) -> list[int]:
