@@ -135,7 +135,8 @@ def integrated(device: Device, edges: Floats) -> Metered | Unreadable:
     if reached[-1] <= 0:
         return Unreadable("they tell no power")
     lag = AVERAGED_S / 2 * abs(float(power[-1] - power[0]))
-    return Metered(np.diff(reached), math.hypot(2 * _sampling_error(near), lag), _resolution_s(_changes(near)))
+    measured = _changes(near)
+    return Metered(np.diff(reached), math.hypot(2 * _sampling_error(measured), lag), _resolution_s(measured))
 
 
 def _readings(rows: Any, column: str, start_ns: int) -> Readings:
@@ -193,6 +194,7 @@ def _off_the_line(readings: Readings) -> Floats:
 
 
 def _changes(watts: Readings) -> Readings:
+    """The readings that are new: most meters measure less often than they may be read."""
     kept = np.concatenate([[True], np.diff(watts.value) != 0])
     # A power that never changes tells nothing of how often it is measured.
     return Readings(watts.t[kept], watts.value[kept]) if kept.sum() > 2 else watts

@@ -11,7 +11,7 @@ from power_signals import Signal, averaged, counter, decoding, every, held, inst
 from bench.core.records import PowerRow
 from bench.core.units import NS_PER_S
 from bench.metrics.columns import Flags, Floats
-from bench.metrics.power_readings import devices_of
+from bench.metrics.power_readings import Metered, devices_of, integrated
 from bench.metrics.scope_energy import MAX_ERROR, ScopeEnergy, Untrusted, scope_energy
 from bench.metrics.steady_state import Window
 from bench.metrics.throughput import slice_edges
@@ -102,6 +102,22 @@ def test_a_counter_that_drifts_against_its_readings_is_refused_where_the_window_
         assert isinstance(found, ScopeEnergy) == (seconds > 20)
         if isinstance(found, ScopeEnergy):
             assert off(found, steady, 1.37, 1.37 + seconds) <= found.metered.error
+
+
+@pytest.mark.parametrize("measured_s", [1.0, 2.5])
+def test_watts_that_are_read_more_often_than_they_are_measured_tell_no_more(measured_s: float) -> None:
+    """One meter repeats itself ten times and more, the other is asked only when it has something new: as uncertain."""
+    load = decoding(0)
+    seldom, errors = every(measured_s), []
+    for times in (seldom, TEN_HZ):
+        watts = instant(load, np.floor(times / measured_s + 1e-9) * measured_s)
+        (device,) = devices_of(table_of("power", rows(times, watts)), start_ns=0)
+        told = integrated(device, slice_edges(Window(BEGIN_S * NS_PER_S, 60 * NS_PER_S)))
+        assert isinstance(told, Metered)
+        errors.append(told.error)
+    once, repeated = errors
+    assert once > MAX_ERROR
+    assert repeated == pytest.approx(once, rel=0.2)
 
 
 def test_watts_that_average_late_are_refused_where_it_matters() -> None:
