@@ -60,7 +60,8 @@ def modelled_rungs(
     rungs: dict[str, ModelledEnergy] = {}
     why_not: dict[str, str] = {}
     figures = around.figures
-    for scope, share in (("node", figures and figures.node), ("rack", figures and figures.rack)):
+    shares = {"node": None, "rack": None} if figures is None else {"node": figures.node, "rack": figures.rack}
+    for scope, share in shares.items():
         if scope in taken:
             continue
         if around.accelerators == 0:
