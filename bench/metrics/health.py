@@ -51,7 +51,7 @@ CPU_PRESSURES = {
     "memory_for_all": "memory_pressure_full_s",
     "io": "io_pressure_s",
 }
-CPU_COUNTS = ("own_minor_faults", "own_major_faults", "own_involuntary_switches", "major_faults")
+CPU_COUNTS = ("own_minor_faults", "own_major_faults", "major_faults")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Throttle:
     """Of the time."""
     source: Literal["driver", "looks"]
     """Whether the driver counted it all the time, or it was looked at once in a while."""
+    found: int | None
+    """In how many looks it held; None where the driver counted."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,7 @@ def _gpu(figures: OfDevice, over: Window) -> GpuHealth:
         throttled={reason: _throttle(figures, reason, over) for reason in THROTTLES},
         errors={
             **{name: figures.get(name, NOTHING).total_rise for name in GPU_ERRORS},
-            "xid_events": figures.get(
-                "xid_events", NOTHING
-            ).highest,  # counted from 0 when the driver was asked to tell
+            "xid_events": figures.get("xid_events", NOTHING).highest,  # counted from 0 when the run began
         },
         last_xid=int(last_xid) if last_xid else None,
         remapping_pending=flag("remapping_pending"),
@@ -193,9 +193,10 @@ def _throttle(figures: OfDevice, reason: str, over: Window) -> Throttle | None:
     for counter in THROTTLES[reason]:
         share = figures.get(counter, NOTHING).share_of_time(over)
         if share is not None:
-            return Throttle(min(share, 1.0), "driver")
-    looks = figures.get(f"throttle_{reason}", NOTHING).over(over)
-    return None if looks is None else Throttle(looks.mean, "looks")
+            return Throttle(min(share, 1.0), "driver", None)
+    looks = figures.get(f"throttle_{reason}", NOTHING)
+    held = looks.over(over)
+    return None if held is None else Throttle(held.mean, "looks", int((looks.value[over.holds(looks.t)] > 0).sum()))
 
 
 def _cpu(figures: OfDevice, over: Window) -> CpuHealth:

@@ -42,7 +42,6 @@ def cpu_health(tree: ProcessTree, root: Path = Path("/")) -> ObservedDevice:
             Observation(("quota_periods", "quota_throttled_periods"), lambda: _quota_periods(root)),
             *(Observation(names, _pressure(root, what, len(names))) for what, names in _PRESSURE.items()),
             Observation(("own_cpu_s", "own_minor_faults", "own_major_faults"), lambda: _own(tree)),
-            single("own_involuntary_switches", tree.involuntary_switches),
         ],
     )
 
@@ -136,7 +135,7 @@ def _package_throttle(root: Path) -> Callable[[], float]:
 
 
 def _allowed_cpus(root: Path) -> frozenset[int]:
-    """None where the process's affinity is not told."""
+    """Empty where the process's affinity is not told."""
     try:
         status = read_text(root / "proc/self/status").splitlines()
         (text,) = (line.partition(":")[2].strip() for line in status if line.startswith("Cpus_allowed_list:"))

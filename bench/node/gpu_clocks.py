@@ -7,7 +7,7 @@ from typing import Any
 import pynvml
 
 from bench.node.facts import AbsentError, Facts
-from bench.node.gpu_health import THROTTLE_REASONS
+from bench.node.gpu_health import THROTTLE_REASONS, temperature_c
 from bench.node.nvml import Device, Nvml
 from bench.node.used_gpus import gpus_by_id
 
@@ -32,7 +32,7 @@ def _read(device: Device) -> dict[str, Any]:
     facts = Facts()
     facts.take("sm_mhz", lambda: float(device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)))
     facts.take("memory_mhz", lambda: float(device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)))
-    facts.take("temperature_c", lambda: float(device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU)))
+    facts.take("temperature_c", lambda: temperature_c(device))
     facts.take("power_w", lambda: device.ask("nvmlDeviceGetPowerUsage") / 1000)
     facts.take("throttled", lambda: _throttled(device))
     told = facts.as_dict()

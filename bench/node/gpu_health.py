@@ -8,7 +8,7 @@ from functools import partial
 import pynvml
 
 from bench.node.facts import AbsentError
-from bench.node.nvml import Device
+from bench.node.nvml import Device, RefusedError
 from bench.node.observation import Observation, ObservedDevice, single
 from bench.node.process_tree import ProcessTree
 from bench.node.xid import XidWatch
@@ -70,7 +70,7 @@ def gpu_health(device: Device, tree: ProcessTree, xid: XidWatch) -> ObservedDevi
         [
             single("sm_clock_mhz", lambda: clock(pynvml.NVML_CLOCK_SM)),
             single("memory_clock_mhz", lambda: clock(pynvml.NVML_CLOCK_MEM)),
-            single("temperature_c", lambda: device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU)),
+            single("temperature_c", lambda: temperature_c(device)),
             single("power_limit_w", lambda: device.ask("nvmlDeviceGetEnforcedPowerLimit") / 1000),
             Observation(tuple(THROTTLE_REASONS), lambda: _throttled(device)),
             Observation(tuple(_FIELDS), lambda: _fields(device)),
@@ -80,6 +80,16 @@ def gpu_health(device: Device, tree: ProcessTree, xid: XidWatch) -> ObservedDevi
             Observation(("compute_processes", "other_compute_processes"), lambda: _processes(device, tree)),
         ],
     )
+
+
+def temperature_c(device: Device) -> float:
+    """Of the GPU itself. Raises AbsentError where it is not told."""
+    try:
+        return float(device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU))
+    except RefusedError as refused:
+        if refused.code != pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise
+    return float(device.ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU))  # of drivers before it
 
 
 def _throttled(device: Device) -> Sequence[float]:

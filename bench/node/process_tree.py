@@ -12,7 +12,6 @@ from bench.node.facts import AbsentError
 _PARENT, _MINOR_FAULTS, _MAJOR_FAULTS, _TIMES = 1, slice(7, 9), slice(9, 11), slice(11, 15)
 """Of /proc/PID/stat behind the name: the parent, then faults without and with a disk, then user and system time, each
 own and of ended children that were waited for (proc_pid_stat(5): fields 4 and 10 to 17)."""
-_INVOLUNTARY = b"nonvoluntary_ctxt_switches:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +36,20 @@ class ProcessTree:
         self._proc = str(root / "proc")
         self._ours = {os.getpid() if pid is None else pid}
         self._others: set[int] = set()
-        self._switches: dict[tuple[int, str], int] = {}
-        self._switches_so_far = 0
 
     def others_among(self, pids: Iterable[int]) -> int:
         """How many of `pids` are not of this tree.
 
-        Raises AbsentError when one of them is not to be seen here: a driver may tell a container the process ids of
-        its host, among which nobody's own can be found.
+        Raises AbsentError where that cannot be told: a driver may tell a container the process ids of its host, which
+        are not to be seen from here, or are by chance those of other processes here.
         """
         wanted = set(pids)
         if wanted - self._ours - self._others:
             self._look()
         if unseen := wanted - self._ours - self._others:
             raise AbsentError(f"process {min(unseen)} is not to be seen from here: it may be this run's own")
+        if wanted and not wanted & self._ours:
+            raise AbsentError("none of the processes is known here as this run's: their ids may be those of a host")
         return len(wanted - self._ours)
 
     def usage(self) -> Usage:
@@ -63,19 +62,6 @@ class ProcessTree:
 
         cpu_s = total(_TIMES) / os.sysconf("SC_CLK_TCK")
         return Usage(cpu_s, total(_MINOR_FAULTS), total(_MAJOR_FAULTS))
-
-    def involuntary_switches(self) -> int:
-        """How often a thread of the tree lost its CPU while it had work, as counted since the first call.
-
-        The kernel counts it of each thread for as long as it lives, so what a thread did after it was last looked at is
-        lost when it ends. Raises AbsentError where /proc cannot be read.
-        """
-        self._look()
-        now = {(pid, thread): count for pid in self._ours for thread, count in self._switches_of(pid)}
-        if self._switches:
-            self._switches_so_far += sum(max(0, count - self._switches.get(key, 0)) for key, count in now.items())
-        self._switches = now
-        return self._switches_so_far
 
     def _look(self) -> None:
         try:
@@ -97,17 +83,6 @@ class ProcessTree:
     def _stat(self, pid: int) -> list[bytes]:
         """The fields behind the name, which may hold anything; none of a process that has just ended."""
         return _content(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
-
-    def _switches_of(self, pid: int) -> Iterable[tuple[str, int]]:
-        tasks = f"{self._proc}/{pid}/task"
-        try:
-            threads = os.listdir(tasks)
-        except OSError:
-            return
-        for thread in threads:
-            _, found, count = _content(f"{tasks}/{thread}/status").rpartition(_INVOLUNTARY)
-            if found:
-                yield thread, int(count)
 
 
 def _content(path: str) -> bytes:

@@ -35,12 +35,13 @@ class XidWatch:
         """
         if self._absent is not None:
             raise self._absent
+        before = self._events
         for _ in range(_MOST_AT_ONCE):
             try:
                 event = self._device.nvml.ask("nvmlEventSetWait_v2", self._set, 0)
             except RefusedError as refused:
-                if refused.code == pynvml.NVML_ERROR_TIMEOUT:
-                    break
+                if refused.code == pynvml.NVML_ERROR_TIMEOUT or self._events > before:
+                    break  # a GPU may tell of its end and then nothing
                 raise
             self._events += 1
             self._last = int(event.eventData)

@@ -82,7 +82,32 @@ def test_an_xid_in_the_middle_is_counted_once(h100s: Callable[..., Any], opened:
     assert look(devices, "gpu1")["xid_events"] == 0.0
 
 
-@pytest.mark.parametrize("pids", [(), (OURS,), (OURS, CHILD), (CHILD, STRANGER), (STRANGER,)])
+def test_an_event_of_a_gpu_that_is_lost_with_it_is_told(
+    h100s: Callable[..., Any], opened: Callable[..., HealthDevices], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = h100s()
+    devices = opened(api)
+    look(devices)
+    events = [SimpleNamespace(eventData=79)]
+
+    def wait(*_: object) -> Any:
+        if events:
+            return events.pop()
+        raise LOST
+
+    monkeypatch.setattr(api, "nvmlEventSetWait_v2", wait)
+    assert (look(devices)["xid_events"], look(devices)["xid_events"]) == (1.0, None)
+
+
+def test_an_old_driver_tells_the_temperature_by_an_old_function(
+    h100s: Callable[..., Any], opened: Callable[..., HealthDevices]
+) -> None:
+    missing = pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+    assert look(opened(h100s(nvmlDeviceGetTemperatureV=missing, nvmlDeviceGetTemperature=57)))["temperature_c"] == 57.0
+    assert look(opened(h100s(nvmlDeviceGetTemperatureV=LOST, nvmlDeviceGetTemperature=57)))["temperature_c"] is None
+
+
+@pytest.mark.parametrize("pids", [(), (OURS,), (OURS, CHILD), (CHILD, STRANGER)])
 def test_processes_on_a_gpu_are_the_runs_or_others(
     h100s: Callable[..., Any], opened: Callable[..., HealthDevices], pids: tuple[int, ...]
 ) -> None:
@@ -90,13 +115,17 @@ def test_processes_on_a_gpu_are_the_runs_or_others(
     assert (told["compute_processes"], told["other_compute_processes"]) == (len(pids), pids.count(STRANGER))
 
 
-def test_in_a_container_that_cannot_see_them_processes_are_counted_and_not_called_strangers(
-    h100s: Callable[..., Any], opened: Callable[..., HealthDevices]
+@pytest.mark.parametrize(
+    ("pids", "why"),
+    [((4711, 4712), "not to be seen from here"), ((4711, OURS), "not to be seen"), ((STRANGER,), "those of a host")],
+)
+def test_in_a_container_where_they_are_those_of_the_host_processes_are_counted_and_not_called_strangers(
+    h100s: Callable[..., Any], opened: Callable[..., HealthDevices], pids: tuple[int, ...], why: str
 ) -> None:
-    devices = opened(h100s(nvmlDeviceGetComputeRunningProcesses=processes(4711, 4712)))
+    devices = opened(h100s(nvmlDeviceGetComputeRunningProcesses=processes(*pids)))
     told = look(devices)
-    assert (told["compute_processes"], told["other_compute_processes"]) == (2.0, None)
-    assert "not to be seen from here" in devices.describe()["missing"]["gpu0"]["other_compute_processes"]
+    assert (told["compute_processes"], told["other_compute_processes"]) == (len(pids), None)
+    assert why in devices.describe()["missing"]["gpu0"]["other_compute_processes"]
 
 
 def test_a_gpu_lost_in_the_middle_is_null_from_then_on_and_the_rest_goes_on(
