@@ -18,6 +18,8 @@ CROWDED_SHARE = 0.25
 """A run that computes on processors was crowded when others took more than this share of their time, and something
 waited for one of them for more than this share of the time. What others take while cores stand idle costs a run some
 cache and clock, and is noted; what it waits for is lost to it, and a quarter is far more than runs may differ by."""
+AMPLE_SHARE = 0.5
+"""With this share of the processors' time left nothing waits for long: on a machine of many, something always does."""
 SPARE_SHARE = 0.1
 """Where the kernel does not tell that waiting: share of the processors' time left, below which there is some."""
 COMPANY_SHARE = 0.1
@@ -31,6 +33,8 @@ DRIFT = 0.05
 is over 2 % from what either end of the window showed."""
 
 _HARD_THROTTLES = ("sw_thermal", "hw_thermal", "thermal_violation", "hw_power_brake", "hw_slowdown")
+_PASSING = ("hw_slowdown",)
+"""What NVML may also tell of a clock that is just changing (nvml.h), so that one look that finds it says nothing."""
 _CAPS = ("sw_power_cap", "sync_boost")
 """Under load a GPU is expected to hit the first: its clocks are then what its power limit allows."""
 _FATAL_ERRORS = ("ecc_uncorrected", "remapped_rows_uncorrected")
@@ -120,7 +124,9 @@ def _held_back(code: ReasonCode | NoteCode, name: str, gpu: GpuHealth, throttles
     shares = {
         reason: throttle.share
         for reason in throttles
-        if (throttle := gpu.throttled[reason]) is not None and throttle.share > THROTTLED_SHARE
+        if (throttle := gpu.throttled[reason]) is not None
+        and throttle.share > THROTTLED_SHARE
+        and not (reason in _PASSING and throttle.found in (0, 1))
     }
     if shares:
         told = ", ".join(f"{_words(reason)} {share:.0%} of the time" for reason, share in shares.items())
@@ -158,9 +164,10 @@ def _crowded(cpu: CpuHealth, window: Window | NoWindow) -> bool:
 
 def _contended(cpu: CpuHealth) -> bool:
     waiting = cpu.pressure["cpu"]
-    if waiting is not None:
-        return waiting > CROWDED_SHARE
-    return cpu.idle_share is not None and cpu.idle_share < SPARE_SHARE
+    idle = 1.0 if cpu.idle_share is None else cpu.idle_share
+    if waiting is None:
+        return idle < SPARE_SHARE
+    return waiting > CROWDED_SHARE and idle < AMPLE_SHARE
 
 
 def _company(cpu: CpuHealth) -> Reason:

@@ -123,6 +123,8 @@ def test_a_power_cap_is_normal_under_load_and_a_moment_of_heat_is_nothing(judge:
     )
     assert (found.status, only(found.notes).code) == ("valid", "power_capped")
     assert only(found.notes).message == "clocks of gpu0 were held back: sw power cap 63% of the time"
+    changing = judge({**SOUND, "throttle_hw_slowdown": lambda s: float(s == 10)})
+    assert (changing.status, changing.notes) == ("valid", ())
 
 
 def test_corrected_errors_are_a_note(judge: Judge) -> None:
@@ -174,6 +176,11 @@ def test_crowded_processors_are_a_reason_where_the_engine_computes_on_them(judge
         ({"busy_s": lambda s: 2.0 * s, "own_cpu_s": lambda s: 1.7 * s}, "valid", 1),  # the run itself filled them
         ({"busy_s": lambda s: 1.7 * s, "cpu_pressure_s": lambda s: 0.4 * s}, "invalid", 0),
         ({"busy_s": lambda s: 1.9 * s, "cpu_pressure_s": lambda s: 0.2 * s}, "valid", 1),  # little waited for another
+        (
+            {"busy_s": lambda s: 30.0 * s, "counted_cpus": lambda _: 64.0, "cpu_pressure_s": lambda s: 0.9 * s},
+            "valid",
+            1,
+        ),  # something does on a large machine of which half is idle
     ],
 )
 def test_company_counts_once_it_is_waited_for(judge: Judge, cpu: Figures, status: str, notes: int) -> None:
