@@ -58,18 +58,12 @@ def energy(
     """
     facts = context.power or PowerFacts()
     scopes = _scopes(devices, served, facts)
-    rungs = {scope: metered_rung(of.found, of.devices, served) for scope, of in scopes.items()}
+    rungs = {scope: _metered(of, served, power, context) for scope, of in scopes.items()}
     known = {
         scope: KnownEnergy(of.found.metered.joules, of.found.metered.joules, "measured")
         for scope, of in scopes.items()
         if isinstance(of.found, ScopeEnergy)
     }
-    if power.idle_s is not None:
-        rungs |= {
-            scope: replace(rungs[scope], above_idle=above_idle(of.found, *_idle(of, facts, context), served))
-            for scope, of in scopes.items()
-            if isinstance(of.found, ScopeEnergy)
-        }
     if (declared := power.declared) is not None and declared.scope not in rungs:
         joules = declared.watts * served.tokens.seconds
         known[declared.scope] = KnownEnergy(joules, joules, "assumed")
@@ -101,15 +95,23 @@ def _scopes(devices: Sequence[Device], served: Served, facts: PowerFacts) -> dic
     return scopes
 
 
-def _idle(of: _Scope, facts: PowerFacts, context: RunContext) -> tuple[ScopeEnergy | Untrusted | None, float]:
+def _metered(of: _Scope, served: Served, power: PowerSpec, context: RunContext) -> Rung:
+    rung = metered_rung(of.found, of.devices, served)
+    if power.idle_s is None or not isinstance(of.found, ScopeEnergy):
+        return rung
+    return replace(rung, above_idle=above_idle(of.found, *_idle(of, context), served))
+
+
+def _idle(of: _Scope, context: RunContext) -> tuple[ScopeEnergy | Untrusted | None, float]:
     """What its devices used while the engine idled, and for how many seconds; None where nobody looked."""
-    if facts.idle is None:
+    idle = None if context.power is None else context.power.idle
+    if idle is None:
         return None, 0.0
-    period = np.array([facts.idle.start_ns - context.start_ns, facts.idle.end_ns - context.start_ns], dtype=np.float64)
-    idle = scope_energy(of.devices, period, part_time=of.part_time, max_error=_IDLE_ERROR)
-    return idle, seconds_from_ns(float(period[1] - period[0]))
+    period = np.array([idle.start_ns - context.start_ns, idle.end_ns - context.start_ns], dtype=np.float64)
+    found = scope_energy(of.devices, period, part_time=of.part_time, max_error=_IDLE_ERROR)
+    return found, seconds_from_ns(float(period[1] - period[0]))
 
 
 def _absent(unread: Mapping[str, str], why_not: Mapping[str, str], rungs: Mapping[str, Rung]) -> dict[str, str]:
-    reasons = [(scope, why) for told in (unread, why_not) for scope, why in told.items() if scope not in rungs]
-    return {scope: "; ".join(why for of, why in reasons if of == scope) for scope in sorted(dict(reasons))}
+    scopes = sorted({*unread, *why_not} - set(rungs))
+    return {scope: "; ".join(told[scope] for told in (unread, why_not) if scope in told) for scope in scopes}

@@ -67,7 +67,6 @@ def test_a_run_climbs_the_ladder_and_verifies(bench: Callable[..., Any], bmc: Me
 
 
 def test_nothing_idles_where_nothing_can_be_read(bench: Callable[..., Any], tmp_path: Path) -> None:
-    begun = time.monotonic()
     suite = SUITE.replace("sessions: 40", "sessions: 8").replace("idle_s: 1", "idle_s: 500")
     lines = [line for line in suite.splitlines() if "redfish" not in line]
     (tmp_path / "suite.yaml").write_text("\n".join(lines))
@@ -75,4 +74,4 @@ def test_nothing_idles_where_nothing_can_be_read(bench: Callable[..., Any], tmp_
     assert record["energy"]["rungs"] == {}
     assert record["energy"]["missing"]
     assert record["energy"]["absent"]["facility"].endswith("neither rack nor node is known")
-    assert time.monotonic() - begun < 400
+    assert record["run"]["power"]["idle"] is None
