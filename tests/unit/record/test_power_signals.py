@@ -175,6 +175,11 @@ def test_a_clock_that_is_set_wrong(offset_s: float) -> None:
         assert off(found, UNEVEN) <= MAX_ERROR
 
 
+def test_a_meter_that_answered_late_when_the_run_had_ended_has_no_other_clock() -> None:
+    times = np.append(TEN_HZ[TEN_HZ < RUN_S], RUN_S + 2)
+    assert isinstance(read(rows(times, None, counter(UNEVEN, times))), ScopeEnergy)
+
+
 def test_a_clock_that_went_back_is_refused() -> None:
     table = rows(TEN_HZ, None, counter(UNEVEN, TEN_HZ))
     table[300], table[305] = table[305], table[300]
