@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bench.client.client import Client
 from bench.core.clock import Clock
+from bench.core.daemon_thread import in_daemon_thread
 from bench.core.errors import EngineError, InputError, StorageError
 from bench.core.protocols import Engine, Watch
 from bench.core.records import Progress, Startup, TurnRow
@@ -24,14 +26,19 @@ from bench.metrics.context import HealthWatch, RunContext, Stop
 from bench.metrics.power_facts import IdlePeriod, PowerFacts
 from bench.node.fingerprint import fingerprint, hardware_key
 from bench.node.health import HealthDevices, HealthRecorder, open_health
-from bench.node.power import Sensors, open_sensors
+from bench.node.power import Sensors, no_sensors, open_sensors
 from bench.node.power_recorder import PowerRecorder
 from bench.node.provenance import provenance
+from bench.node.sampler import PATIENCE_S
 from bench.results.result import Result
 from bench.results.store import ResultWriter
 from bench.workload.workload import WorkloadSource
 
 _TICK_S = 0.25
+_LONGEST_OPENING_S = 120.0
+"""Twice what the search of a controller may take."""
+
+T = TypeVar("T")
 
 
 class Recording:
@@ -116,7 +123,9 @@ class Recording:
         """
         self._client = client
         sensors = await self._open_sensors()
-        self._health = await asyncio.to_thread(open_health, self._engine.describe().get("accelerator_ids"))
+        self._health = await _opened(
+            partial(open_health, self._engine.describe().get("accelerator_ids")), partial(HealthDevices, (), None)
+        )
         async with (
             HealthRecorder(self._health, self._clock, self._writer.append_health),
             self._power_recorder(sensors),
@@ -135,12 +144,9 @@ class Recording:
     async def _open_sensors(self) -> Sensors:
         """Those of the accelerators that the engine, once started, says it uses; opened when they are first wanted."""
         if self._sensors is None:
-            # On a thread: a meter on the network may take its time to answer.
-            self._sensors = await asyncio.to_thread(
-                open_sensors,
-                self._case.spec.power,
-                accelerator_ids=self._engine.describe().get("accelerator_ids"),
-            )
+            accelerator_ids = self._engine.describe().get("accelerator_ids")
+            opening = partial(open_sensors, self._case.spec.power, accelerator_ids=accelerator_ids)
+            self._sensors = await _opened(opening, no_sensors)
         return self._sensors
 
     def _power_recorder(self, sensors: Sensors) -> PowerRecorder:
@@ -165,10 +171,10 @@ class Recording:
     ) -> None:
         if error is not None or not self._keeps_engine:
             await self._engine.stop()
-        if self._sensors is not None:
-            self._sensors.close()
-        if self._health is not None:
-            self._health.close()
+        for opened in (self._sensors, self._health):
+            if opened is not None:
+                with contextlib.suppress(TimeoutError):  # what hangs is left behind
+                    await asyncio.wait_for(in_daemon_thread(opened.close), PATIENCE_S)
         if isinstance(error, InputError):
             self._writer.discard()
             return
@@ -238,6 +244,17 @@ class Recording:
                 measured["read_bytes_per_s"], measured["gemm_flops_per_s"], "measured when the engine started"
             )
         return ceilings
+
+
+async def _opened(opening: Callable[[], T], nothing: Callable[[str], T]) -> T:
+    """What `opening` opens; where that does not end, `nothing` with the reason.
+
+    On a thread: a meter on the network may take its time to answer, and a driver that hangs never does.
+    """
+    try:
+        return await asyncio.wait_for(in_daemon_thread(opening), _LONGEST_OPENING_S)
+    except TimeoutError:
+        return nothing(f"something that was asked hangs: {_LONGEST_OPENING_S:g} s were not enough to open it all")
 
 
 def _watched(health: HealthDevices | None, engine: Mapping[str, Any]) -> HealthWatch | None:

@@ -12,28 +12,16 @@ from typing import Any, Protocol
 import pynvml
 
 from bench.core.power_spec import DcgmSpec, PowerSpec, RedfishSpec
-from bench.core.protocols import PowerSensor
 from bench.node.dcgm import DcgmSensor, dcgm_access
 from bench.node.facts import AbsentError
 from bench.node.hwmon import meter_sensors
 from bench.node.nvml import Nvml
 from bench.node.nvml_power import NVML_SCOPES, open_meters
+from bench.node.power_recorder import DeviceSensor
 from bench.node.rapl import memory_sensors, package_sensors, platform_sensors
 from bench.node.redfish import WHERE, RedfishSensor, redfish_access
-from bench.node.sensor_faults import SensorFaults
 
-
-class DeviceSensor(PowerSensor, Protocol):
-    """A sensor that can say what it reads and what went wrong."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def source(self) -> str: ...
-
-    @property
-    def faults(self) -> SensorFaults: ...
+SCOPES = (*NVML_SCOPES, "cpu", "dram", "psys", "node", "rack", "facility")
 
 
 class OpenSensor(DeviceSensor, Protocol):
@@ -86,6 +74,11 @@ class Sensors:
 
     def close(self) -> None:
         self.opened.close()
+
+
+def no_sensors(reason: str) -> Sensors:
+    """What is there where nothing can be opened."""
+    return Sensors((), dict.fromkeys(SCOPES, reason), unread=reason)
 
 
 def open_sensors(

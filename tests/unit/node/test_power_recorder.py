@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,15 +12,18 @@ import pytest
 from bench.core.clock import RealClock
 from bench.core.records import PowerRow
 from bench.node.power_recorder import PowerRecorder
+from bench.node.sensor_faults import SensorFaults
 
 SECONDS = 20.0
 
 
 class CountingSensor:
     scope = "node"
+    source = "made up"
 
     def __init__(self, device: str = "meter") -> None:
         self.device = device
+        self.faults = SensorFaults()
         self.readings = 0
 
     def read(self, t_ns: int) -> list[PowerRow]:
@@ -106,6 +111,49 @@ def test_a_sensor_that_hangs_holds_up_no_other_and_covers_no_more_than_it_read()
 
     asyncio.run(body())
     assert stuck.readings >= 3
+
+
+@pytest.mark.parametrize("answers_at_first", [True, False])
+def test_a_sensor_that_hangs_for_good_is_left_behind_and_its_fault_is_told(answers_at_first: bool) -> None:
+    stuck, second, quick = StuckSensor(), PacedSensor(0.01, "second"), CountingSensor()
+    stuck.readings = 0 if answers_at_first else 1
+    rows = list[PowerRow]()
+    recorder = PowerRecorder([stuck, second, quick], RealClock(), rows.extend, 0.001, patience_s=0.2)
+
+    async def body() -> None:
+        async with asyncio.timeout(SECONDS):
+            async with recorder:
+                await asyncio.sleep(0)
+            told = len(rows)
+            stuck.answers.set()
+            while second.readings < answers_at_first + 1:
+                await asyncio.sleep(0.001)
+            assert len(rows) == told
+
+    asyncio.run(body())
+    assert quick.readings >= 2
+    assert [row.device for row in rows].count("controller") == answers_at_first
+    (fault,) = stuck.faults.as_list()
+    assert (fault["code"], fault["readings"]) == ("timeout", 1)
+    assert (second.faults.last, quick.faults.last) == (None, None)
+
+
+def test_a_thread_that_hangs_keeps_no_process_from_ending() -> None:
+    """As `asyncio.to_thread` would."""
+    script = """
+import asyncio, threading
+from bench.core.daemon_thread import in_daemon_thread
+
+async def main():
+    try:
+        await asyncio.wait_for(in_daemon_thread(threading.Event().wait), 0.01)
+    except TimeoutError:
+        print(await in_daemon_thread(lambda: "left behind"))
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert (ended.stdout, ended.stderr) == ("left behind\n", "")
 
 
 def test_the_others_begin_last_and_end_first_so_that_they_cover_the_run_closely() -> None:
