@@ -34,11 +34,11 @@ SHARES = {
     "test-engine": 3.0,
     "node": 2.0,
     "record": 0.5,
-    "energy": 6.0,
+    "energy": 9.0,
     "soak": 3.0,
     "time-steps": 1.0,
     "time-kernels": 4.0,
-    "suite": 6.0,
+    "suite": 4.0,
 }
 """The parts in their order, and how the time is dealt out to them."""
 _COMMANDS = {
@@ -51,7 +51,7 @@ _COMMANDS = {
     ),
 }
 _ENDING_SECONDS = 20.0
-"""For the case in progress to end and be recorded."""
+"""For the case in progress to end and be recorded, and for tests to clear away what they started."""
 _STARTING_SECONDS = 15.0
 """Of what measures a node, and of an engine, before their own time begins."""
 _MEASURED_SECONDS = 60.0
@@ -147,13 +147,17 @@ def run_suite(folder: Path, seconds: float) -> int:
 
 
 def run(arguments: Sequence[str], seconds: float) -> int:
-    """The exit code of this Python with `arguments`; after `seconds` it is interrupted."""
+    """The exit code of this Python with `arguments`; after `seconds` it is interrupted, then killed."""
     heed_interrupts()
     with subprocess.Popen([sys.executable, *arguments]) as process:
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
             return process.wait()
 
 

@@ -153,7 +153,12 @@ def test_a_soak_that_loses_its_engine_is_a_failure_and_one_too_short_is_none(
 ) -> None:
     asked: list[str] = []
     codes = iter((0, 1, 3, 130))
-    monkeypatch.setattr(script, "bench", lambda arguments, seconds: asked.extend(arguments) or next(codes))
+
+    def bench(arguments: list[str], seconds: float) -> int:
+        asked.extend(arguments)
+        return next(codes)
+
+    monkeypatch.setattr(script, "bench", bench)
     assert [script.run_part("soak", tmp_path, 75.0) for _ in range(4)] == [0, 0, 3, 130]
     assert asked[:6] == ["node", "soak", "--minutes", "1.000", "--load", "energy"]
 
@@ -175,12 +180,22 @@ def test_a_recording_that_fails_leaves_the_one_before(
         assert [path.name for path in tmp_path.iterdir()] == ["nvml.jsonl"]
 
 
-def test_every_part_gets_its_share_and_what_others_left(script: Any) -> None:
+def test_every_part_gets_its_share_and_what_others_left(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "SHARES", {"test-engine": 3.0, "energy": 5.0, "suite": 6.0})
     assert [part for part, _ in script.dealt(["suite", "test-engine"], 90.0)] == ["test-engine", "suite"]
     (first, seconds), (last, rest) = script.dealt(["suite", "test-engine"], 90.0)
     assert (first, last) == ("test-engine", "suite")
     assert seconds == pytest.approx(30.0, rel=0.01)
     assert rest == pytest.approx(90.0, rel=0.01)  # nothing was spent
+
+
+def test_what_does_not_end_when_interrupted_is_killed(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "_ENDING_SECONDS", 0.1)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which what is started inherits
+    try:
+        assert script.run(["-c", "import time; time.sleep(60)"], 0.1) == -signal.SIGKILL
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_without_a_gpu_it_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
