@@ -30,20 +30,20 @@ from bench.node.fingerprint import fingerprint, hardware_key
 from bench.results.result import Result, scan
 
 SHARES = {
-    "test-kernels": 4.0,
-    "test-engine": 3.0,
+    "test-kernels": 6.0,
+    "test-engine": 4.0,
     "node": 2.0,
     "record": 0.5,
     "energy": 9.0,
     "soak": 3.0,
     "time-steps": 1.0,
-    "time-kernels": 4.0,
+    "time-kernels": 3.0,
     "suite": 4.0,
 }
 """The parts in their order, and how the time is dealt out to them."""
 _COMMANDS = {
     # Most of their time is the compiler's, on the host.
-    "test-kernels": ("-m", "pytest", "-q", "-m", "gpu", "-n", "8", "tests/triton/numerics"),
+    "test-kernels": ("-m", "pytest", "-q", "-m", "gpu", "-n", "16", "tests/triton/numerics"),
     "test-engine": ("-m", "pytest", "-q", "-m", "gpu", "--ignore", "tests/triton/numerics"),
     "time-steps": (
         *("-m", "pytest", "-q", "tests/benchmarks", "--ignore", "tests/benchmarks/kernels"),
