@@ -259,7 +259,9 @@ async def _opened(opening: Callable[[], T], nothing: Callable[[str], T]) -> T:
 
 def _watched(health: HealthDevices | None, engine: Mapping[str, Any]) -> HealthWatch | None:
     """Whose health was watched; None where the run ended before it was measured."""
-    return None if health is None else HealthWatch(health.gpus_used, computes_on_cpu=engine.get("device") == "cpu")
+    if health is None:
+        return None
+    return HealthWatch(health.gpus_used, engine.get("device") == "cpu", health.hangs)
 
 
 def _stop(error: BaseException) -> Stop:

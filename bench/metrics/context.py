@@ -22,6 +22,8 @@ class HealthWatch:
     """Names of the GPUs the engine used; None where it does not say which, and every GPU was watched."""
     computes_on_cpu: bool
     """Whether the engine computed on this machine's processors."""
+    hangs: str | None = None
+    """The device that a look was never done with, after which there was no other; None where every look ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class RunContext:
             rebuilt = {
                 "cut_sessions": _names(cut),
                 "client": client and ClientLoad(**client),
-                "health": health and HealthWatch(_names(health["gpus_used"]), health["computes_on_cpu"]),
+                "health": health and HealthWatch(**{**health, "gpus_used": _names(health["gpus_used"])}),
                 "power": power and PowerFacts.read(power),
                 "work": work and ModelWork(**work),
                 "ceilings": {name: Ceiling(**ceiling) for name, ceiling in ceilings.items()},

@@ -49,6 +49,10 @@ def health_reasons(
     if health is None or watched is None:
         return
     gpus, known = _used(health, watched)
+    hung = watched.hangs
+    if hung is not None and hung != "cpu" and (hung in gpus or not gpus):
+        message = f"{hung} never answered the last look at it, and health is that of the time before"
+        yield Reason("hardware_error", message, {"device": hung})
     for name, gpu in gpus.items():
         yield from _hardware_errors(name, gpu)
         yield from _held_back("throttled", name, gpu, _HARD_THROTTLES)

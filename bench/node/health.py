@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pynvml
@@ -18,7 +19,7 @@ from bench.node.gpu_health import gpu_health
 from bench.node.nvml import Nvml
 from bench.node.observation import ObservedDevice
 from bench.node.process_tree import ProcessTree
-from bench.node.sampler import Sampler
+from bench.node.sampler import PATIENCE_S, Sampler
 from bench.node.used_gpus import used_gpus
 from bench.node.xid import XidWatch
 
@@ -38,11 +39,16 @@ class HealthDevices:
     """Why no GPU is read; None where one is."""
     nvml: Nvml | None = None
     xids: list[XidWatch] = field(default_factory=list)
+    hangs: str | None = None
+    """The device that a look was never done with, so that there was no other; None where every look ended."""
+    asked: str | None = None
+    """The device that is looked at, or was last."""
 
     def read(self, clock: Clock) -> list[HealthRow]:
         """One row an observation; a device's rows carry the time just before it was read."""
         rows = []
         for one in self.devices:
+            self.asked = one.device
             t_ns = clock.now_ns()
             rows += [HealthRow(t_ns, one.device, name, value) for name, value in one.read().items()]
         return rows
@@ -89,17 +95,8 @@ def open_health(
     return HealthDevices((processors, *read), used, None if gpus else "NVML finds no GPU", nvml, xids)
 
 
-def health_rows(clock: Clock, root: Path = Path("/"), api: Any = pynvml) -> list[HealthRow]:
-    """One look at the processors and every GPU of the machine."""
-    opened = open_health(root=root, api=api)
-    try:
-        return opened.read(clock)
-    finally:
-        opened.close()
-
-
 class HealthRecorder(Sampler[HealthRow]):
-    """Writes down the health of `devices` once a second while it is entered."""
+    """Writes down the health of `devices` once a second while it is entered, and on them what hangs."""
 
     def __init__(
         self,
@@ -107,5 +104,14 @@ class HealthRecorder(Sampler[HealthRow]):
         clock: Clock,
         on_rows: Callable[[list[HealthRow]], None],
         interval_s: float = HEALTH_INTERVAL_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(lambda: devices.read(clock), clock, on_rows, interval_s)
+        super().__init__(lambda: devices.read(clock), clock, on_rows, interval_s, patience_s)
+        self._devices = devices
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self.hangs:
+            self._devices.hangs = self._devices.asked

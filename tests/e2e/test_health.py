@@ -21,7 +21,7 @@ def test_a_record_tells_how_this_machine_fared(bench: Callable[..., Any], suite:
         assert 0 < cpu["own_share"] <= 1
         assert cpu["cpus"] == record["node"]["cpu"]["affinity_threads"]
         assert cpu["counts"]["own_minor_faults"] >= 0
-        assert record["run"]["health"] == {"gpus_used": [], "computes_on_cpu": True}
+        assert record["run"]["health"] == {"gpus_used": [], "computes_on_cpu": True, "hangs": None}
         assert record["node"]["health"]["missing"]["gpu"] == "the engine uses no GPU"
         assert "too short" in health["drift"]["output_tokens_per_s"]["method"]
         null = {name for name, gauge in cpu["gauges"].items() if gauge is None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from bench.core.clock import RealClock
 from bench.core.pseudonym import pseudonym
 from bench.metrics import health as known
 from bench.node.gpu_health import THROTTLE_REASONS
-from bench.node.health import HealthDevices, open_health
+from bench.node.health import HealthDevices, HealthRecorder, open_health
 
 LOST = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
 OURS, CHILD, STRANGER = 70, 71, 90
@@ -145,6 +147,23 @@ def test_a_gpu_lost_in_the_middle_is_null_from_then_on_and_the_rest_goes_on(
     assert look(devices, "cpu")["load_average_1m"] is not None
     devices.close()
     assert api.opened == 0
+
+
+def test_a_gpu_that_hangs_is_named_and_holds_up_no_run(
+    h100s: Callable[..., Any], opened: Callable[..., HealthDevices]
+) -> None:
+    api, answer = h100s(2), threading.Event()
+    devices, rows = opened(api), []
+
+    async def run() -> None:
+        async with HealthRecorder(devices, RealClock(), rows.extend, interval_s=0.01, patience_s=1.0):
+            api.gpus[1]["nvmlDeviceGetClockInfo"] = lambda _: answer.wait(60)
+            await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+    answer.set()
+    assert devices.hangs == "gpu1"
+    assert {row.device for row in rows} == {"cpu", "gpu0", "gpu1"}  # of the look before
 
 
 def test_only_the_gpus_of_an_engine_are_read(h100s: Callable[..., Any], opened: Callable[..., HealthDevices]) -> None:

@@ -12,9 +12,19 @@ import pynvml
 import pytest
 
 from bench.core.clock import RealClock
+from bench.core.records import HealthRow
 from bench.node.gpu_health import THROTTLE_REASONS
-from bench.node.health import health_rows, open_health
+from bench.node.health import open_health
 from bench.node.provenance import provenance
+
+
+def health_rows(clock: RealClock, root: Path = Path("/"), api: Any = pynvml) -> list[HealthRow]:
+    """One look at the processors and every GPU of the machine."""
+    opened = open_health(root=root, api=api)
+    try:
+        return opened.read(clock)
+    finally:
+        opened.close()
 
 
 def values(rows: list[Any], device: str) -> dict[str, float | None]:

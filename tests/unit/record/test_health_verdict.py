@@ -54,6 +54,7 @@ def judge(make_case: Callable[..., Case], make_turn: Callable[..., TurnRow]) -> 
         used: tuple[str, ...] | None = ("gpu0",),
         on_cpu: bool = False,
         gap_ms: Callable[[float], float] = lambda _: 100.0,
+        hangs: str | None = None,
     ) -> Verdict:
         turns, t = [], START_NS / 1e6
         while t < START_NS / 1e6 + 1000 * seconds:
@@ -62,7 +63,7 @@ def judge(make_case: Callable[..., Case], make_turn: Callable[..., TurnRow]) -> 
             t += gap
         health: list[HealthRow] = [*looks("gpu0", seconds, gpu), *looks("cpu", seconds, cpu)]
         context = RunContext(
-            START_NS, START_NS + seconds * NS_PER_S, 1, health=HealthWatch(used, computes_on_cpu=on_cpu)
+            START_NS, START_NS + seconds * NS_PER_S, 1, health=HealthWatch(used, computes_on_cpu=on_cpu, hangs=hangs)
         )
         spec = make_case(load={"kind": "closed", "concurrency": 1}).spec
         columns, _, window = counted_turns(spec, context, table_of("turns", turns))
@@ -99,6 +100,14 @@ def test_a_fault_of_the_device_is_a_hardware_error(judge: Judge, figures: Figure
     assert (found.status, only(found.reasons).code) == ("invalid", "hardware_error")
     assert told in only(found.reasons).message
     assert only(found.reasons).evidence["device"] == "gpu0"
+
+
+def test_a_gpu_that_hangs_is_a_hardware_error_where_it_may_be_the_runs(judge: Judge) -> None:
+    for used in (("gpu0",), None):
+        found = judge(hangs="gpu0", used=used)
+        assert (only(found.reasons).code, only(found.reasons).evidence) == ("hardware_error", {"device": "gpu0"})
+    for other in ("cpu", "gpu1"):
+        assert judge(hangs=other, used=None).status == "valid"
 
 
 @pytest.mark.parametrize(
