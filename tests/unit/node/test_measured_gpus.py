@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bench.node.facts import AbsentError
-from bench.node.measured import collectives, steps
+from bench.node.measured import collectives, peers, steps
 from bench.node.measured.collectives import BANDWIDTH, LATENCY, all_reduce_figures
 from bench.node.measured.cuda_devices import CudaDevices
 from bench.node.measured.device import device_steps
@@ -148,6 +148,7 @@ def test_what_a_device_has_no_way_to_do_is_null_and_the_rest_is_measured() -> No
 
 
 def test_a_copy_between_gpus_says_which_way_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_BYTES", 1 << 20)
     for direct, way in ((True, "from one to the other"), (False, "through the host")):
         monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda *_, direct=direct: direct)
         there, _ = peer_steps(("gpu0", "gpu1"), lambda _: CPU)
