@@ -121,7 +121,7 @@ def _name(path: Path) -> str:
 
 def _package_throttle(root: Path) -> Callable[[], float]:
     """Seconds since boot that a package was slowed down for its heat; of the one that was longest."""
-    of_package = {}
+    of_package: dict[str, Path] = {}
     for folder in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle")):
         package = _name(folder.parent / "topology/physical_package_id")
         of_package.setdefault(package, folder / "package_throttle_total_time_ms")

@@ -29,26 +29,18 @@ def test_a_record_tells_how_this_machine_fared(bench: Callable[..., Any], suite:
     assert bench("verify", out, "--json").code == 0
 
 
-def test_it_is_looked_at_before_the_first_turn_and_after_the_last(
-    bench: Callable[..., Any], suite: Path, tmp_path: Path
-) -> None:
-    ran = bench("run", suite, "--out", tmp_path / "runs", "--json", "--set", MOCK)
-    record = ran.json["records"][0]
-    rows = pq.read_table(tmp_path / "runs" / record["id"] / "health.parquet")
-    t_ns = rows["t_ns"].to_pylist()
-    assert min(t_ns) <= record["run"]["start_ns"]
-    assert max(t_ns) >= record["run"]["end_ns"]
-    assert record["run"]["health"]["computes_on_cpu"] is False  # nothing is computed at all
-
-
-def test_a_health_table_that_was_edited_is_found(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
+def test_looks_cover_the_run_and_an_edited_one_is_found(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     (record, _) = bench("run", suite, "--out", out, "--json", "--set", MOCK).json["records"]
+    assert record["run"]["health"]["computes_on_cpu"] is False  # nothing is computed at all
     file = out / record["id"] / "health.parquet"
-    rows = pq.read_table(file).to_pylist()
+    table = pq.read_table(file)
+    t_ns, rows = table["t_ns"].to_pylist(), table.to_pylist()
+    assert min(t_ns) <= record["run"]["start_ns"]
+    assert max(t_ns) >= record["run"]["end_ns"]
     for row in rows:
         if row["name"] == "own_cpu_s":
             row["value"] *= 2
-    pq.write_table(pq.read_table(file).from_pylist(rows, pq.read_schema(file)), file)
+    pq.write_table(table.from_pylist(rows, table.schema), file)
     (report, _) = sorted(bench("verify", out, "--json").json, key=lambda one: not one["differences"])
     assert {"health.parquet", "health.cpu.own_share"} <= {one["what"] for one in report["differences"]}
