@@ -6,6 +6,7 @@ answers the same functions.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,8 @@ class Nvml:
             raise RefusedError("NVML cannot be opened", error.value) from None
 
     def close(self) -> None:
-        self._api.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):  # a driver that is gone has nothing left to close
+            self._api.nvmlShutdown()
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """What an NVML function answers. Raises RefusedError with NVML's own words when it does not."""

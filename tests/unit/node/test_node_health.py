@@ -94,6 +94,13 @@ def test_a_lost_gpu_is_told_to_be_lost_and_the_others_are_watched(grace: Path, h
     assert (api.opened, api.event_sets) == (0, [])
 
 
+def test_a_driver_that_is_gone_breaks_no_end(grace: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s()
+    opened = open_health(root=grace, api=api)
+    api.nvmlShutdown = api.nvmlEventSetFree = lambda *_: raise_lost()
+    opened.close()
+
+
 def raise_lost() -> int:
     raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
 
