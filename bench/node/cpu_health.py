@@ -28,7 +28,7 @@ _TEMPERATURE_ZONES = ("x86_pkg_temp", "cpu", "acpitz")
 
 def cpu_health(tree: ProcessTree, root: Path = Path("/")) -> ObservedDevice:
     """The machine's processors. `busy_s`, `steal_s` and `counted_cpus` are of those that this process may run on."""
-    cpus = _allowed_cpus(root)
+    cpus = allowed_cpus(root)
     return ObservedDevice(
         "cpu",
         [
@@ -38,7 +38,7 @@ def cpu_health(tree: ProcessTree, root: Path = Path("/")) -> ObservedDevice:
             single("load_average_1m", lambda: float(read_text(root / "proc/loadavg").split()[0])),
             single("memory_available_bytes", lambda: 1024 * _figure(root / "proc/meminfo", "MemAvailable:")),
             single("major_faults", lambda: _figure(root / "proc/vmstat", "pgmajfault")),
-            Observation(("busy_s", "steal_s", "counted_cpus"), lambda: _cpu_times(root, cpus)),
+            Observation(("busy_s", "steal_s", "counted_cpus"), lambda: cpu_times(root, cpus)),
             Observation(("quota_periods", "quota_throttled_periods"), lambda: _quota_periods(root)),
             *(Observation(names, _pressure(root, what, len(names))) for what, names in _PRESSURE.items()),
             Observation(("own_cpu_s", "own_minor_faults", "own_major_faults"), lambda: _own(tree)),
@@ -134,8 +134,8 @@ def _package_throttle(root: Path) -> Callable[[], float]:
     return read
 
 
-def _allowed_cpus(root: Path) -> frozenset[int]:
-    """Empty where the process's affinity is not told."""
+def allowed_cpus(root: Path) -> frozenset[int]:
+    """Those that this process may run on; empty where the kernel does not tell."""
     try:
         status = read_text(root / "proc/self/status").splitlines()
         (text,) = (line.partition(":")[2].strip() for line in status if line.startswith("Cpus_allowed_list:"))
@@ -145,10 +145,10 @@ def _allowed_cpus(root: Path) -> frozenset[int]:
     return frozenset(cpu for ends in ranges for cpu in range(ends[0], ends[-1] + 1))
 
 
-def _cpu_times(root: Path, cpus: frozenset[int]) -> Sequence[float | AbsentError]:
+def cpu_times(root: Path, cpus: frozenset[int]) -> tuple[float, float, int | AbsentError]:
     """Seconds since boot that the allowed CPUs were busy and that the hypervisor kept from them, and how many they are.
 
-    All CPUs together where the kernel does not tell them apart.
+    All CPUs together where the kernel does not tell them apart. Raises AbsentError where it tells too little.
     """
     names = {f"cpu{cpu}" for cpu in cpus}
     rows = [line.split() for line in read_text(root / "proc/stat").splitlines() if line.startswith("cpu")]

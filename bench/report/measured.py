@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.report.console import console
 from bench.report.format import ABSENT, number
+from bench.report.turns import percent
 
 _SCALES = (("_bytes_per_s", 1e-9, "GB/s"), ("_flops_per_s", 1e-12, "TFLOP/s"), ("_s", 1e6, "µs"))
 """End of a figure's name, what its value is multiplied by to be read, and the unit it then has."""
@@ -15,7 +16,9 @@ _SCALES = (("_bytes_per_s", 1e-9, "GB/s"), ("_flops_per_s", 1e-12, "TFLOP/s"), (
 def print_measured(measured: Mapping[str, Any], measurement: Mapping[str, Any]) -> None:
     """Both sections of `bench node show --measure`."""
     out = console()
-    out.print(f"measured, in {number(measurement['seconds_taken'])} s", markup=False)
+    others = measurement["others_cpu_share"]
+    company = "" if others is None else f", while others took {percent(others)} of the processors' time"
+    out.print(f"measured, in {number(measurement['seconds_taken'])} s{company}", markup=False)
     for name, figure in measured.items():
         out.print(f"  {figure_line(name, figure)}", markup=False, soft_wrap=True)
     for failure in measurement["failures"]:

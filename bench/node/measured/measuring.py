@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.node.measured.company import Company
 from bench.node.measured.figure import Figure, absent
 from bench.node.measured.messages import Begun, Job, Ready, Report, Told
 from bench.node.measured.process import WORKER, FailedError, MeasuringProcess
@@ -51,6 +52,8 @@ class Measurement:
     """Its version; null where no process was ever ready."""
     threads: int | None
     """Most that computed for a figure of the host."""
+    others_cpu_share: float | None
+    """What others took of the processors' time meanwhile; null where the kernel does not tell."""
     failures: tuple[Failure, ...]
     figures: Mapping[str, Figure]
 
@@ -68,7 +71,7 @@ def measure(
     `folder` is on the file system whose disk is read. Whatever fails is told in the measurement.
     """
     began, began_utc = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    listener = _Listener(seconds, hear, patience)
+    listener, company = _Listener(seconds, hear, patience), Company()
     while listener.goes_on:
         listener.listen(worker, folder)
     listener.give_up()
@@ -78,6 +81,7 @@ def measure(
         seconds_taken=time.monotonic() - began,
         torch=listener.torch,
         threads=listener.threads,
+        others_cpu_share=company.share(),
         failures=tuple(listener.failures),
         figures=listener.in_order(),
     )

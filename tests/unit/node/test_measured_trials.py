@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.core.time_shares import dealt
 from bench.node.facts import AbsentError
-from bench.node.measured import trials, wake_up
+from bench.node.measured import company, trials, wake_up
 from bench.node.measured.figure import Figure, absent, figure, rate
 from bench.node.measured.trials import Step, repeated, step
 
@@ -117,3 +120,25 @@ def test_the_latest_end_of_a_sleep_is_told_beside_the_usual_one(monkeypatch: pyt
 def test_threads_that_sleep_wake_one_another() -> None:
     told: Any = wake_up.wake_up_time(0.05)
     assert 0 < told.low <= told.value <= told.high
+
+
+def test_what_others_take_of_the_processors_is_what_was_not_measured_with(
+    write: Callable[[str, object], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    usage = SimpleNamespace(ru_utime=1.0, ru_stime=0.5)
+    monkeypatch.setattr(company.resource, "getrusage", lambda who: usage)
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def busy(user: int, stolen: int) -> None:
+        rows = [f"cpu{cpu} {user * ticks} 0 0 900 0 0 0 {stolen * ticks} 0 0" for cpu in range(3)]
+        write("proc/stat", "\n".join(rows))
+
+    write("proc/self/status", "Cpus_allowed_list:\t0-1")
+    busy(user=100, stolen=0)
+    met = company.Company(tmp_path)
+    clock.now += 10.0
+    busy(user=106, stolen=1)
+    usage.ru_utime = 3.0  # of this process, and as much of those that ended
+    assert met.share() == pytest.approx((2 * 7 - 2 * 2) / (2 * 10))
+    write("proc/stat", "nothing")
+    assert met.share() is None
