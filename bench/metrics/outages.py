@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+UNANSWERED = "no request was answered"
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -20,6 +22,8 @@ class Stretch:
     """When nothing was left of an engine that had failed; None of one that had not."""
     failure: str | None
     """What it failed with; `end_s` is when it was last heard."""
+    unanswered: tuple[tuple[float, float], ...] = ()
+    """From when to when, in order and after `up_from_s`, requests failed and none was answered, until one was again."""
     resumed: bool = False
     """Whether nobody watched before it, so that what was then is not known."""
 
@@ -29,7 +33,8 @@ class Outage:
     at_s: float
     failure: str
     starts: int
-    """How often the engine was started until it answered, or nobody tried any longer."""
+    """How often the engine was started until it answered, or nobody tried any longer; 0 where it came back of itself,
+    as endpoints do."""
     down_s: float
     """From the failure to the next first token, without the time in which this program only wrote its records."""
     repaired: bool
@@ -50,8 +55,9 @@ class UpAndDown:
 
 
 def up_and_down(stretches: Iterable[Stretch]) -> UpAndDown:
-    """An outage begins where a stretch fails and ends with the next first token. A first start that fails is one too:
-    the engine was asked for. Between stretches, and while it is started as planned, an engine is neither up nor down.
+    """An outage begins where a stretch fails and ends with the next first token, or lies within one that goes on. A
+    first start that fails is one too: the engine was asked for. Between stretches, and while it is started as planned,
+    an engine is neither up nor down.
     """
     up_s, outages = 0.0, list[Outage]()
     down: _Down | None = None
@@ -67,6 +73,9 @@ def up_and_down(stretches: Iterable[Stretch]) -> UpAndDown:
                 down = None
         if stretch.up_from_s is not None:
             up_s += stretch.end_s - stretch.up_from_s
+        for from_s, to_s in stretch.unanswered:
+            up_s -= to_s - from_s
+            outages.append(Outage(from_s, UNANSWERED, 0, to_s - from_s, repaired=True))
         if stretch.failure is not None:
             down = down or _Down(stretch.end_s, stretch.failure)
             down.down_s += 0.0 if stretch.gone_s is None else stretch.gone_s - stretch.end_s

@@ -52,6 +52,7 @@ class Segment(Section):
     end_s: float
     gone_s: float | None
     failure: str | None
+    unanswered: list[tuple[float, float]] = Field(default_factory=list)
     engine_start_s: float | None
     """Seconds the engine took to start, where this segment started it; None where it went on, did not start or, as an
     endpoint, is not started here."""

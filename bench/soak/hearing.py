@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 
 from bench.core.clock import Clock
@@ -13,6 +14,7 @@ from bench.core.records import Counters, Progress, TurnRow
 from bench.core.units import seconds_from_ns
 
 HICCUP_S = 5.0
+"""Requests that fail for no longer, between two that are answered, are failures and no outage."""
 _LOOK_S = 1.0
 
 
@@ -32,6 +34,10 @@ class Hearing:
         """When the last one came, as far as is known: while turns go on, that is told a few times a second."""
         self.failed_since = 0
         """Turns that failed and gave no token after that one."""
+        self._answers: list[tuple[int, int]] = []
+        """First and last token of each turn that had any."""
+        self._refused: list[int] = []
+        """When each turn was sent that failed without a token."""
 
     def through(self, log: Callable[[TurnRow], None]) -> Callable[[TurnRow], None]:
         """`log`, heard on the way."""
@@ -40,8 +46,11 @@ class Hearing:
             self.turns += 1
             if row.t_first_ns is not None:
                 self.first_token_ns = min(row.t_first_ns, self.first_token_ns or row.t_first_ns)
-            if row.t_last_ns is not None:
+            if row.t_first_ns is not None and row.t_last_ns is not None:
+                self._answers.append((row.t_first_ns, row.t_last_ns))
                 self._token(row.t_last_ns)
+            elif row.status == "failed":
+                self._refused.append(row.t_send_ns)
             self.failed_since += row.status == "failed" and row.t_send_ns > (self.last_token_ns or 0)
             log(row)
 
@@ -71,6 +80,19 @@ class Hearing:
         silent_s = seconds_from_ns(self._clock.now_ns() - (self.last_token_ns or 0))
         if self.failed_since and silent_s > HICCUP_S:
             raise EngineError(f"none of the last {self.failed_since} requests was answered, for {silent_s:.3g} s")
+
+    def unanswered(self, since_ns: int) -> list[tuple[int, int]]:
+        """From the last token before to the first one after each time, from `since_ns` on, in which turns failed for
+        longer than a hiccup lasts and none gave a token. What goes on until the end is not among them.
+        """
+        refused = sorted(self._refused)
+        found, heard_ns = [], since_ns
+        for first_ns, last_ns in sorted(self._answers) if refused else ():
+            between = refused[bisect_right(refused, heard_ns) : bisect_right(refused, first_ns)]
+            if between and seconds_from_ns(between[-1] - between[0]) > HICCUP_S:
+                found.append((heard_ns, first_ns))
+            heard_ns = max(heard_ns, last_ns)
+        return found
 
     def _token(self, t_ns: int) -> None:
         if t_ns > (self.last_token_ns or 0):

@@ -111,6 +111,7 @@ def _segment(segment: Segment, result: Result, *, resumed: bool) -> SoakedSegmen
             end_s=segment.end_s,
             gone_s=segment.gone_s,
             failure=segment.failure,
+            unanswered=tuple(segment.unanswered),
             resumed=resumed,
         ),
         engine=segment.engine,

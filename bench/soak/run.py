@@ -178,6 +178,9 @@ class _Running:
             end_s=self._seconds(run.end_ns),
             gone_s=None if run.gone_ns is None else self._seconds(run.gone_ns),
             failure=run.failure,
+            unanswered=[]
+            if answered_ns is None
+            else [(self._seconds(a_ns), self._seconds(b_ns)) for a_ns, b_ns in run.unanswered(answered_ns)],
             engine_start_s=started_s,
         )
 

@@ -70,6 +70,10 @@ class SegmentRun:
     def first_token_ns(self) -> int | None:
         return self._hearing.first_token_ns
 
+    def unanswered(self, since_ns: int) -> list[tuple[int, int]]:
+        """When the engine answered nothing and then did again, of itself."""
+        return self._hearing.unanswered(since_ns)
+
     async def measure(
         self, out: Path, command: Sequence[str], *, again: bool, wait_s: float, longest_start_s: float | None
     ) -> None:

@@ -109,6 +109,19 @@ def test_an_outage_lasts_from_the_failure_to_the_next_first_token_without_the_wr
     assert history.repairs_s == [19]
 
 
+def test_what_answered_nothing_and_then_did_again_was_down() -> None:
+    history = up_and_down(
+        [stretch(0, 0, 60, unanswered=((10, 18), (30, 50))), stretch(62, 62, 100, "gone", unanswered=((70, 77),))]
+    )
+    assert history.up_s == 60 - 8 - 20 + 38 - 7
+    assert [(outage.at_s, outage.down_s, outage.starts) for outage in history.outages[:3]] == [
+        (10, 8, 0),
+        (30, 20, 0),
+        (70, 7, 0),
+    ]
+    assert (history.repairs_s, history.unrepaired_s) == ([8, 20, 7], [1])
+
+
 def test_what_was_down_when_nobody_watched_any_longer_was_not_repaired() -> None:
     history = up_and_down(
         [stretch(0, 5, 60, "it ended"), stretch(1000, 1010, 1060, resumed=True), stretch(1061, None, 1080, "silent")]

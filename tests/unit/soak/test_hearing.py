@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,31 @@ def test_turns_that_fail_after_the_last_token_for_long_are_a_failure(
         return
     with pytest.raises(EngineError, match=told):
         run_virtual(ask())
+
+
+@pytest.mark.parametrize(
+    ("failed_s", "found"),
+    [
+        ((), []),
+        ((3, 7), []),
+        ((3, 4, 9), [(2, 10)]),
+        ((3, 9, 21, 29), [(2, 10), (20, 30)]),
+        ((11, 19), []),
+        ((31, 39), []),
+    ],
+    ids=["none failed", "a hiccup", "an outage", "two", "while another turn is answered", "to the end"],
+)
+def test_an_outage_that_ends_by_itself_lasts_from_token_to_token(
+    failed_s: tuple[int, ...], found: list[tuple[int, int]]
+) -> None:
+    hearing = Hearing(Nobody(), VirtualClock())
+    log = hearing.through(lambda _: None)
+    for second in failed_s:
+        log(row(None, sent_ns=second * NS_PER_S))
+    for first, last in ((30, 30), (10, 20), (1, 2)):  # in no order, as several clients write them
+        log(replace(row(first * NS_PER_S), t_last_ns=last * NS_PER_S))
+    assert hearing.unanswered(0) == [(start * NS_PER_S, end * NS_PER_S) for start, end in found]
+    assert hearing.unanswered(30 * NS_PER_S) == []
 
 
 def test_tokens_that_are_counted_are_heard_before_their_turn_ends() -> None:
