@@ -23,12 +23,14 @@ def test_the_host_is_measured_and_told(bench: Callable[..., Any], tmp_path: Path
     assert json.loads(file.read_text()) == ran.json
     measured, about = ran.json["measured"], ran.json["measurement"]
     assert about["failures"] == []
-    for name in ("memory_read_bytes_per_s", "cpu_matmul_float32_flops_per_s", "wake_up_s", "timer_late_s"):
-        figure = measured[name]
+    told = {name: figure for name, figure in measured.items() if figure["value"] is not None}
+    assert "memory_read_bytes_per_s" in told  # for all the others a busy machine may have no time
+    for name, figure in told.items():
         assert 0 < figure["low"] <= figure["value"] <= figure["high"], name
         assert figure["n"] > 0
         assert figure["method"]
-        assert name in ran.err
+    assert all(name in ran.err for name in measured)
+    assert {"cpu_matmul_float32_flops_per_s", "wake_up_s", "timer_late_s", "disk_read_bytes_per_s"} < measured.keys()
     if measured["gpu0_copy_bytes_per_s"]["value"] is None:
         assert measured["gpu0_copy_bytes_per_s"]["reason"] == "torch finds no CUDA device"
     assert all((one["value"] is None) == (one["reason"] is not None) for one in measured.values())
