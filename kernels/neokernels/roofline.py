@@ -23,6 +23,8 @@ _GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 _HALF_GEMM_SIZE = 256
 """Of float16 on a CPU: most have no such products, and one of the other size takes them seconds."""
 _ROUNDS = 3
+_RUNS = {"cpu": 1, "cuda": 10}
+"""In a round: a GPU does a load in a millisecond, of which the host would take some percent to begin and to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,15 @@ def _words(device: torch.device, nbytes: int | None) -> Tensor:
 
 
 def _best_per_s(device: torch.device, load: Load) -> float:
-    """In the fastest of `_ROUNDS` rounds, after one that is not counted."""
+    """In the fastest of `_ROUNDS` rounds, after a run that is not counted."""
     load.run()
-    return load.amount / min(seconds_of(device, load.run) for _ in range(_ROUNDS))
+    runs = _RUNS[device.type]
+
+    def round_of_runs() -> None:
+        for _ in range(runs):
+            load.run()
+
+    return runs * load.amount / min(seconds_of(device, round_of_runs) for _ in range(_ROUNDS))
 
 
 def _synchronize(device: torch.device) -> None:
