@@ -1,19 +1,31 @@
-"""Whether a figure that was measured again and again stayed what it was: its slope and the shifts of its level."""
+"""Whether a figure that was measured again and again stayed what it was: its slope and the shifts of its level.
+
+The slope is Theil's and Sen's median of the slopes of all pairs, which outliers hardly move. Its interval is Sen's
+(1968, JASA 63, 1379), with the variance of Kendall's statistic inflated by how much neighbours resemble one another
+about the line (Hamed and Rao 1998, Journal of Hydrology 204).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.core.records import Headline
+from bench.metrics.autocorrelation import autoregression, group_means
 from bench.metrics.change_points import METHOD, level_shifts
+from bench.metrics.distributions import normal_cdf, normal_quantile
 from bench.metrics.statistics import Confidence, absent, between_runs, scaled
-from bench.metrics.trend import trend_per_hour
 
 MATERIAL_SHARE = 0.01
 """A figure that moved by less over the whole time did not move as far as a buyer is concerned."""
+LEAST_VALUES = 10
+"""Of a slope: with fewer the normal approximation of Kendall's statistic does not hold."""
+MOST_VALUES = 1000
+"""Of a slope: more are averaged in equal groups, for there are as many slopes as pairs."""
+SLOPE_METHOD = "median of the slopes of all pairs (Theil and Sen), its variance inflated by the autocorrelation"
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,24 @@ def constancy(hours: Sequence[float], values: Sequence[float], confidence: Confi
         shifts_method=found.reason or METHOD,
         shifts_told=found.tested,
     )
+
+
+def trend_per_hour(hours: Sequence[float], values: Sequence[float], *, level: float) -> Headline:
+    """Slope of `values` per hour at the times `hours`, with its interval at `level`."""
+    n = len(values)
+    if n < LEAST_VALUES:
+        return absent(f"a slope needs {LEAST_VALUES} values, there are {n}", level, n=n)
+    if max(hours) == min(hours):
+        return absent("all values are of one time", level, n=n)
+    from scipy.stats import theilslopes
+
+    group = math.ceil(n / MOST_VALUES)
+    x, y = group_means(hours, group), group_means(values, group)
+    slope, intercept, *_ = theilslopes(y, x)
+    inflation = float(autoregression(y - intercept - slope * x, fitted=3).inflation)
+    quantile = normal_quantile((1 + level) / 2) * math.sqrt(inflation)
+    _, _, low, high = theilslopes(y, x, alpha=2 * normal_cdf(-quantile))
+    return Headline(float(slope), float(low), float(high), level, SLOPE_METHOD, n, "measured")
 
 
 def _material(change: float) -> bool:

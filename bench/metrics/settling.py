@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Literal
+from statistics import fmean, median
+from typing import Any, Literal
+
+import pyarrow.compute as pc
 
 COLD_S = 600.0
 """Time after which a machine is taken to be hot whose temperature nobody reads: heat sinks and their fans settle within
@@ -38,3 +40,18 @@ def settling(temperatures_c: Sequence[float | None], ends_s: Sequence[float]) ->
         return Settling(0, "temperature", plateau)
     settled = (i for i, temperature in enumerate(told) if temperature >= plateau - SETTLED_SHARE * rise)
     return Settling(next(settled), "temperature", plateau)
+
+
+def mean_temperature_c(health: Any, *, start_ns: int, end_ns: int) -> float | None:
+    """Mean of what was read between the two times, over the GPUs, or over the processors where no GPU tells.
+
+    `health` is the table of HealthRow. None where nothing was read.
+    """
+    between = (pc.field("t_ns") >= start_ns) & (pc.field("t_ns") <= end_ns)
+    rows = health.filter(between & (pc.field("name") == "temperature_c") & pc.field("value").is_valid())
+    by_device: dict[str, list[float]] = {}
+    for device, value in zip(rows["device"].to_pylist(), rows["value"].to_pylist(), strict=True):
+        by_device.setdefault(device, []).append(value)
+    gpus = [values for device, values in by_device.items() if device != "cpu"]
+    told = gpus or list(by_device.values())
+    return fmean(fmean(values) for values in told) if told else None

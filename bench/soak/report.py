@@ -11,9 +11,9 @@ from bench.core.digest import file_digest
 from bench.core.errors import InputError
 from bench.core.units import SECONDS_PER_HOUR
 from bench.metrics.outages import Stretch
+from bench.metrics.settling import mean_temperature_c
 from bench.metrics.soak import Soaked, SoakedSegment, soaked
 from bench.metrics.statistics import Confidence
-from bench.metrics.temperature import mean_temperature_c
 from bench.results.folder import told
 from bench.results.record import Record
 from bench.results.result import Result

@@ -9,9 +9,8 @@ import pytest
 from scipy.signal import lfilter
 
 from bench.metrics.change_points import LEAST_VALUES, MOST_VALUES, level_shifts
-from bench.metrics.constancy import constancy
+from bench.metrics.constancy import constancy, trend_per_hour
 from bench.metrics.statistics import Confidence
-from bench.metrics.trend import trend_per_hour
 
 
 def noise(rng: np.random.Generator, n: int, *, rho: float, share: float = 0.01) -> Any:
