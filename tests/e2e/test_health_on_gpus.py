@@ -76,9 +76,8 @@ def test_faults_company_and_events_reach_the_verdict(bench: Callable[..., Any], 
         assert ran.code == 1, ran.err
         shown = bench("compare", tmp_path / "runs").out
     (record,) = ran.json["records"]
-    reasons = record["verdict"]["reasons"]
-    assert {reason["code"] for reason in reasons} == {"hardware_error", "not_alone"}
-    assert len(reasons) == 3 * GPUS
+    codes = [reason["code"] for reason in record["verdict"]["reasons"]]  # a busy machine may add some of its own
+    assert (codes.count("hardware_error"), codes.count("not_alone")) == (2 * GPUS, GPUS)
     for gpu in record["health"]["gpus"].values():
         assert (gpu["errors"]["xid_events"], gpu["last_xid"]) == (1, XID)
         assert (gpu["own_compute_processes"], gpu["other_compute_processes"]) == (1, 1)
