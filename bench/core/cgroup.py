@@ -32,6 +32,12 @@ def quota_periods(root: Path = _ROOT) -> tuple[int, int] | None:
     return max((counts for counts in told if counts is not None), key=lambda counts: counts[1], default=None)
 
 
+def cpu_pressure_file(root: Path = _ROOT) -> Path | None:
+    """Where the kernel counts how long something of the process's group waited for a CPU; None where it does not."""
+    files = (group / "cpu.pressure" for group in _groups("cpu", root))
+    return next((file for file in files if file.is_file()), None)
+
+
 def cpu_list(root: Path = _ROOT) -> str | None:
     """The CPUs the process's group may run on, as a kernel list such as `0-3,8`; None where no group names any."""
     texts = (_text(group / name) for group in _groups("cpuset", root) for name in _EFFECTIVE_CPUS)

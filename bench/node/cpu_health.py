@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from bench.core.cgroup import quota_periods
+from bench.core.cgroup import cpu_pressure_file, quota_periods
 from bench.node.facts import AbsentError, read_int, read_text, told
 from bench.node.observation import Observation, ObservedDevice, single
 from bench.node.process_tree import ProcessTree
@@ -51,7 +51,9 @@ _PRESSURE = {
     "memory": ("memory_pressure_s", "memory_pressure_full_s"),
     "io": ("io_pressure_s",),
 }
-"""Seconds since boot in which something waited for it, and for memory those in which everything did."""
+"""Seconds since boot in which something waited for it, and for memory those in which everything did. For a CPU it is
+something of the run's control group where those are told apart: on a large machine that is shared, something always
+waits."""
 
 
 def _own(tree: ProcessTree) -> Sequence[float]:
@@ -169,7 +171,7 @@ def _quota_periods(root: Path) -> Sequence[float]:
 
 def _pressure(root: Path, what: str, figures: int) -> Callable[[], Sequence[float | AbsentError]]:
     """Seconds in which something waited, then those in which everything did (Documentation/accounting/psi.rst)."""
-    path = root / "proc/pressure" / what
+    path = (cpu_pressure_file(root) if what == "cpu" else None) or root / "proc/pressure" / what
 
     def read() -> Sequence[float | AbsentError]:
         lines = {line.partition(" ")[0]: line for line in read_text(path).splitlines()}

@@ -55,6 +55,8 @@ def test_waiting_for_memory_and_for_a_quota_is_told(processors: Callable[[], Obs
     told = device.read()
     assert (told["memory_pressure_s"], told["memory_pressure_full_s"], told["cpu_pressure_s"]) == (2.5, 0.5, 7.0)
     assert (told["quota_periods"], told["quota_throttled_periods"]) == (40.0, 10.0)
+    write("sys/fs/cgroup/cpu.pressure", "some avg10=1.00 avg60=0.50 avg300=0.1 total=250000")
+    assert processors().read()["cpu_pressure_s"] == 0.25  # of what runs beside the run in its container
     assert told["io_pressure_s"] is None
     assert "io has no such line" in device.missing["io_pressure_s"]
 
