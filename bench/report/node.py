@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from bench.report.console import console
@@ -15,6 +16,8 @@ from bench.report.format import ABSENT, number
 
 _MISSING = "missing"
 _NUMBERED = re.compile(r"([a-z]+)\d+")
+_LEAST_TEXT = 24
+"""Columns that a fact has beside its name, however narrow the terminal."""
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -38,7 +41,7 @@ def print_node(node: Mapping[str, Any]) -> None:
             continue
         out.print()
         out.print(section, style="bold", markup=False)
-        out.print(_table(node_lines(facts)))
+        _print_lines(out, list(node_lines(facts)))
 
 
 def node_lines(facts: Mapping[str, Any]) -> Iterator[Line]:
@@ -81,13 +84,19 @@ def _alike(kind: str, names: Sequence[str], values: Sequence[Any]) -> Iterator[L
         yield from _devices(kind, names, values)
 
 
-def _table(lines: Iterable[Line]) -> Table:
-    table = Table.grid(padding=(0, 2), pad_edge=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def _print_lines(out: Console, lines: Sequence[Line]) -> None:
+    """Names in one column, and what is longer than the terminal is wide broken within the other."""
+    beside = max((len(line.name) for line in lines), default=0) + 4
+    width = max(_LEAST_TEXT, Console().width - beside) if out.is_terminal else None
     for line in lines:
-        table.add_row(line.name, Text(line.text) if line.told else Text(f"{ABSENT} {line.text}", style="dim"))
-    return table
+        text = line.text if line.told else f"{ABSENT} {line.text}"
+        first, *more = [text] if width is None else textwrap.wrap(text, width) or [""]
+        out.print(
+            Text(f"  {line.name:<{beside - 4}}  "),
+            Text("\n".join([first, *(" " * beside + one for one in more)]), style="" if line.told else "dim"),
+            sep="",
+            soft_wrap=True,
+        )
 
 
 def _beneath(name: str, inner: Iterable[Line]) -> Iterator[Line]:

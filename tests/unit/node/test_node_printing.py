@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,20 @@ def test_a_node_is_printed_whole(
     assert printed.startswith("2 × nvidia-h100-80gb-hbm3, priced by the accelerator\n")
     for told in ("Supermicro", "2: gpu0, gpu1", "enx", "power_smoothing", "facility", "temperature_c"):
         assert told in printed
+
+
+def test_a_narrow_terminal_breaks_a_reason_beside_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = {
+        "hardware": {"units": 1, "key": "cpu", "unit": "node"},
+        "cpu": {"model": "AMD", "turbo": None, "missing": {"turbo": "nothing tells whether clocks are boosted"}},
+    }
+    print_node(node)
+    assert capsys.readouterr().out.endswith("  model  AMD\n  turbo  – nothing tells whether clocks are boosted\n")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    print_node(node)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[-2:] == ["  turbo  – nothing tells whether clocks", " " * 9 + "are boosted"]
