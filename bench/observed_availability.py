@@ -73,25 +73,30 @@ def without_segments(results: Sequence[Result], paths: Iterable[Path]) -> list[R
     return kept or list(results)
 
 
-def observed_availability(paths: Sequence[Path]) -> dict[str, ObservedAvailability]:
+def observed_availability(given: Iterable[Path], found: Iterable[Path] = ()) -> dict[str, ObservedAvailability]:
     """By hardware key; soaks of one node class are taken together, as if one had gone on after the other.
 
-    Raises InputError for a path without a soak, one that cannot be read, and one whose engine was never seen up.
+    Of `found`, folders of soaks that only lie there, those that ended before their engine was up are left out. Raises
+    InputError for such a one that is `given`, for a path without a soak, and for a soak that cannot be read.
     """
-    folders: dict[Path, Path] = {}
-    for path in paths:
+    named: dict[Path, Path] = {}
+    for path in given:
         below = soaks_below([path])
         if not below:
             raise InputError("holds no soak", where=path, allowed=f"a folder with a {REPORT_FILE} in it or below it")
-        folders |= {folder.resolve(): folder for folder in below}
+        named |= {folder.resolve(): folder for folder in below}
     by_hardware: dict[str, list[_Soak]] = {}
-    for folder in folders.values():
+    for resolved, folder in ({folder.resolve(): folder for folder in found} | named).items():
         soak = _read(folder)
-        by_hardware.setdefault(soak.hardware, []).append(soak)
+        if soak is not None:
+            by_hardware.setdefault(soak.hardware, []).append(soak)
+        elif resolved in named:
+            raise InputError("its engine was never seen up", where=folder, allowed="a soak that has an availability")
     return {hardware: _together(soaks) for hardware, soaks in by_hardware.items()}
 
 
-def _read(folder: Path) -> _Soak:
+def _read(folder: Path) -> _Soak | None:
+    """None of one whose engine was never seen up."""
     path = folder / REPORT_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -99,8 +104,8 @@ def _read(folder: Path) -> _Soak:
         raise InputError(f"is not a soak's report: {error}", where=path, allowed="JSON as `bench` wrote it") from None
     report = parse(_Report, document, str(path))
     log = read_soak(folder)
-    if not log.segments:
-        raise InputError("ran nothing", where=folder, allowed="a soak with a segment")
+    if not log.segments or report.soaked.availability.up_s == 0:
+        return None
     first = Result.open(folder / SEGMENTS / log.segments[0].record).record
     return _Soak(log, hardware_of(first)["key"], report.soaked)
 
@@ -116,11 +121,9 @@ def _together(soaks: Sequence[_Soak]) -> ObservedAvailability:
         start_s=max(starts, default=None),
         unobserved_s=fsum(soak.soaked.availability.unobserved_s for soak in soaks),
     )
-    folders = tuple(str(soak.log.path) for soak in soaks)
-    if not seen.observed:
-        raise InputError("its engine was never seen up", where=folders[0], allowed="a soak that has an availability")
+    assert seen.observed is not None  # each was up for a time
     return ObservedAvailability(
-        soaks=folders,
+        soaks=tuple(str(soak.log.path) for soak in soaks),
         value=seen.observed,
         low=seen.low,
         high=seen.high,

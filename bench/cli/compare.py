@@ -86,8 +86,8 @@ def compare(
     loading = Loading(utilisation=utilisation, allocation=allocation, availability=availability)
     assumptions = Assumptions(loading, discount_rate, price_ratio, claimed)
     # An availability that is assumed stands for what soaks among the results would say.
-    soaked = {*(soaks or ()), *(soaks_below(paths) if availability == 1 else ())}
-    known = Known(observed_availability(sorted(soaked)), read_fleet(fleet or ()))
+    beside = soaks_below(paths) if availability == 1 else ()
+    known = Known(observed_availability(soaks or (), beside), read_fleet(fleet or ()))
     comparison = plain(compare_results(found, load_offers(offers or ()), assumptions, known, normalise=normalise))
     strategies = plain(compare_strategies(result.record for result in found))
     decomposition = plain(decompose_results(found))

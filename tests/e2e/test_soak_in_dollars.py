@@ -127,6 +127,18 @@ def test_an_availability_is_either_assumed_or_seen(
     assert row["stability"] is None
 
 
+def test_a_soak_that_ended_before_its_engine_was_up_is_left_out_unless_it_is_given(
+    bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(ran, tmp_path / "runs" / ran.name)
+    soak = write_soak(tmp_path / "runs" / "soak", ran, [0.0], 0.0)
+    (row,) = bench("compare", tmp_path / "runs", "--offers", offer, "--json").json["rows"]
+    assert row["stability"] is None
+    given = bench("compare", tmp_path / "runs", "--soak", soak, "--offers", offer)
+    assert (given.code, given.err.count("\n")) == (2, 1)
+    assert "its engine was never seen up" in given.err
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": "neobench.soak/1", "soaked": {"outages": 3}}'])
 def test_a_broken_soak_is_one_line(
     bench: Callable[..., Any], ran: Path, offer: Path, tmp_path: Path, text: str
