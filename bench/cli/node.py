@@ -15,7 +15,6 @@ from bench.core.errors import InputError
 RESULTS = Path("runs")
 
 app = typer.Typer(help="What this machine is: processors, GPUs, sensors, software.")
-app.command(name="soak", cls=Verb)(soak)
 
 
 @app.callback()
@@ -26,7 +25,7 @@ def _node() -> None:
 @app.command(cls=Verb)
 def show(
     measure: Annotated[
-        bool, typer.Option("--measure", help="Also measure what memory, disk, processors and GPUs do in a second.")
+        bool, typer.Option("--measure", help="Also measure how fast memory, disk, processors and GPUs are.")
     ] = False,
     seconds: Annotated[
         float | None, typer.Option(min=1, max=600, help="For what is measured; starting takes more [default: 60].")
@@ -48,6 +47,7 @@ def show(
     from bench.node.show import describe_node
     from bench.report.measured import print_measured
     from bench.report.node import print_node
+    from bench.results.folder import told
 
     if seconds is not None and not measure:
         raise InputError("--seconds", where="without --measure", allowed="with --measure, whose time it is")
@@ -56,7 +56,8 @@ def show(
     node = plain(describe_node(name_patterns(), {"results": folder}))
     measured = _measure(seconds or 60.0, folder) if measure else {}
     if out is not None:
-        out.write_text(json.dumps(node | measured, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        with told(out):
+            out.write_text(json.dumps(node | measured, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if as_json:
         print_json(node | measured)
     else:
@@ -133,3 +134,6 @@ def compare(
         print_json({"skus": skus})
     else:
         print_fleet(skus)
+
+
+app.command(name="soak", cls=Verb)(soak)
