@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from bench.core.clock import Clock
-from bench.core.daemon_thread import in_daemon_thread
 from bench.core.units import NS_PER_S, ns_from_seconds
 
 Row = TypeVar("Row")
@@ -23,12 +23,13 @@ _HANDED_OVER_NS = NS_PER_S // 2
 class Sampler(Generic[Row]):
     """Reads rows while it is entered: first before its body and last after it, so that the body is covered.
 
-    `read` runs in a thread, because a driver may take milliseconds to answer, a server seconds, and the event loop
-    stamps tokens meanwhile; `on_rows` is called on the event loop, so a table needs no lock, with all that was read in
-    half a second. An exception of either ends the sampling and is raised on leaving, unless the body raised its own.
+    `read` runs in a thread of the sampler's own, because a driver may take milliseconds to answer, a server seconds,
+    and the event loop stamps tokens meanwhile; `on_rows` is called on the event loop, so a table needs no lock, with
+    all that was read in half a second. An exception of either ends the sampling and is raised on leaving, unless the
+    body raised its own.
 
-    A `read` that hangs holds up entering and leaving for `patience_s` each. It is then left behind with its thread,
-    `hangs` is true, and nothing of it reaches `on_rows` any more.
+    A `read` that hangs holds up entering and leaving for `patience_s` each. It is then left behind in its thread, which
+    no process waits for; `hangs` is true, and nothing of it reaches `on_rows` any more.
     """
 
     def __init__(
@@ -49,26 +50,22 @@ class Sampler(Generic[Row]):
         self._leaving = threading.Event()
         self._ends_s: float | None = None
         """When the loop's patience is over, once it is leaving."""
-        self._covered = False
-        """Whether something was read after the body had ended."""
-        self._sampling: asyncio.Task[None] | None = None
+        self._began = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._failure: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        began = asyncio.Event()
-        self._sampling = asyncio.create_task(self._sample_until_covered(began))
-        beginning = asyncio.create_task(began.wait())
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._sample, args=(loop,), name="sampler", daemon=True).start()
         try:
-            await asyncio.wait(
-                [self._sampling, beginning], timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if self._sampling.done():
-                self._sampling.result()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    await self._began.wait()
+            if self._failure is not None:
+                raise self._failure
         except BaseException:
-            self._leaving.set()
-            self._sampling.cancel()
+            self._end(None)
             raise
-        finally:
-            beginning.cancel()
         return self
 
     def leave(self) -> None:
@@ -81,34 +78,60 @@ class Sampler(Generic[Row]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.leave()
-        if self._sampling is None or self._ends_s is None:
+        try:
+            async with asyncio.timeout_at(self._ends_s):
+                await self._ended.wait()
+        except TimeoutError:
+            self.hangs = True
+        finally:
+            self._end(None)
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs in the thread."""
+
+        def tell(told: Callable[[Any], None], what: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while a look hung
+                loop.call_soon_threadsafe(told, what)
+
+        failure = None
+        try:
+            tell(self._take, self._look())
+            covered = False
+            while not covered:
+                rows, covered = self._looks()
+                tell(self._take, rows)
+        except BaseException as error:  # noqa: BLE001 it is raised on leaving
+            failure = error
+        tell(self._end, failure)
+
+    def _take(self, rows: list[Row]) -> None:
+        if self._ended.is_set():
             return
         try:
-            await asyncio.wait([self._sampling], timeout=max(0.0, self._ends_s - asyncio.get_running_loop().time()))
-            self.hangs = not self._sampling.done()
-        finally:
-            self._sampling.cancel()
-        (failure,) = await asyncio.gather(self._sampling, return_exceptions=True)
-        if isinstance(failure, Exception) and error is None:
-            raise failure
+            self._on_rows(rows)
+        except Exception as error:  # noqa: BLE001 it is raised on leaving
+            self._end(error)
+        self._began.set()
 
-    async def _sample_until_covered(self, began: asyncio.Event) -> None:
-        self._on_rows(await in_daemon_thread(self._look))
-        began.set()
-        while not self._covered:
-            self._on_rows(await in_daemon_thread(self._looks))
+    def _end(self, failure: BaseException | None) -> None:
+        """Nothing is taken any more."""
+        self._failure = self._failure or failure
+        self._leaving.set()
+        self._began.set()
+        self._ended.set()
 
-    def _looks(self) -> list[Row]:
-        """All rows of the time until they are handed over, but of one look at least."""
+    def _looks(self) -> tuple[list[Row], bool]:
+        """All rows of the time until they are handed over, of one look at least; and whether the last followed the end
+        of the body."""
         rows: list[Row] = []
         ends_ns = self._clock.now_ns() + _HANDED_OVER_NS
-        while not self._covered:
+        while True:
             left = self._leaving.wait(max(0, self._due_ns - self._clock.now_ns()) / NS_PER_S)
             rows += self._look()
-            self._covered = left
-            if self._due_ns > ends_ns:
-                break
-        return rows
+            if left or self._due_ns > ends_ns:
+                return rows, left
 
     def _look(self) -> list[Row]:
         rows = self._read()
