@@ -17,7 +17,7 @@ MOVES = 10
 """How often others must have moved meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Rest:
     """Where a reading rests."""
 
@@ -37,8 +37,11 @@ class Movement:
     def is_frozen(self, reading: Hashable, t_ns: int, value: float) -> bool:
         """Whether `reading`, which is `value` at `t_ns`, has stood still too long while others moved."""
         rest = self._rests.get(reading)
-        if rest is None or rest.value != value:
-            self._moves += rest is not None
+        if rest is None:
             self._rests[reading] = _Rest(value, t_ns, self._moves)
+            return False
+        if rest.value != value:
+            self._moves += 1
+            rest.value, rest.since_ns, rest.moves = value, t_ns, self._moves
             return False
         return t_ns - rest.since_ns >= FROZEN_AFTER_NS and self._moves - rest.moves >= MOVES
