@@ -61,7 +61,7 @@ def health_reasons(
     if watched.computes_on_cpu:
         yield from _hot_processor(health.cpu)
         if _crowded(health.cpu, window):
-            yield _company(health.cpu)
+            yield _company(health.cpu, spec)
     yield from _drifted(health, (THROUGHPUT,), spec)
 
 
@@ -79,7 +79,7 @@ def health_notes(
         if untold and (gpu.compute_processes or 0) > 1:
             yield _perhaps_shared_gpu(name, gpu)
     if (_taken(health.cpu) or 0) > COMPANY_SHARE and not (watched.computes_on_cpu and _crowded(health.cpu, window)):
-        yield _company(health.cpu)
+        yield _company(health.cpu, spec)
     yield from _starved(health.cpu)
     yield from _drifted(health, [name for name in health.drift if name != THROUGHPUT], spec)
 
@@ -174,11 +174,12 @@ def _contended(cpu: CpuHealth) -> bool:
     return waiting > CROWDED_SHARE and idle < AMPLE_SHARE
 
 
-def _company(cpu: CpuHealth) -> Reason:
+def _company(cpu: CpuHealth, spec: Spec) -> Reason:
     shares = {"others_share": cpu.others_share or 0.0, "steal_share": cpu.steal_share or 0.0}
     idle, own = cpu.idle_share or 0.0, cpu.own_share or 0.0
+    server = ", the server among them where it runs here," if spec.engine.kind == "endpoint" else ""
     message = (
-        f"of the time of {cpu.cpus} CPUs other processes took {shares['others_share']:.0%} and the hypervisor "
+        f"of the time of {cpu.cpus} CPUs other processes{server} took {shares['others_share']:.0%} and the hypervisor "
         f"{shares['steal_share']:.0%}, this run {own:.0%}, and {idle:.0%} was left"
     )
     evidence = {"cpus": cpu.cpus or 0, **shares, "own_share": own, "idle_share": idle}

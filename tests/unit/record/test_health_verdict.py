@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import pytest
@@ -39,6 +39,7 @@ QUIET: Figures = {
     "steal_s": lambda _: 0.0,
     "counted_cpus": lambda _: 2.0,
 }
+MOCK = {"kind": "mock"}
 CROWDED = {**QUIET, "busy_s": lambda s: 1.9 * s}
 
 
@@ -55,6 +56,7 @@ def judge(make_case: Callable[..., Case], make_turn: Callable[..., TurnRow]) -> 
         on_cpu: bool = False,
         gap_ms: Callable[[float], float] = lambda _: 100.0,
         hangs: str | None = None,
+        engine: Mapping[str, str] = MOCK,
     ) -> Verdict:
         turns, t = [], START_NS / 1e6
         while t < START_NS / 1e6 + 1000 * seconds:
@@ -65,7 +67,7 @@ def judge(make_case: Callable[..., Case], make_turn: Callable[..., TurnRow]) -> 
         context = RunContext(
             START_NS, START_NS + seconds * NS_PER_S, 1, health=HealthWatch(used, computes_on_cpu=on_cpu, hangs=hangs)
         )
-        spec = make_case(load={"kind": "closed", "concurrency": 1}).spec
+        spec = make_case(load={"kind": "closed", "concurrency": 1}, engine=engine).spec
         columns, _, window = counted_turns(spec, context, table_of("turns", turns))
         fared = health_of(table_of("health", health), columns, window, spec.load, context)
         reasons, notes = (tuple(told(fared, window, spec, context.health)) for told in (health_reasons, health_notes))
@@ -195,6 +197,12 @@ def test_crowded_processors_are_a_reason_where_the_engine_computes_on_them(judge
 def test_company_counts_once_it_is_waited_for(judge: Judge, cpu: Figures, status: str, notes: int) -> None:
     found = judge(cpu={**QUIET, **cpu}, on_cpu=True)
     assert (found.status, len(found.notes)) == (status, notes)
+
+
+def test_a_server_that_may_be_here_is_not_told_from_others(judge: Judge) -> None:
+    served = judge(cpu=CROWDED, engine={"kind": "endpoint", "base_url": "http://127.0.0.1:8000"})
+    assert "the server among them where it runs here" in only(served.notes).message
+    assert "the server" not in only(judge(cpu=CROWDED).notes).message
 
 
 def test_a_hot_processor_throttles_a_run_that_computes_on_it(judge: Judge) -> None:
