@@ -112,9 +112,13 @@ def open_sensors(
 def refuse_unaskable_meters(power: PowerSpec) -> None:
     """Raises InputError for a meter on the network that cannot be asked: its address, its login, its certificates."""
     for number, spec in enumerate(power.redfish):
-        redfish_access(spec, WHERE if len(power.redfish) == 1 else f"{WHERE}.{number}")
+        redfish_access(spec, _where(number, power.redfish))
     if power.dcgm is not None:
         dcgm_access(power.dcgm)
+
+
+def _where(number: int, controllers: Sequence[RedfishSpec]) -> str:
+    return WHERE if len(controllers) == 1 else f"{WHERE}.{number}"
 
 
 class _Opening:
@@ -181,8 +185,11 @@ class _Opening:
 
     def _dcgm(self, spec: DcgmSpec, accelerator_ids: Sequence[str] | None) -> Sequence[OpenSensor]:
         if accelerator_ids is not None and not accelerator_ids:
-            raise AbsentError("the engine uses no GPU")
-        sensor = DcgmSensor(spec, accelerator_ids)
+            raise AbsentError("power.dcgm is not asked: the engine uses no GPU")
+        try:
+            sensor = DcgmSensor(spec, accelerator_ids)
+        except AbsentError as absent:
+            raise AbsentError(f"power.dcgm: {absent}") from None
         self._remark("energy of GPUs is that of their boards as DCGM reports it")
         if accelerator_ids is None:
             self._remark("every GPU that DCGM tells of is read: which of them are used is not known")
@@ -198,8 +205,8 @@ class _Opening:
                 try:
                     sensors.append(RedfishSensor(spec, number))
                 except AbsentError as absent:
-                    self._remark(f"power.redfish is not read as {scope}: {absent}")
-                    raise
+                    self._remark(f"{_where(number, controllers)} is not read as {scope}: {absent}")
+                    raise AbsentError(f"{_where(number, controllers)}: {absent}") from None
                 opened.callback(sensors[-1].close)
             opened.pop_all()
         return sensors

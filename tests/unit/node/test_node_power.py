@@ -121,9 +121,10 @@ def test_a_controller_that_tells_nothing_leaves_the_machines_own_meter_and_is_to
 ) -> None:
     bmc.tells["/redfish/v1/"] = Answer(status=401)
     opened = open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)
-    assert opened.missing["node"].startswith("unauthorized: GET /redfish/v1/ is answered 401; no power meter of hwmon")
+    reason = "power.redfish: unauthorized: GET /redfish/v1/ is answered 401"
+    assert opened.missing["node"].startswith(f"{reason}; no power meter of hwmon")
     assert opened.unread is not None
-    assert "unauthorized" in opened.unread
+    assert reason in opened.unread
     write_meter(write, 0, "System Power", 950.0)
     opened = open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)
     assert opened.remark == "power.redfish is not read as node: unauthorized: GET /redfish/v1/ is answered 401"
