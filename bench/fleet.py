@@ -28,7 +28,9 @@ def read_fleet(paths: Iterable[Path]) -> list[FleetNode]:
         if path.is_dir() or path.name == RECORD_FILE:
             nodes += _of_results(path)
         else:
-            nodes.append(_of_file(path, path.stem if stems[path.stem] == 1 else f"{path.parent.name}/{path.stem}"))
+            nodes.append(
+                _of_file(path, path.stem if stems[path.stem] == 1 else f"{path.resolve().parent.name}/{path.stem}")
+            )
     return nodes
 
 

@@ -96,7 +96,7 @@ def compare_fleet(nodes: Sequence[FleetNode]) -> list[SkuComparison]:
         raise InputError(f"{len(nodes)} node", where="fleet", allowed="two or more to compare")
     twice = [name for name, count in Counter(node.name for node in nodes).items() if count > 1]
     if twice:
-        raise InputError(f"two nodes are called {twice[0]!r}", where="fleet", allowed="files of different names")
+        raise InputError(f"two nodes are called {twice[0]!r}", where="fleet", allowed="each once, of different names")
     groups = sorted(by_sku(nodes), key=len, reverse=True)
     return [_compared(group, _largest_like(group, groups)) for group in groups]
 
