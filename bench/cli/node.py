@@ -63,6 +63,7 @@ def show(
     else:
         print_node(node)
         if measured:
+            print()
             print_measured(**measured)
 
 
