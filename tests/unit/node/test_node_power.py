@@ -140,7 +140,7 @@ def test_a_rack_is_all_of_its_controllers_or_missing(bmc: Meter, tmp_path: Path,
         opened.close()
         shelf.tells["/redfish/v1/"] = Answer(status=500)
         opened = open_sensors(named, root=tmp_path, api=no_driver)
-        assert opened.missing["rack"] == "refused: GET /redfish/v1/ is answered 500"
+        assert opened.missing["rack"] == "power.redfish.1: refused: GET /redfish/v1/ is answered 500"
         assert scopes(opened) == {}
 
 
