@@ -116,7 +116,12 @@ class DcgmSensor:
             raise MeterError("no_power", f"DCGM meters no GPU {', '.join(unknown)}, which the engine uses")
         used = told if accelerator_ids is None else [known[id] for id in accelerator_ids]
         self._last = {uuid: _Last(told[uuid], None) for uuid in used}
-        return {uuid: f"gpu{told[uuid].index}" for uuid in used}
+        names = {uuid: f"gpu{told[uuid].index}" for uuid in used}
+        if len(set(names.values())) < len(names):
+            raise MeterError(
+                "malformed", "the exporter has one number for several GPUs, as where it tells of two machines"
+            )
+        return names
 
     def _is_new(self, uuid: str, told: _Told, t_ns: int) -> bool:
         last = self._last[uuid]

@@ -130,6 +130,15 @@ def test_a_gpu_that_dcgm_does_not_know_makes_the_scope_missing(exporter: Meter) 
         opened(exporter, [0, 7])
 
 
+def test_gpus_of_two_machines_are_not_told_apart_by_their_numbers(exporter: Meter) -> None:
+    exporter.tells["/metrics"] = told((0, 300.0, 900_000)) + told((0, 200.0, 700_000)).replace(uuid(0), uuid(9))
+    with pytest.raises(MeterError, match=r"^malformed: the exporter has one number for several GPUs"):
+        DcgmSensor(DcgmSpec(url=exporter.url), None)
+    only = DcgmSensor(DcgmSpec(url=exporter.url), [pseudonym(uuid(9))])
+    assert only.device == "gpu0"
+    only.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "again"),
     [(Answer(hangs=True), "timeout", 0), (Answer(status=500), "refused", 0), (Answer(b"\xff"), "not_read", 2)],
