@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 
 from bench.core.errors import InputError
+
+_USUAL_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,10 @@ def login(user_variable: str, password_variable: str, where: str) -> Login:
 def _held(variable: str, where: str, what: str) -> str:
     held = os.environ.get(variable, "")
     if not held.strip():
+        # Who takes it for the place of the secret itself does not find that printed.
+        named = f" {variable!r}" if _USUAL_NAME.fullmatch(variable) else ", whose name is not repeated here,"
         raise InputError(
-            f"the environment variable {variable!r} is not set",
+            f"the environment variable{named} is not set",
             where=where,
             allowed=f"the name of one that holds {what}",
         )

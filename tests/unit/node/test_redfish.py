@@ -158,7 +158,8 @@ def test_tls_is_verified() -> None:
         ({"url": "http://127.0.0.1", "ca_file": "ca.pem"}, "ca_file: the server is asked without TLS"),
         ({"url": "https://10.0.0.7", "ca_file": "/nowhere.pem"}, "ca_file: /nowhere.pem: "),
         ({"url": "https://10.0.0.7", "user_env": "BMC_NOBODY"}, "user_env: the environment variable 'BMC_NOBODY'"),
-        ({"url": "https://10.0.0.7", "password_env": "BMC_NOBODY"}, "password_env: the environment variable"),
+        ({"url": "https://10.0.0.7", "password_env": "BMC_NOBODY"}, "password_env: the environment variable 'BMC_NOB"),
+        ({"url": "https://10.0.0.7", "password_env": "s3cret"}, "password_env: the environment variable, whose name"),
     ],
 )
 def test_what_cannot_be_asked_is_bad_input(settings: dict[str, Any], where: str) -> None:
