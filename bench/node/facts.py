@@ -119,6 +119,14 @@ def entries_of(folder: Path) -> list[Path]:
         raise why_absent(folder, error) from error
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; no for what may not be looked at."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def link_target(path: Path) -> str:
     """The last name in what a link of /sys points to. Raises AbsentError where there is none."""
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.records import PowerRow
-from bench.node.facts import AbsentError, read_text
+from bench.node.facts import AbsentError, exists, read_text
 from bench.node.number_file import NumberFile
 from bench.node.sensor_faults import SensorFaults
 
@@ -92,11 +92,11 @@ def meter_sensors(scope: str, root: Path = Path("/")) -> list[MeterSensor]:
         if found:
             return [MeterSensor(meter, scope) for meter in found]
     others = ", ".join(sorted({repr(meter.label) for meter in meters})[:_TOLD_LABELS])
-    raise AbsentError(f"no power meter of hwmon measures {scope}" + (f", only {others}" if others else ""))
+    raise AbsentError(f"no power meter in {_folder(root)} measures {scope}" + (f", only {others}" if others else ""))
 
 
 def _meters(root: Path) -> Iterator[Meter]:
-    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+    for chip in sorted(_folder(root).glob("hwmon*")):
         for folder in (chip, chip / "device"):
             numbers = sorted({file.name.partition("_")[0] for file in folder.glob("power*_*")})
             found = [meter for number in numbers if (meter := _meter(folder, number)) is not None]
@@ -105,10 +105,14 @@ def _meters(root: Path) -> Iterator[Meter]:
                 break
 
 
+def _folder(root: Path) -> Path:
+    return root / "sys/class/hwmon"
+
+
 def _meter(folder: Path, number: str) -> Meter | None:
     """The meter `power1` and the like, its average before its last value; None where it has neither."""
     files = (folder / f"{number}_{kind}" for kind in ("average", "input"))
-    watts = next((file for file in files if file.exists()), None)
+    watts = next((file for file in files if exists(file)), None)
     if watts is None or _told(folder / f"{number}_is_battery") == "1":
         return None
     label = _told(folder / f"{number}_label") or _told(folder / f"{number}_oem_info") or ""

@@ -15,7 +15,7 @@ from bench.core.power_spec import DcgmSpec, PowerSpec, RedfishSpec
 from bench.node.dcgm import DcgmSensor, dcgm_access
 from bench.node.facts import AbsentError
 from bench.node.hwmon import meter_sensors
-from bench.node.nvml import Nvml
+from bench.node.nvml import Nvml, RefusedError
 from bench.node.nvml_power import NVML_SCOPES, open_meters
 from bench.node.power_recorder import DeviceSensor
 from bench.node.rapl import memory_sensors, package_sensors, platform_sensors
@@ -121,6 +121,12 @@ def _where(number: int, controllers: Sequence[RedfishSpec]) -> str:
     return WHERE if len(controllers) == 1 else f"{WHERE}.{number}"
 
 
+def _without_nvml(absent: AbsentError) -> str:
+    if isinstance(absent, RefusedError) and absent.code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return f"{absent} (the machine has no NVIDIA driver, or a container is not shown it)"
+    return str(absent)
+
+
 class _Opening:
     """What was found so far."""
 
@@ -139,7 +145,7 @@ class _Opening:
             self.opened.callback(nvml.close)
             meters = open_meters(nvml, accelerator_ids)
         except AbsentError as absent:
-            self.missing |= dict.fromkeys(NVML_SCOPES, str(absent))
+            self.missing |= dict.fromkeys(NVML_SCOPES, _without_nvml(absent))
         else:
             self._found += meters.sensors
             self.missing |= meters.missing
@@ -159,7 +165,7 @@ class _Opening:
         self._asked_for.update(spec.scope for spec in redfish)
         self._open("node", partial(self._redfish, redfish, "node"), partial(meter_sensors, "node", root))
         self._open("rack", partial(self._redfish, redfish, "rack"))
-        self.missing["facility"] = "nothing that is read here measures it"
+        self.missing["facility"] = "nothing that is read here measures it: a suite's power.pue models it"
 
     def done(self) -> Sensors:
         unread = [why for scope, why in self.missing.items() if scope in self._asked_for]
@@ -198,7 +204,7 @@ class _Opening:
     def _redfish(self, controllers: Sequence[RedfishSpec], scope: str) -> Sequence[OpenSensor]:
         named = [(number, spec) for number, spec in enumerate(controllers) if spec.scope == scope]
         if not named:
-            raise AbsentError("no controller of it is named in power.redfish")
+            raise AbsentError(f"no controller (BMC) of the {scope} is named in a suite's power.redfish")
         with contextlib.ExitStack() as opened:
             sensors = []
             for number, spec in named:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.core.records import PowerRow
 from bench.core.units import seconds_from_ns
-from bench.node.facts import AbsentError, read_int, read_text
+from bench.node.facts import AbsentError, exists, read_int, read_text
 from bench.node.number_file import NumberFile
 from bench.node.sensor_faults import SensorFaults
 
@@ -105,10 +105,13 @@ def platform_sensors(root: Path = Path("/")) -> list[ZoneSensor]:
 
     Raises AbsentError for none, and for several: servers may show one a socket, and not all of them count.
     """
+    _packages(root)
     zones = [zone for name, zone in _zones(root) if name.startswith("psys")]
     if len(zones) != 1:
         raise AbsentError(
-            f"RAPL has {len(zones)} zones of the platform" if zones else "RAPL has no zone of the platform"
+            f"RAPL has {len(zones)} zones of the platform (psys): which counts is not known"
+            if zones
+            else "RAPL has no zone of the platform (psys), as most servers"
         )
     return [ZoneSensor(zones[0], "psys", "psys")]
 
@@ -128,7 +131,7 @@ def _zones(root: Path) -> list[tuple[str, Path]]:
     Containers may hide what the links of the class point to.
     """
     zones = sorted(zone for zone in _folder(root).glob("intel-rapl:*") if re.fullmatch(r"intel-rapl:\d+", zone.name))
-    return [(read_text(zone / "name"), zone) for zone in zones if zone.exists()]
+    return [(read_text(zone / "name"), zone) for zone in zones if exists(zone)]
 
 
 def _folder(root: Path) -> Path:

@@ -109,7 +109,7 @@ def _chassis(get: Get, wanted: str | None) -> Document:
         if not documents:
             raise MeterError("no_power", f"no chassis {wanted!r}, only {_listed([_last(path) for path in paths])}")
         return documents[0]
-    outermost = [one for one in documents if "ContainedBy" not in _mapping(one.get("Links"))]
+    outermost = [one for one in documents if _mapping(one.get("Links")).get("ContainedBy") is None]
     if len(outermost) != 1:
         ids = _listed([_id(one) for one in outermost])
         raise MeterError(

@@ -20,7 +20,9 @@ def test_each_scope_of_grace_is_read_by_its_widest_meter(write: Write, tmp_path:
     write_grace(write, sockets=2)
     assert read("module", tmp_path) == [("module0", 610.0), ("module1", 610.0)]
     assert read("cpu", tmp_path) == [("grace0", 180.0), ("grace1", 180.0)]
-    with pytest.raises(AbsentError, match=r"no power meter of hwmon measures node, only 'CPU Power Socket 0', "):
+    with pytest.raises(
+        AbsentError, match=r"no power meter in .*/sys/class/hwmon measures node, only 'CPU Power Socket 0', "
+    ):
         meter_sensors("node", tmp_path)
 
 
@@ -62,7 +64,7 @@ def test_it_is_read_about_as_often_as_it_averages(
 def test_a_meter_that_does_not_say_what_it_measures_is_none(label: str | None, write: Write, tmp_path: Path) -> None:
     write_meter(write, 0, label, 400.0)
     for scope in ("node", "cpu", "module"):
-        with pytest.raises(AbsentError, match="no power meter of hwmon measures"):
+        with pytest.raises(AbsentError, match=r"no power meter in .* measures"):
             meter_sensors(scope, tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_the_platform_contains_the_packages_and_is_not_added_to_them(write: Writ
 
 @WAY
 def test_a_machine_without_rapl(open_scope: Callable[[Path], Any], tmp_path: Path) -> None:
-    with pytest.raises(AbsentError, match=r"has no RAPL package: .* virtual machine|RAPL has no zone"):
+    with pytest.raises(AbsentError, match=r"has no RAPL package: .* virtual machine"):
         open_scope(tmp_path)
 
 

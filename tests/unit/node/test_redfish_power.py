@@ -101,6 +101,7 @@ def test_the_chassis_that_contains_the_others_is_read() -> None:
     within = {"Links": {"ContainedBy": link(f"{CHASSIS}/1")}}
     tree = server_with_environment(100.0) | {f"{CHASSIS}/{id}": {"Id": id, **within} for id in ("GPU_0", "GPU_1")}
     tree[CHASSIS] = {"Members": [link(f"{CHASSIS}/{id}") for id in ("GPU_0", "GPU_1", "1")]}
+    tree[f"{CHASSIS}/1"]["Links"] = {"ContainedBy": None}
     assert found(tree)[0].chassis == "1"
 
 
