@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.core.errors import InputError
 from bench.node.fleet import FleetNode, check_description
 from bench.results.record import RECORD_FILE, Record
 from bench.results.result import scan
+
+_DESCRIPTION = "what `bench node show --json` prints"
 
 
 def read_fleet(paths: Iterable[Path]) -> list[FleetNode]:
@@ -25,7 +28,7 @@ def read_fleet(paths: Iterable[Path]) -> list[FleetNode]:
     stems = Counter(path.stem for path in paths)
     nodes: list[FleetNode] = []
     for path in paths:
-        if path.is_dir() or path.name == RECORD_FILE:
+        if os.path.isdir(path) or path.name == RECORD_FILE:
             nodes += _of_results(path)
         else:
             nodes.append(
@@ -44,12 +47,12 @@ def _of_file(path: Path, name: str) -> FleetNode:
     try:
         description = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
-        raise InputError("no such file", where=path, allowed="what `bench node show --json` prints") from None
-    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("no such file", where=path, allowed=_DESCRIPTION) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path, allowed=_DESCRIPTION) from None
+    except (ValueError, RecursionError) as error:
         told = str(error).partition("\n")[0]
-        raise InputError(
-            f"cannot be read: {told}", where=path, allowed="what `bench node show --json` prints"
-        ) from None
+        raise InputError(f"cannot be read: {told}", where=path, allowed=_DESCRIPTION) from None
     check_description(description, str(path))
     return FleetNode(name, description)
 

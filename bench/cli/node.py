@@ -109,7 +109,7 @@ def _check_place(out: Path | None) -> None:
         return
     if not out.parent.is_dir():
         raise InputError("no such folder", where=out.parent, allowed="a folder that is there")
-    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+    if os.path.isdir(out) or not os.access(out if os.path.exists(out) else out.parent, os.W_OK):
         raise InputError("cannot be written", where=out, allowed="a file")
 
 
