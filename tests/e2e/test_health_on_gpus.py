@@ -67,7 +67,7 @@ def test_faults_company_and_events_reach_the_verdict(bench: Callable[..., Any], 
             "name": "asked",
             "model": {"path": "tiny"},
             "engine": {"kind": "endpoint", "base_url": url},
-            "workload": {"kind": "reasoning", "sessions": 12, "length_mode": "free", "token_scale": 0.1},
+            "workload": {"kind": "reasoning", "sessions": 12, "length_mode": "free", "token_scale": 0.02},
             "load": {"kind": "closed", "concurrency": 2, "time_scale": 0},
             "measure": {"percentiles": [0.5], "warmup_sessions": 0},
         }
