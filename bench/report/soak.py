@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
-from bench.report.format import ABSENT, headline, number
+from bench.report.format import ABSENT, duration, headline, number
 
 _STYLES = {"stable": "green", "unstable": "bold red", "undecided": "yellow"}
 _MOST_OUTAGES = 20
@@ -53,7 +53,7 @@ def _figures(soaked: Mapping[str, Any]) -> Table:
 def _shifts(figure: Mapping[str, Any]) -> str:
     if not figure["shifts_told"]:
         return ABSENT
-    shifts = [f"{_signed(shift['change'])} at {number(shift['at_hours'])} h" for shift in figure["shifts"]]
+    shifts = [f"{_signed(shift['change'])} at {_hours(shift['at_hours'])}" for shift in figure["shifts"]]
     return "\n".join(shifts) or "none"
 
 
@@ -63,9 +63,9 @@ def _outages(outages: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("")
     for outage in outages[:_MOST_OUTAGES]:
-        down = f"{number(outage['down_s'])} s"
+        down = duration(outage["down_s"])
         table.add_row(
-            f"{number(outage['at_s'] / 3600)} h",
+            duration(outage["at_s"]),
             down if outage["repaired"] else f"over {down}",
             str(outage["starts"]),
             escape(outage["failure"]),
@@ -79,7 +79,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     status = stability["status"]
     yield (
         f"[bold]{escape(report['name'])}[/bold]: [{_STYLES[status]}]{status}[/{_STYLES[status]}] over "
-        f"{number(soaked['hours'])} h of {number(report['hours_asked'])} h asked, in {len(soaked['segments'])} segments"
+        f"{_hours(soaked['hours'])} of {_hours(report['hours_asked'])} asked, in {len(soaked['segments'])} segments"
     )
     for finding in stability["findings"]:
         yield f"[red]{finding['code']}[/red]: {escape(finding['message'])}"
@@ -89,17 +89,17 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     if soaked["time_to_recover_s"] is not None:
         recovered = sum(outage["repaired"] for outage in soaked["outages"])
         yield (
-            f"time to recover: {number(soaked['time_to_recover_s'])} s, the median of {recovered}; "
+            f"time to recover: {duration(soaked['time_to_recover_s'])}, the median of {recovered}; "
             f"starts of the engine after the first: {soaked['restarts']}"
         )
     yield _hot_and_cold(soaked)
     yield _requests(soaked["requests"])
     for code, told in soaked["notes"].items():
-        yield f"note {code} in {told['segments']} segments, first at {number(told['first_at_hours'])} h: " + escape(
+        yield f"note {code} in {told['segments']} segments, first at {_hours(told['first_at_hours'])}: " + escape(
             told["message"]
         )
     if report["ended"] is None or report["resumed"]:
-        yield f"resumed {report['resumed']} times; ended: {escape(report['ended'] or 'cut off')}"
+        yield f"times resumed: {report['resumed']}; ended: {escape(report['ended'] or 'cut off')}"
 
 
 def _availability(soaked: Mapping[str, Any]) -> str:
@@ -108,8 +108,8 @@ def _availability(soaked: Mapping[str, Any]) -> str:
     value = ABSENT if observed["observed"] is None else f"{observed['observed']:.4%}"
     return (
         f"availability: {value} observed, {low} to {high} at {observed['level']:.0%} ({escape(observed['method'])}); "
-        f"up {number(observed['up_s'] / 3600)} h, down {number(observed['down_s'])} s in {observed['outages']} "
-        f"outages, neither for {number(observed['unobserved_s'])} s"
+        f"up {duration(observed['up_s'])}, down {duration(observed['down_s'])} in {observed['outages']} "
+        f"outages, neither for {duration(observed['unobserved_s'])}"
     )
 
 
@@ -126,8 +126,17 @@ def _hot_and_cold(soaked: Mapping[str, Any]) -> str:
 
 def _requests(requests: Mapping[str, Any]) -> str:
     failed = ", ".join(f"{count} {escape(kind)}" for kind, count in requests["failed"].items()) or "none failed"
-    return f"requests: {requests['sent']:,} sent, {requests['completed']:,} completed, {failed}"
+    cut_off = requests["sent"] - requests["completed"] - sum(requests["failed"].values())
+    rest = f", {cut_off:,} under way when a segment was cut off" if cut_off else ""
+    return f"requests: {requests['sent']:,} sent, {requests['completed']:,} completed, {failed}{rest}"
+
+
+def _hours(hours: float) -> str:
+    return duration(3600 * hours)
 
 
 def _signed(share: float | None) -> str:
-    return ABSENT if share is None else f"{share:+.2%}"
+    """A change as `+0.12%` or `-2,410%`."""
+    if share is None:
+        return ABSENT
+    return f"{'-' if share < 0 else '+'}{number(float(f'{100 * abs(share):.3g}'))}%"

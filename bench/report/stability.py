@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.console import console
-from bench.report.format import ABSENT, headline, number
+from bench.report.format import ABSENT, duration, headline, number
 
 _Row = Mapping[str, Any]
 
@@ -51,11 +51,11 @@ def _observed(groups: Sequence[_Row]) -> list[_Row]:
 
 
 def _told(observed: _Row) -> str:
-    hours = (observed["up_s"] + observed["down_s"]) / 3600
+    watched = duration(observed["up_s"] + observed["down_s"])
     low, high = (ABSENT if observed[end] is None else f"{observed[end]:.4%}" for end in ("low", "high"))
     outages = f"{observed['outages']} outage{'' if observed['outages'] == 1 else 's'}"
     return (
-        f"available {observed['value']:.4%} of {number(hours)} hours ({low} to {high}, {observed['level']:.0%}), "
+        f"available {observed['value']:.4%} of {watched} ({low} to {high}, {observed['level']:.0%}), "
         f"{outages}, by {', '.join(observed['soaks'])}; {observed['method']}"
     )
 
