@@ -58,7 +58,7 @@ def test_a_soak_becomes_dollars_through_the_sla(
     assert after == pytest.approx(raw / 0.98 * (1 - credit["value"] / 262.80))
     assert (stability["promised"], stability["why_no_credit"]) == (0.999, None)
     shown = bench("compare", ran, "--soak", soak, "--offers", offer).out
-    assert "available 98.0000% of 100 hours" in shown
+    assert "available 98.0000% of 100 h (" in shown
     assert "assumed" in shown
 
 
