@@ -37,7 +37,8 @@ class ServerUrl:
         if parts.query or parts.fragment:
             raise InputError("holds a query or a fragment", where=where, allowed=_ALLOWED)
         if parts.scheme not in _PORTS or port == 0 or not _may_be(parts.hostname) or not _sendable(parts.path):
-            raise InputError(repr(url), where=where, allowed=_ALLOWED)
+            # Of "user:password@host" the part before the colon is a scheme, and the rest a path.
+            raise InputError("no URL" if "@" in url else repr(url), where=where, allowed=_ALLOWED)
         return ServerUrl(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path)
 
     @property

@@ -153,6 +153,8 @@ def test_tls_is_verified() -> None:
         ({"url": "10.0.0.7"}, "url"),
         ({"url": "http://10.0.0.7"}, "url: would show the password on its way"),
         ({"url": "https://admin:s3cret@10.0.0.7"}, "url: holds a user or a password"),
+        ({"url": "admin:s3cret@10.0.0.7"}, r"url: no URL \("),
+        ({"url": "https:/admin:s3cret@10.0.0.7"}, r"url: no URL \("),
         ({"url": "https://10.0.0.7/?password=s3cret"}, "url: holds a query"),
         ({"url": "https://10.0.0.7/redfish/v1"}, "url: names a path"),
         ({"url": "http://127.0.0.1", "ca_file": "ca.pem"}, "ca_file: the server is asked without TLS"),
