@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from bench.core.clock import RealClock
-from bench.core.errors import BenchError, EngineError, InputError
+from bench.core.errors import BenchError, EngineError, InputError, StorageError
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.spec import EndpointEngineSpec, MockEngineSpec, Spec
@@ -50,7 +50,11 @@ def soak(spec: Spec, out: Path, *, seconds: float, watch: Watch, command: Sequen
     prepared = prepare(spec, watch.phase)
     folder = new_folder(out, f"soak-{spec.name}-{prepared.case.id[:8]}")
     writer = SoakWriter(folder)
-    writer.append(Began, seconds=seconds, case=prepared.case)
+    try:
+        writer.append(Began, seconds=seconds, case=prepared.case)
+    except StorageError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     try:
         return _run(prepared, writer, watch=watch, command=command)
     except InputError:

@@ -21,6 +21,13 @@ def test_two_outages_by_hand() -> None:
     assert told.low == pytest.approx(1 / (1 + 0.1 * 1.5 * 9.1973), rel=1e-4)
 
 
+def test_repairs_that_scatter_more_than_the_interval_assumes_are_told() -> None:
+    alike, scattered = (availability(9000.0, repairs, level=0.95) for repairs in ([30.0] * 9, [*[30.0] * 8, 1500.0]))
+    assert "too narrow" not in alike.method
+    # Their mean is 193 s and their standard deviation 490 s.
+    assert "too narrow: the repairs scatter by 2.5 times their mean" in scattered.method
+
+
 def test_without_a_failure_the_rule_of_three_bounds_it_from_below() -> None:
     told = availability(36_000.0, [], level=0.95, start_s=20.0)
     assert (told.observed, told.high, told.outages) == (1.0, 1.0, 0)
