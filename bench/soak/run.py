@@ -16,7 +16,8 @@ from bench.core.errors import BenchError, EngineError, InputError, StorageError
 from bench.core.interrupt import one_interrupt
 from bench.core.protocols import Watch
 from bench.core.spec import EndpointEngineSpec, MockEngineSpec, Spec
-from bench.core.units import SECONDS_PER_HOUR, ns_from_seconds, seconds_from_ns
+from bench.core.units import ns_from_seconds, seconds_from_ns
+from bench.report.format import duration
 from bench.results.folder import new_folder
 from bench.results.soak_log import SEGMENTS, Began, Ended, Resumed, Segment, SoakLog, SoakWriter, read_soak
 from bench.run import Prepared, prepare
@@ -24,7 +25,8 @@ from bench.soak.report import SoakReport, report_of, write_report
 from bench.soak.segment import SILENCE_S, SegmentRun, Started
 
 WAITS_S = (0.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Before each start that follows a failure. After as many failures in a row nobody would go on."""
+"""Before each start that follows a failure. After as many failures in a row nobody would go on; one of an engine that
+was up for longer than the last wait is the first of its row."""
 _LONGEST_START = 5.0
 """A restart that takes so many times as long as the first start, and SILENCE_S beside, has failed."""
 
@@ -138,17 +140,19 @@ class _Running:
         while self._now_s() < self._end_s:
             if failures > len(WAITS_S):
                 return LOST
-            failure = await self._segment(wait_s=WAITS_S[failures - 1] if failures else 0.0)
-            if failure is not None and not self._answered:
-                raise EngineError(failure)
-            failures = 0 if failure is None else failures + 1
+            run = await self._segment(wait_s=WAITS_S[failures - 1] if failures else 0.0)
+            if run.failure is not None and not self._answered:
+                raise EngineError(run.failure)
+            if run.failure is None or run.up_s > WAITS_S[-1]:
+                failures = 0
+            failures += run.failure is not None
         return TIME_OVER
 
-    async def _segment(self, wait_s: float) -> str | None:
-        """Run the case once and log it; returns what the engine failed with, if it did."""
+    async def _segment(self, wait_s: float) -> SegmentRun:
+        """Run the case once and log it."""
         self._number += 1
-        hours, asked = self._now_s() / SECONDS_PER_HOUR, self._asked_s / SECONDS_PER_HOUR
-        self._watch.case(f"{self._spec.name}: segment {self._number}, {hours:.2f} of {asked:.3g} h", 1, 1)
+        gone = f"{duration(self._now_s())} of {duration(self._asked_s)}"
+        self._watch.case(f"{self._spec.name}: segment {self._number}, {gone}", 1, 1)
         run = SegmentRun(self._prepared, self._started, clock=self._clock, watch=self._watch)
         self._starts += run.starts_engine
         folder = self._writer.folder / SEGMENTS
@@ -164,10 +168,10 @@ class _Running:
             self._started = run.started
             if run.record is not None:
                 self._log(run)
-        return run.failure
+        return run
 
     def _log(self, run: SegmentRun) -> None:
-        answered_ns = run.first_token_ns if run.starts_engine or run.first_token_ns is None else run.start_ns
+        answered_ns = run.answered_ns
         elsewhere = isinstance(self._spec.engine, EndpointEngineSpec | MockEngineSpec)
         started_s = None if run.startup is None or elsewhere else run.startup.total_s
         self._answered |= answered_ns is not None

@@ -13,6 +13,7 @@ from bench.core.clock import Clock
 from bench.core.errors import EngineError, InputError
 from bench.core.protocols import Engine, Watch
 from bench.core.records import Startup
+from bench.core.units import seconds_from_ns
 from bench.engine.build import build_engine
 from bench.recording import Recording
 from bench.run import Prepared, measure, prompts_of
@@ -67,8 +68,14 @@ class SegmentRun:
         return None if self.gone_ns is not None else Started(self._engine, self._accuracy)
 
     @property
-    def first_token_ns(self) -> int | None:
-        return self._hearing.first_token_ns
+    def answered_ns(self) -> int | None:
+        """When the engine was first seen to answer: from the start, where it was there before and gave a token."""
+        first_ns = self._hearing.first_token_ns
+        return first_ns if self.starts_engine or first_ns is None else self.start_ns
+
+    @property
+    def up_s(self) -> float:
+        return 0.0 if self.answered_ns is None else seconds_from_ns(self.end_ns - self.answered_ns)
 
     def unanswered(self, since_ns: int) -> list[tuple[int, int]]:
         """When the engine answered nothing and then did again, of itself."""
