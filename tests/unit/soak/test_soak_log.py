@@ -33,19 +33,21 @@ def segment(writer: SoakWriter, record: str, start_s: float, end_s: float, engin
 
 def test_a_log_is_read_back_with_the_time_that_was_watched(tmp_path: Path, case: Case) -> None:
     now = iter(range(1000, 1100))
-    writer = SoakWriter(tmp_path, unix_s=lambda: float(next(now)))
+    folder = tmp_path / "soak"
+    folder.mkdir()
+    writer = SoakWriter(folder, unix_s=lambda: float(next(now)))
     writer.append(Began, seconds=3600.0, case=case)
     segment(writer, "a", 0.0, 60.0, engine_start_s=4.0)
     writer.append(Resumed, at_s=500.0, abandoned=["b"])
     segment(writer, "c", 500.0, 560.0)
     writer.append(Ended, at_s=561.0, reason="interrupted")
     writer.close()
-    log = read_soak(tmp_path)
+    log = read_soak(folder)
     assert log.began.case == case
     assert [one.record for one in log.segments] == ["a", "c"]
     assert (log.last_s, log.watched_s, log.last_unix_s) == (561.0, 121.0, 1004.0)
     assert (log.ended, log.abandoned, log.engine_start_s) == ("interrupted", ["b"], 4.0)
-    assert soaks_below([tmp_path, tmp_path.parent]) == [tmp_path]
+    assert soaks_below([folder, tmp_path]) == [folder]
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_does_not_spoil_the_next(tmp_path: Path, case: Case) -> None:
