@@ -100,7 +100,9 @@ def _read(folder: Path) -> _Soak | None:
     path = folder / REPORT_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not a soak's report: {error}", where=path, allowed="JSON as `bench` wrote it") from None
     report = parse(_Report, document, str(path))
     log = read_soak(folder)

@@ -61,7 +61,7 @@ class Constancy:
         if slope.low is None or slope.high is None or slope.value is None:
             return told
         if slope.low * slope.high > 0 and _material(slope.value * self.hours):
-            told.append(f"by {slope.value:+.2%} an hour")
+            told.append(f"by {slope.value:+,.2%} an hour")
         return told
 
     @property
@@ -73,7 +73,7 @@ class Constancy:
         if slope.low is None or slope.high is None:
             return slope.method
         if max(-slope.low, slope.high) * self.hours > MATERIAL_SHARE and not self.moved:
-            return f"a slope of {max(-slope.low, slope.high):.2%} an hour either way is within the interval"
+            return f"a slope of {max(-slope.low, slope.high):,.2%} an hour either way is within the interval"
         return None
 
 

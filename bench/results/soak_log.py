@@ -134,8 +134,10 @@ def read_soak(folder: Path) -> SoakLog:
         *lines, _ = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise InputError("is no soak", where=folder, allowed=f"a folder with a {LOG_FILE}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where=path) from None
     events = [_event(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
     if not events or not isinstance(events[0], Began):
         raise InputError("does not begin with its `began` line", where=path, allowed="a log as `bench` wrote it")
