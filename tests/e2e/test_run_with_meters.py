@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 from meter_serving import PASSWORD, USER, Answer, Meter, meter_serving
 from redfish_trees import CHASSIS, server_with_environment
+
+from bench import recording
+from bench.node.power import SCOPES
 
 METRICS = f"{CHASSIS}/1/EnvironmentMetrics"
 MEAN_W, SWING_W = 5000.0, 5.0
@@ -95,6 +99,23 @@ def test_a_controller_that_hangs_in_mid_run_costs_its_rung_and_nothing_else(
     assert rung["reason"]
     (fault, *_) = record["node"]["power"]["faults"]["bmc0-1"]
     assert fault["code"] == "timeout"
+
+
+def test_a_machine_whose_meters_hang_when_they_are_opened_is_run_without(
+    bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(recording, "open_sensors", lambda *_, **__: over.wait(60))
+    monkeypatch.setattr(recording, "_LONGEST_OPENING_S", 0.5)
+    suite = SUITE[: SUITE.index("    power:")].replace("sessions: 32", "sessions: 8")
+    (tmp_path / "suite.yaml").write_text(suite)
+    done = bench("run", tmp_path / "suite.yaml", "--out", tmp_path / "runs", "--json")
+    over.set()
+    (record,) = done.json["records"]
+    assert record["requests"]["completed"] == 8
+    reason = "something that was asked hangs: 0.5 s were not enough to open it all"
+    assert record["energy"]["missing"] == reason
+    assert record["node"]["power"]["missing"] == dict.fromkeys(SCOPES, reason)
 
 
 def test_a_login_that_is_not_set_is_refused_before_anything_runs(
