@@ -2,7 +2,10 @@
 
 The slope is Theil's and Sen's median of the slopes of all pairs, which outliers hardly move. Its interval is Sen's
 (1968, JASA 63, 1379), with the variance of Kendall's statistic inflated by how much neighbours resemble one another
-about the line (Hamed and Rao 1998, Journal of Hydrology 204).
+about the line (Hamed and Rao 1998, Journal of Hydrology 204). Of 400 simulated series without a slope, from seeds that
+nothing here was chosen by, of 12, 30, 60 and 120 values, so many in a hundred had theirs outside the interval at 95 %:
+0 to 5 with autocorrelation up to 0.7, 0 to 6 with heavy tails, 0 to 8 where white noise lay over as much wander of 0.8,
+and up to 14 over as much of 0.9.
 """
 
 from __future__ import annotations

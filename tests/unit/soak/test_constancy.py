@@ -67,7 +67,8 @@ def test_noise_alone_shifts_as_seldom_as_is_told(kind: str, n: int, told: int) -
     assert abs(alarms - told) <= 2
 
 
-@pytest.mark.parametrize(("rho", "place", "n", "told"), [(0.0, 0, 60, 171), pytest.param(0.5, 2, 120, 185, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rho", "place", "n", "told"), [(0.0, 0, 60, 171), (0.5, 2, 120, 185)])
 def test_a_shift_of_three_percent_is_found_as_often_as_is_told(rho: float, place: int, n: int, told: int) -> None:
     """The series of the second table, noise of 1 %: found is within a twentieth of their length."""
     rng = np.random.default_rng([SEED, 2, place, COUNTS.index(n)])
