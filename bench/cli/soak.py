@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def soak(
-    hours: Annotated[float, typer.Option("--hours", metavar="N", help="How long to go on.")] = 0.0,
-    minutes: Annotated[float, typer.Option("--minutes", metavar="M", help="And so many minutes.")] = 0.0,
+    hours: Annotated[float, typer.Option("--hours", metavar="N", help="How long to go on.", show_default=False)] = 0.0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", metavar="M", help="And so many minutes.", show_default=False)
+    ] = 0.0,
     load: Annotated[
         str | None, typer.Option("--load", metavar="SUITE", help="The suite with the case [default: soak].")
     ] = None,

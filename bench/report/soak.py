@@ -79,7 +79,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     status = stability["status"]
     yield (
         f"[bold]{escape(report['name'])}[/bold]: [{_STYLES[status]}]{status}[/{_STYLES[status]}] over "
-        f"{_hours(soaked['hours'])} of {_hours(report['hours_asked'])} asked, in {len(soaked['segments'])} segments"
+        f"{_hours(soaked['hours'])} ({_hours(report['hours_asked'])} asked), in {len(soaked['segments'])} segments"
     )
     for finding in stability["findings"]:
         yield f"[red]{finding['code']}[/red]: {escape(finding['message'])}"

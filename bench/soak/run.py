@@ -109,7 +109,6 @@ class _Running:
         self._clock = RealClock()
         self._origin_ns = self._clock.now_ns() - ns_from_seconds(log.last_s)
         self._end_s = log.last_s + log.began.seconds - log.watched_s
-        self._asked_s = log.began.seconds
         self._number = len(log.segments)
         self._starts = max((segment.engine for segment in log.segments), default=0)
         self._answered = any(segment.up_from_s is not None for segment in log.segments)
@@ -151,8 +150,8 @@ class _Running:
     async def _segment(self, wait_s: float) -> SegmentRun:
         """Run the case once and log it."""
         self._number += 1
-        gone = f"{duration(self._now_s())} of {duration(self._asked_s)}"
-        self._watch.case(f"{self._spec.name}: segment {self._number}, {gone}", 1, 1)
+        left_s = max(0.0, self._end_s - self._now_s())
+        self._watch.case(f"{self._spec.name}: segment {self._number}, {duration(left_s)} left", 1, 1)
         run = SegmentRun(self._prepared, self._started, clock=self._clock, watch=self._watch)
         self._starts += run.starts_engine
         folder = self._writer.folder / SEGMENTS
