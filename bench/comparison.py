@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.core.errors import InputError
 from bench.core.records import Headline
+from bench.economics.availability import ObservedAvailability
 from bench.economics.compare import Assumptions, Comparison, ComparisonRow, compare
 from bench.economics.decision import Decision
 from bench.economics.group import MeasuredGroup
 from bench.groups import combined, groups_of, hardware_of, valid_repeats
+from bench.node.fleet import FleetNode
+from bench.normalise import NormalisedGroup, normalised
 from bench.offers.offer import Offer
 from bench.results.comparability import comparability_key
 from bench.results.record import Record
@@ -18,6 +22,8 @@ from bench.results.result import Result
 
 _LADDER = ("facility", "rack", "node", "module", "gpu", "cpu")
 """Scopes of energy, widest first: the widest that was measured is the one a bill is nearest to."""
+_BY_TRUST = (("counter", "integral"), ("declared",), ("modelled",))
+"""Where the energy of a scope may come from: what was measured goes before what was said or made up."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,39 @@ class ResultComparison:
     decision: Decisions
     groups: tuple[MeasuredGroup, ...]
     assumptions: Assumptions
+    normalised: tuple[NormalisedGroup, ...] = ()
+    """Every group at the median of its SKU, where that was asked for."""
 
 
-def compare_results(results: Sequence[Result], offers: Sequence[Offer], assumptions: Assumptions) -> ResultComparison:
-    """Price every group of `results` on every offer. Raises InputError for assumptions out of range."""
-    groups = [_group(records) for records in groups_of(result.record for result in results)]
+@dataclass(frozen=True)
+class Known:
+    """What is known of the machines besides the results."""
+
+    availability: Mapping[str, ObservedAvailability] = field(default_factory=dict)
+    """By hardware key, as soaks saw it."""
+    fleet: Sequence[FleetNode] = ()
+    """Fingerprints of nodes."""
+
+
+def compare_results(
+    results: Sequence[Result],
+    offers: Sequence[Offer],
+    assumptions: Assumptions,
+    known: Known = Known(),
+    *,
+    normalise: bool = False,
+) -> ResultComparison:
+    """Price every group of `results` on every offer, with `normalise` also at the median of its SKU.
+
+    Raises InputError for assumptions out of range, and for an availability that is both assumed and observed.
+    """
+    if known.availability and assumptions.loading.availability != 1:
+        raise InputError("an availability beside that of a soak", where="--availability", allowed="one of the two")
+    records_of = [valid_repeats(records) for records in groups_of(result.record for result in results)]
+    groups = [_group(records, known) for records in records_of]
+    medians = [normalised(group, of, known.fleet) for group, of in zip(groups, records_of, strict=True) if normalise]
+    if normalise:
+        groups = [replace(group, at_median=of.rates) for group, of in zip(groups, medians, strict=True)]
     by_key: dict[str, list[MeasuredGroup]] = {}
     for group in groups:
         by_key.setdefault(repr(sorted(group.key.items())), []).append(group)
@@ -60,18 +94,18 @@ def compare_results(results: Sequence[Result], offers: Sequence[Offer], assumpti
         decision=Decisions("; ".join(f"{', '.join(d.cases)}: {d.decision.text}" for d in decisions), decisions),
         groups=tuple(groups),
         assumptions=assumptions,
+        normalised=tuple(medians),
     )
 
 
-def _group(records: list[Record]) -> MeasuredGroup:
-    """One group of repeats. Invalid repeats are left out unless there is nothing else."""
-    ranked = valid_repeats(records)
+def _group(ranked: list[Record], known: Known) -> MeasuredGroup:
+    """One group of repeats, from those that count."""
     first = ranked[0]
     hardware = hardware_of(first)
     accelerators = (first.run or {}).get("accelerators", 0)
     idle = hardware["unit"] == "accelerator" and accelerators == 0
     return MeasuredGroup(
-        label=first.id if len(records) == 1 else f"{first.case.spec.name} × {len(ranked)}",
+        label=first.id if len(ranked) == 1 else f"{first.case.spec.name} × {len(ranked)}",
         case=first.case.spec.name,
         model=Path(first.case.spec.model.path).name,
         key=comparability_key(first),
@@ -87,6 +121,7 @@ def _group(records: list[Record]) -> MeasuredGroup:
         good_share=_good_share(ranked),
         correct_answers_per_s=_correct_answers(ranked),
         reasons=tuple(reason["code"] for reason in first.verdict.reasons),
+        availability=known.availability.get(hardware["key"]),
     )
 
 
@@ -96,10 +131,12 @@ def _rate(records: list[Record], name: str) -> Headline:
 
 def _joules(records: list[Record]) -> Headline | None:
     rungs = [(record.energy or {}).get("rungs") or {} for record in records]
-    scope = next((s for s in _LADDER if all(s in of and of[s]["joules"] is not None for of in rungs)), None)
-    if scope is None:
-        return None
-    return combined([of[scope]["joules_per_output_token"] for of in rungs], rate=True)
+    known = [scope for scope in _LADDER if all(scope in of and of[scope]["joules"] is not None for of in rungs)]
+    for sources in _BY_TRUST:
+        for scope in known:
+            if all(of[scope]["source"] in sources for of in rungs):
+                return combined([of[scope]["joules_per_output_token"] for of in rungs], rate=True)
+    return None
 
 
 def _good_share(records: list[Record]) -> float:

@@ -11,13 +11,14 @@ import uvloop
 
 from bench.accuracy import start_checked
 from bench.client.open import open_client
-from bench.core.clock import RealClock
+from bench.core.clock import Clock, RealClock
 from bench.core.digest import model_digest
 from bench.core.endpoint_spec import HttpClientSpec
 from bench.core.errors import InputError
 from bench.core.hub import model_folder
 from bench.core.interrupt import one_interrupt
-from bench.core.protocols import Watch
+from bench.core.protocols import Engine, Watch
+from bench.core.records import TurnRow
 from bench.core.sessions import Session
 from bench.core.spec import Case, DraftModelSpec, EndpointEngineSpec, NativeEngineSpec, Spec
 from bench.core.suite import Suite
@@ -29,6 +30,7 @@ from bench.engine.vllm_install import refuse_missing_vllm
 from bench.engine.vllm_limits import refuse_unheeded_budget
 from bench.load.driver import Driver
 from bench.load.share import Share, whole_load
+from bench.node.power import refuse_unaskable_meters
 from bench.recording import Recording
 from bench.results.result import Result
 from bench.workload.prompts import PromptSynthesizer
@@ -80,6 +82,7 @@ def prepare(spec: Spec, tell: Callable[[str], None] = lambda _: None) -> Prepare
     `tell` hears how far that is. Raises InputError where one cannot be run, EngineError where one cannot be fetched
     or vLLM is not there.
     """
+    refuse_unaskable_meters(spec.power)
     seed = spec.model.random_seed
     # An endpoint has weights of its own; the folder here is for its tokenizer.
     weights = seed is None and not isinstance(spec.engine, EndpointEngineSpec)
@@ -119,31 +122,53 @@ def _draft_model_digest(spec: Spec, tell: Callable[[str], None]) -> str | None:
 
 async def run_case(prepared: Prepared, out: Path, *, watch: Watch, command: Sequence[str]) -> Result:
     """Measure one case and write its result folder below `out`."""
-    case, workload = prepared.case, prepared.workload
-    spec, clock = case.spec, RealClock()
+    case, clock = prepared.case, RealClock()
+    spec, source = case.spec, prepared.workload.source
     engine = build_engine(spec.engine, prepared.model, clock=clock, random_seed=spec.model.random_seed)
     async with (
         one_interrupt(),
-        Recording(case, workload.source, engine, out, clock=clock, watch=watch, command=command) as recording,
+        Recording(
+            case, source, engine, out, clock=clock, watch=watch, command=command, model=prepared.model
+        ) as recording,
     ):
-        can, framing = engine.capabilities, spec.workload.length_mode == "free"
-        # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
-        prompts = PromptSynthesizer(prepared.model, recording.id, framing, can.prompt, can.images)
-        before = prompts.salted(f"{recording.id}/warm-up")
-        warm_up = Driver(engine, clock, before, recording.turn, spec, warmup=True)
+        prompts = prompts_of(prepared, engine, recording.id)
         recording.startup, recording.accuracy = await start_checked(
             engine, spec, prepared.model, clock=clock, tell=watch.phase
         )
-        watch.phase("warming up")
-        await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
-        log = recording.turn
-        async with open_client(
-            spec, prepared.share, engine, prompts, log, clock=clock, model=prepared.model, salt=recording.id
-        ) as client:
-            watch.phase("measuring")
-            async with recording.measuring(client):
-                await client.drive()
+        await measure(prepared, engine, prompts, recording, clock=clock, watch=watch, log=recording.turn)
     return recording.result
+
+
+def prompts_of(prepared: Prepared, engine: Engine, run: str) -> PromptSynthesizer:
+    """What the run of that id asks `engine`. Raises InputError where it cannot be asked so."""
+    can, framing = engine.capabilities, prepared.case.spec.workload.length_mode == "free"
+    # The salt is the run's own: no prefix cache can know a prompt from an earlier run, nor from the warm-up.
+    return PromptSynthesizer(prepared.model, run, framing, can.prompt, can.images)
+
+
+async def measure(
+    prepared: Prepared,
+    engine: Engine,
+    prompts: PromptSynthesizer,
+    recording: Recording,
+    *,
+    clock: Clock,
+    watch: Watch,
+    log: Callable[[TurnRow], None],
+) -> None:
+    """Warm `engine` up, which is started, and send it the case; `log` hears of every turn."""
+    spec, workload = prepared.case.spec, prepared.workload
+    before = prompts.salted(f"{recording.id}/warm-up")
+    await recording.read_idle()
+    watch.phase("warming up")
+    warm_up = Driver(engine, clock, before, log, spec, warmup=True)
+    await warm_up.drive(opening_turns(workload.sessions[: spec.measure.warmup_sessions]))
+    async with open_client(
+        spec, prepared.share, engine, prompts, log, clock=clock, model=prepared.model, salt=recording.id
+    ) as client:
+        watch.phase("measuring")
+        async with recording.measuring(client):
+            await client.drive()
 
 
 def opening_turns(sessions: Iterable[Session]) -> list[Session]:

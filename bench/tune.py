@@ -29,8 +29,8 @@ from neokernels.tuning.table import TableError, Winner, load_table, merged, save
 from neokernels.tuning.timer import DeviceLostError, Timer
 
 from bench.core.errors import EngineError, InputError
+from bench.core.host import usable_cpus
 from bench.native.device import accelerator_ids
-from bench.native.host import usable_cpus
 from bench.node.gpu import gpu_facts
 from bench.node.gpu_clocks import gpu_clocks
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.core.api_key import api_key
+from bench.core.secret import api_key
 from bench.engine.mock_server.faults import FAULT_HEADER, MEANING
 from bench.engine.mock_server.settings import MockServerSettings, ThinkingForm
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.core.api_key import api_key
+from bench.core.secret import api_key
 
 if TYPE_CHECKING:
     from bench.serve import Listening

@@ -23,10 +23,40 @@ def quota_cpus(root: Path = _ROOT) -> float | None:
     return min((share for share in shares if share is not None), default=None)
 
 
+def quota_periods(root: Path = _ROOT) -> tuple[int, int] | None:
+    """Periods in which a CPU quota was watched, and those in which it held the process back; None without a quota.
+
+    Of the group that held it back most.
+    """
+    told = (_periods(group) for group in _groups("cpu", root) if _share(group) is not None)
+    return max((counts for counts in told if counts is not None), key=lambda counts: counts[1], default=None)
+
+
+def cpu_pressure_file(root: Path = _ROOT) -> Path | None:
+    """Where the kernel counts how long something of the process's group waited for a CPU; None where it does not."""
+    files = (group / "cpu.pressure" for group in _groups("cpu", root))
+    return next((file for file in files if file.is_file()), None)
+
+
 def cpu_list(root: Path = _ROOT) -> str | None:
     """The CPUs the process's group may run on, as a kernel list such as `0-3,8`; None where no group names any."""
     texts = (_text(group / name) for group in _groups("cpuset", root) for name in _EFFECTIVE_CPUS)
     return next((text for text in texts if text), None)
+
+
+def pids_limit(root: Path = _ROOT) -> int | None:
+    """The most processes and threads the process's group may have; None where there is no limit."""
+    limits = (_integer(group / "pids.max") for group in _groups("pids", root))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def cgroup_version(root: Path = _ROOT) -> int | None:
+    """Which version limits the process: 1 where any controller has a hierarchy of its own, None without groups."""
+    lines = (_text(root / "proc/self/cgroup") or "").splitlines()
+    if not lines:
+        return None
+    named = any(line.split(":", 2)[1].partition("=")[0] not in ("", "name") for line in lines)
+    return 1 if named else 2
 
 
 def memory_limit_bytes(root: Path = _ROOT) -> int | None:
@@ -60,6 +90,11 @@ def _share(group: Path) -> float | None:
         quota, period = _text(group / "cpu.cfs_quota_us") or "", _text(group / "cpu.cfs_period_us") or ""
     # No quota is `max` in version 2 and -1 in version 1.
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _periods(group: Path) -> tuple[int, int] | None:
+    stat = dict(line.split(maxsplit=1) for line in (_text(group / "cpu.stat") or "").splitlines())
+    return (int(stat["nr_periods"]), int(stat["nr_throttled"])) if {"nr_periods", "nr_throttled"} <= set(stat) else None
 
 
 def _memory(root: Path) -> Iterator[tuple[int, int]]:

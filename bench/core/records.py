@@ -129,7 +129,8 @@ class PowerRow:
 
     t_ns: int
     scope: str
-    """A rung of the ladder: gpu, module, node, rack, facility; `cpu` for processor packages alone."""
+    """A rung of the ladder: gpu, module, node, rack, facility. Beside it, and never added to a rung: `memory` of
+    GPUs alone, `cpu` for processor packages, `dram` for their memory, `psys` for what contains the packages."""
     device: str
     watts: float | None
     joules_counter: float | None

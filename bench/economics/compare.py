@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from math import inf, isfinite
 
+from bench.core.errors import InputError
 from bench.core.records import Basis, Headline
 from bench.economics.billing import bill, sells_piece
 from bench.economics.cost import Loading, Rates, TokenCosts, relative_price_costs, whole_costs
@@ -19,7 +20,9 @@ from bench.economics.decision import Candidate, Decision, centre, decide
 from bench.economics.group import MeasuredGroup
 from bench.economics.interval import answer_cost, cost_intervals, price_headline, quoted_answer_cost, weakest
 from bench.economics.price import UnitPrice, unit_price
+from bench.economics.stability import Stability, stability
 from bench.offers.offer import Contract, Offer, Price, Term, Tokens
+from bench.offers.sla import Sla
 
 _TOKEN_RULE = "quoted per token; input and output are billed apart"
 
@@ -33,11 +36,32 @@ class Assumptions:
     """A year, for contracts with a prepayment or a ramp."""
     price_ratio: float | None = None
     """Price of an input over an output token: the two then share the hour. Null charges the whole hour to each."""
+    claimed: float = 1.0
+    """Share of the SLA credits due that is claimed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.claimed <= 1:
+            raise InputError(f"claimed = {self.claimed!r}", allowed="a share of at least 0 and at most 1")
+
+    def at_availability(self, availability: float) -> Assumptions:
+        """These, with `availability` for their own."""
+        return replace(self, loading=replace(self.loading, availability=availability))
 
     def costs(self, good_share: float, usd_per_hour: float, rates: Rates) -> TokenCosts:
         if self.price_ratio is None:
             return whole_costs(usd_per_hour, rates, self.loading, good_share)
         return relative_price_costs(usd_per_hour, rates, self.loading, good_share, self.price_ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class MedianCosts:
+    """What a row would cost on the median node of its SKU."""
+
+    basis: Basis
+    output_tokens_per_s: Headline
+    usd_per_million_output_tokens: Headline
+    usd_per_million_total_tokens: Headline
+    usd_per_million_input_tokens: Headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,10 @@ class ComparisonRow:
     joules_per_output_token: Headline | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
     """How the hour was charged to `output`, `total` and `input` tokens."""
+    stability: Stability | None = None
+    """What being down costs, by soaks of the group's node class; None where there was none."""
+    at_median: MedianCosts | None = None
+    """Beside what was measured, which alone ranks; None where it was not asked for or is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +212,46 @@ def _hours(
         ),
         joules_per_output_token=group.joules_per_output_token,
         rules={"output": costs.output.rule, "total": costs.total.rule, "input": costs.uncached_input.rule},
+        stability=_stability(billed.per_hour, _promise(offer, asked), group, assumptions),
+        at_median=_at_median(billed.per_hour, group, assumptions),
     )
+
+
+def _at_median(per_hour: UnitPrice, group: MeasuredGroup, assumptions: Assumptions) -> MedianCosts | None:
+    if (rates := group.at_median) is None:
+        return None
+    at_median = replace(
+        group,
+        uncached_input_tokens_per_s=rates.uncached_input_tokens_per_s,
+        output_tokens_per_s=rates.output_tokens_per_s,
+        total_tokens_per_s=rates.total_tokens_per_s,
+    )
+    costs = cost_intervals(per_hour, at_median, partial(assumptions.costs, group.good_share))
+    return MedianCosts(
+        basis=weakest(per_hour.basis, rates.output_tokens_per_s.basis),
+        output_tokens_per_s=rates.output_tokens_per_s,
+        usd_per_million_output_tokens=costs.output.usd_per_million,
+        usd_per_million_total_tokens=costs.total.usd_per_million,
+        usd_per_million_input_tokens=costs.uncached_input.usd_per_million,
+    )
+
+
+def _promise(offer: Offer, asked: Price | Contract) -> Sla | None:
+    """Spot capacity is sold to be taken back: what is promised of the other terms is not known to cover it."""
+    return None if isinstance(asked, Price) and asked.plan == "spot" else offer.sla
+
+
+def _stability(
+    per_hour: UnitPrice, sla: Sla | None, group: MeasuredGroup, assumptions: Assumptions
+) -> Stability | None:
+    if group.availability is None:
+        return None
+
+    def cost_at(availability: float) -> Headline:
+        costs = partial(assumptions.at_availability(availability).costs, group.good_share)
+        return cost_intervals(per_hour, group, costs).output.usd_per_million
+
+    return stability(per_hour, sla, group.availability, cost_at, assumptions.claimed)
 
 
 def _candidate(row: ComparisonRow) -> Candidate | None:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.core.records import Headline
+from bench.economics.availability import ObservedAvailability
 from bench.offers.offer import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class MedianRates:
+    """A group's rates at the median node of its SKU."""
+
+    uncached_input_tokens_per_s: Headline
+    output_tokens_per_s: Headline
+    total_tokens_per_s: Headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,10 @@ class MeasuredGroup:
     """None where no answer was checked."""
     reasons: tuple[str, ...] = ()
     """Why the verdict is invalid."""
+    availability: ObservedAvailability | None = None
+    """Of its node class, as soaks saw it; None where there was none."""
+    at_median: MedianRates | None = None
+    """None where they were not asked for, or are not known."""
 
     @property
     def invalid(self) -> str | None:

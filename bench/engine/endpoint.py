@@ -6,13 +6,14 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from bench.core.api_key import api_key
 from bench.core.clock import Clock
 from bench.core.errors import BenchError, EngineError, InputError
 from bench.core.protocols import Capabilities, Handle, PromptForm, Sink, StepLog
 from bench.core.records import Counters, Finish, Startup
+from bench.core.secret import api_key
 from bench.core.sessions import TurnRequest
 from bench.core.spec import EndpointEngineSpec
+from bench.core.tls import tls_context
 from bench.core.units import ns_from_seconds, seconds_from_ns
 from bench.engine.http.address import Address
 from bench.engine.http.backlog import Backlog
@@ -23,7 +24,6 @@ from bench.engine.http.models import Server, ask_server
 from bench.engine.http.pool import Pool
 from bench.engine.http.request import RequestRenderer
 from bench.engine.http.round_trip import RoundTrips
-from bench.engine.http.tls import tls_context
 from bench.engine.http.turn import HttpTurn
 from bench.engine.open_files import allow_most_open_files
 
@@ -54,7 +54,11 @@ class EndpointEngine:
             raise InputError(
                 "the server is asked without TLS", where="engine.ca_file", allowed="with a URL of https://"
             )
-        self._tls = tls_context(verify=spec.verify_tls, ca_file=spec.ca_file) if self._address.tls else None
+        self._tls = (
+            tls_context(verify=spec.verify_tls, ca_file=spec.ca_file, where="engine.ca_file")
+            if self._address.tls
+            else None
+        )
         self.now_ns = clock.now_ns
         self.secret: str | None = None
         self._timeout_ns = ns_from_seconds(spec.timeout_s)

@@ -76,6 +76,14 @@ class ScaleUp(_Section):
     """How many it joins; 1 where it joins none."""
 
 
+class Node(_Section):
+    """The machine that accelerators stand in: hosts, fans and power supplies with them."""
+
+    accelerators: Count
+    kw: Figure
+    """At most, at its own plugs."""
+
+
 class Rack(_Section):
     accelerators: Count
     kw_low: Figure
@@ -101,6 +109,9 @@ class Datasheet(_Section):
     multiprocessors: Count | None = None
     provisioned_kw: Figure | None = None
     """Power a facility sets aside for one accelerator with its share of hosts, network and cooling."""
+    power_sensor_duty: Figure | None = None
+    """Share of the time in which its own sensor of power looks; left out where none is known to miss any."""
+    node: Node | None = None
     rack: Rack | None = None
     sources: dict[str, Source]
 
@@ -109,7 +120,8 @@ def load_datasheet(name_or_path: str) -> Datasheet:
     """The datasheet in a file or under `configs/hardware`.
 
     Raises InputError for an unknown key, a figure that is not above zero or names no source, a rate that cannot be
-    dense beside the others, and a bandwidth that is more than one direction of its link.
+    dense beside the others, a bandwidth that is more than one direction of its link, and a node or rack that draws no
+    more than its accelerators alone.
     """
     path = resolve(name_or_path, "hardware")
     datasheet = parse(Datasheet, read_yaml(path), str(path))
@@ -117,6 +129,7 @@ def load_datasheet(name_or_path: str) -> Datasheet:
     _refuse_sparse(datasheet.peak_tflops, path)
     _refuse_both_directions(datasheet.scale_up, path)
     _refuse_bad_patterns(datasheet.nvml_names, path)
+    _refuse_too_little_power(datasheet, path)
     return datasheet
 
 
@@ -159,6 +172,16 @@ def _refuse_bad_patterns(patterns: tuple[str, ...], path: Path) -> None:
             re.compile(pattern)
         except re.error as error:
             raise InputError(f"nvml_names: {pattern!r}: {error}", where=path, allowed="regular expressions") from None
+
+
+def _refuse_too_little_power(datasheet: Datasheet, path: Path) -> None:
+    for place, of in (("node.kw", datasheet.node), ("rack.kw_low", datasheet.rack)):
+        if of is None:
+            continue
+        kw = of.kw_low.value if isinstance(of, Rack) else of.kw.value
+        least = of.accelerators.value * datasheet.tdp_w.value / 1000
+        if kw <= least:
+            raise InputError(f"{place} = {kw:g}", where=path, allowed=f"more than its accelerators draw, {least:g} kW")
 
 
 def _figures(section: BaseModel, place: str) -> Iterator[tuple[str, _Sourced]]:

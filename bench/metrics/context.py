@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from bench.core.errors import InputError
 from bench.core.records import ClientLoad
 from bench.core.work import Ceiling, ModelWork
+from bench.metrics.power_facts import PowerFacts
 
 Stop = Literal["interrupted", "engine_failed", "storage_failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthWatch:
+    """Whose health was watched throughout a run."""
+
+    gpus_used: tuple[str, ...] | None
+    """Names of the GPUs the engine used; None where it does not say which, and every GPU was watched."""
+    computes_on_cpu: bool
+    """Whether the engine computed on this machine's processors."""
+    hangs: str | None = None
+    """The device that a look was never done with, after which there was no other; None where every look ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +52,30 @@ class RunContext:
     """Of one accelerator, or of the whole node without any, by where they come from: `datasheet`, `measured`."""
     accuracy_failure: str | None = None
     """What the accuracy check found wrong with the answers; None where it passed or was not made."""
+    health: HealthWatch | None = None
+    """None where health was only looked at before the run and after it."""
+    power: PowerFacts | None = None
+    """None in records of before rungs were modelled."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """From the `run` section of a record. Raises InputError where this version did not write it."""
         try:
             work, ceilings = values.get("work"), values.get("ceilings", {})
-            cut, client = values.get("cut_sessions"), values.get("client")
+            cut, client, health = (values.get(name) for name in ("cut_sessions", "client", "health"))
+            power = values.get("power")
             rebuilt = {
-                "cut_sessions": None if cut is None else tuple(cut),
+                "cut_sessions": _names(cut),
                 "client": client and ClientLoad(**client),
+                "health": health and HealthWatch(**{**health, "gpus_used": _names(health["gpus_used"])}),
+                "power": power and PowerFacts.read(power),
                 "work": work and ModelWork(**work),
                 "ceilings": {name: Ceiling(**ceiling) for name, ceiling in ceilings.items()},
             }
             return cls(**{**values, **rebuilt})
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError) as error:
             raise InputError(f"`run` is not what this version wrote: {error}") from None
+
+
+def _names(told: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if told is None else tuple(told)

@@ -1,44 +1,32 @@
-"""Energy of the steady window per token, one rung a scope; scopes are never added to one another.
+"""Energy of the steady window, one rung a scope; scopes are never added to one another.
 
-The energy counter is preferred, and checked against the integral of the watts where both were read. Where a scope was
-not read a declared wattage may stand for it, marked `assumed`. A rung that cannot be known is null with the reason.
+A rung is measured; or a declared wattage stands for it, marked `assumed`; or it is modelled, from others and from what
+is published of the machine. What cannot be known is null with its reason, never 0.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from bench.core.power_spec import DeclaredPower
-from bench.core.records import Basis, Headline
-from bench.metrics.columns import Floats
-from bench.metrics.power_readings import Device, Unreadable, counted_joules, integrated_joules
-from bench.metrics.statistics import Confidence, absent, inverse, ratio, scaled
-from bench.metrics.steady_state import Window
-from bench.metrics.throughput import TokenSlices, slice_edges
+import numpy as np
 
+from bench.core.power_spec import PowerSpec
+from bench.core.units import seconds_from_ns
+from bench.metrics.context import RunContext
+from bench.metrics.modelled_energy import KnownEnergy, Surroundings, modelled_rungs
+from bench.metrics.phase_energy import PhaseEnergy, phase_energy
+from bench.metrics.phase_work import PhaseWork
+from bench.metrics.power_facts import PowerFacts
+from bench.metrics.power_readings import Device
+from bench.metrics.rung import Rung, Served, above_idle, declared_rung, metered_rung, modelled_rung
+from bench.metrics.scope_energy import ScopeEnergy, Untrusted, scope_energy
+from bench.metrics.throughput import slice_edges
 
-@dataclass(frozen=True)
-class Rung:
-    """Energy of one scope over the steady window."""
-
-    source: Literal["counter", "integral", "declared"] | None
-    devices: tuple[str, ...]
-    joules: float | None
-    mean_watts: float | None
-    joules_per_output_token: Headline
-    joules_per_total_token: Headline
-    output_tokens_per_s_per_watt: Headline
-    tokens_per_s_per_mw: Headline
-    """Output tokens per second and megawatt."""
-    joules_per_correct_answer: Headline | None = None
-    """None where no answer was checked."""
-    reason: str | None = None
-    """Why the rung is null."""
-    counter_over_integral: float | None = None
-    """Joules by the counter over joules by the watts, where both were read."""
+_IDLE_ERROR = 0.05
+"""Idle power may be known less well than energy: it is a fraction of that, and after a start still falls."""
+_BY_THE_BOARD = ("gpu", "memory")
+"""Scopes whose power the accelerator's own board tells."""
 
 
 @dataclass(frozen=True)
@@ -46,85 +34,84 @@ class Energy:
     rungs: dict[str, Rung] = field(default_factory=dict)
     missing: str | None = None
     """Why there is no rung at all."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """By scope without a rung: why it was not read, and why it is not modelled."""
+    phases: dict[str, PhaseEnergy] = field(default_factory=dict)
+    """By scope that was measured."""
 
 
 @dataclass(frozen=True)
-class Served:
-    """What the energy of each slice of the window was spent on."""
+class _Scope:
+    """One scope that was read."""
 
-    tokens: TokenSlices
-    correct: Floats | None
-    """Correct answers, (SLICES,); None where none was checked."""
+    devices: Sequence[Device]
+    part_time: bool
+    found: ScopeEnergy | Untrusted
 
 
 def energy(
-    devices: Sequence[Device],
-    tokens: TokenSlices,
-    window: Window,
-    confidence: Confidence,
-    *,
-    declared: DeclaredPower | None,
-    power_missing: str | None,
-    correct: Floats | None = None,
+    devices: Sequence[Device], served: Served, power: PowerSpec, context: RunContext, work: PhaseWork | None
 ) -> Energy:
-    """A rung for every scope that was read, and the declared one where its scope was not.
+    """The ladder of a run: what was read, what was declared where that was not, and what can be modelled.
 
-    `correct` is the number of correct answers in each slice, where answers were checked.
+    `work` is what the engine did when; None where it does not say.
     """
-    served = Served(tokens, correct)
-    rungs = {
-        scope: _measured_rung([d for d in devices if d.scope == scope], served, window, confidence)
-        for scope in sorted({device.scope for device in devices})
+    facts = context.power or PowerFacts()
+    scopes = _scopes(devices, served, facts)
+    rungs = {scope: _metered(of, served, power, context) for scope, of in scopes.items()}
+    known = {
+        scope: KnownEnergy(of.found.metered.joules, of.found.metered.joules, "measured")
+        for scope, of in scopes.items()
+        if isinstance(of.found, ScopeEnergy)
     }
-    if declared is not None and declared.scope not in rungs:
-        joules = declared.watts * tokens.seconds
-        rungs[declared.scope] = _rung(joules, served, window, confidence, source="declared", basis="assumed")
-    if rungs:
-        return Energy(rungs)
-    return Energy(missing=power_missing or "no power reading was logged")
-
-
-def _measured_rung(devices: Sequence[Device], served: Served, window: Window, confidence: Confidence) -> Rung:
-    names = tuple(device.name for device in devices)
-    edges = slice_edges(window)
-    counted, integrated = counted_joules(devices, edges), integrated_joules(devices, edges)
-    if not isinstance(counted, Unreadable):
-        check = None if isinstance(integrated, Unreadable) else math.fsum(counted) / math.fsum(integrated)
-        return _rung(counted, served, window, confidence, source="counter", devices=names, counter_over_integral=check)
-    if not isinstance(integrated, Unreadable):
-        return _rung(integrated, served, window, confidence, source="integral", devices=names)
-    return _null_rung(f"energy counter: {counted.reason}; watts: {integrated.reason}", names, confidence)
-
-
-def _rung(
-    joules: Floats,
-    served: Served,
-    window: Window,
-    confidence: Confidence,
-    *,
-    source: Literal["counter", "integral", "declared"],
-    basis: Basis = "measured",
-    devices: tuple[str, ...] = (),
-    counter_over_integral: float | None = None,
-) -> Rung:
-    per_output_token = ratio(joules, served.tokens.output, confidence, basis=basis)
-    total = math.fsum(joules)
-    return Rung(
-        source=source,
-        devices=devices,
-        joules=total,
-        mean_watts=total / window.seconds,
-        joules_per_output_token=per_output_token,
-        joules_per_total_token=ratio(joules, served.tokens.total, confidence, basis=basis),
-        output_tokens_per_s_per_watt=inverse(per_output_token),
-        tokens_per_s_per_mw=scaled(inverse(per_output_token), 1e6),
-        joules_per_correct_answer=(
-            None if served.correct is None else ratio(joules, served.correct, confidence, basis=basis)
-        ),
-        counter_over_integral=counter_over_integral,
+    if (declared := power.declared) is not None and declared.scope not in rungs:
+        joules = declared.watts * served.tokens.seconds
+        known[declared.scope] = KnownEnergy(joules, joules, "assumed")
+        rungs[declared.scope] = declared_rung(declared.watts, served)
+    read = len(scopes["gpu"].devices) if "gpu" in scopes else context.accelerators
+    around = Surroundings(facts.figures, read, power.pue)
+    modelled, why_not = modelled_rungs(known, rungs, around, served.tokens.seconds)
+    rungs |= {scope: modelled_rung(of, served) for scope, of in modelled.items()}
+    return Energy(
+        rungs,
+        missing=None if rungs else context.power_missing or "no power reading was logged",
+        absent=_absent(facts.unread, why_not, rungs) if context.power is not None else {},
+        phases={
+            scope: phase_energy(of.devices, of.found, work, served)
+            for scope, of in scopes.items()
+            if isinstance(of.found, ScopeEnergy)
+        },
     )
 
 
-def _null_rung(reason: str, devices: tuple[str, ...], confidence: Confidence) -> Rung:
-    none = absent(reason, confidence.level)
-    return Rung(None, devices, None, None, none, none, none, none, reason=reason)
+def _scopes(devices: Sequence[Device], served: Served, facts: PowerFacts) -> dict[str, _Scope]:
+    edges = slice_edges(served.window)
+    duty = None if facts.figures is None else facts.figures.sensor_duty
+    scopes = {}
+    for scope in sorted({device.scope for device in devices}):
+        of = [device for device in devices if device.scope == scope]
+        part_time = duty is not None and scope in _BY_THE_BOARD
+        scopes[scope] = _Scope(of, part_time, scope_energy(of, edges, part_time=part_time))
+    return scopes
+
+
+def _metered(of: _Scope, served: Served, power: PowerSpec, context: RunContext) -> Rung:
+    rung = metered_rung(of.found, of.devices, served)
+    if power.idle_s is None or not isinstance(of.found, ScopeEnergy):
+        return rung
+    return replace(rung, above_idle=above_idle(of.found, *_idle(of, context), served))
+
+
+def _idle(of: _Scope, context: RunContext) -> tuple[ScopeEnergy | Untrusted | None, float]:
+    """What its devices used while the engine idled, and for how many seconds; None where nobody looked."""
+    idle = None if context.power is None else context.power.idle
+    if idle is None:
+        return None, 0.0
+    period = np.array([idle.start_ns - context.start_ns, idle.end_ns - context.start_ns], dtype=np.float64)
+    found = scope_energy(of.devices, period, part_time=of.part_time, max_error=_IDLE_ERROR)
+    return found, seconds_from_ns(float(period[1] - period[0]))
+
+
+def _absent(unread: Mapping[str, str], why_not: Mapping[str, str], rungs: Mapping[str, Rung]) -> dict[str, str]:
+    scopes = sorted({*unread, *why_not} - set(rungs))
+    return {scope: "; ".join(told[scope] for told in (unread, why_not) if scope in told) for scope in scopes}

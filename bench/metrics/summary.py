@@ -17,10 +17,13 @@ from bench.metrics.context import RunContext
 from bench.metrics.efforts import efforts_section
 from bench.metrics.energy import Energy, energy
 from bench.metrics.goodput import good_share, good_turns, goodput, meets
+from bench.metrics.health import Health, health_of
 from bench.metrics.percentiles import Distribution, Sample, distribution
+from bench.metrics.phase_work import PhaseWork
 from bench.metrics.power_readings import devices_of
 from bench.metrics.requests import requests_section
 from bench.metrics.roofline import StepColumns, roofline
+from bench.metrics.rung import Served
 from bench.metrics.sessions import sessions_section
 from bench.metrics.statistics import Confidence
 from bench.metrics.steady_state import NoWindow, Window, is_stationary, steady_window
@@ -45,6 +48,8 @@ class Summary:
     """None where no answer was checked."""
     energy: Energy
     roofline: dict[str, Any] | None
+    health: Health | None
+    """None where it was not watched throughout the run."""
     verdict: Verdict
 
     def sections(self) -> dict[str, Any]:
@@ -52,8 +57,8 @@ class Summary:
         return asdict(self)
 
 
-def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any) -> Summary:
-    """Sections of the record of a run of `case`, from its `turns`, `power` and `steps` tables (`pyarrow.Table`).
+def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps: Any, health: Any = None) -> Summary:
+    """Sections of the record of a run of `case`, from its tables (`pyarrow.Table`); `health` may be missing.
 
     Latencies are those of turns sent in the steady window (in an open loop: due in it, however late they were sent)
     that completed, whenever they did; rates count what happened in it. Deterministic: the same tables give the same
@@ -65,6 +70,7 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         steady = _Steady(Energy(missing=f"no steady window: {window.reason}"))
     else:
         steady = _steady(columns, counted, window, spec, context, power=power, steps=steps)
+    machine = None if health is None else health_of(health, columns, window, spec.load, context)
     return Summary(
         window=_window_section(window, spec, context),
         requests=requests_section(columns, counted, window, spec, context),
@@ -76,7 +82,8 @@ def summarise(case: Case, context: RunContext, *, turns: Any, power: Any, steps:
         success=steady.success,
         energy=steady.energy,
         roofline=steady.roofline,
-        verdict=verdict(columns, counted, window, steady.energy, spec, context),
+        health=machine,
+        verdict=verdict(columns, counted, window, steady.energy, machine, spec, context),
     )
 
 
@@ -112,7 +119,8 @@ def _steady(
     per_token = Sample.of(latency.e2e_ms_per_token(turns, open_loop=spec.load.open_loop)[counted])
     tokens = token_slices(turns, window)
     correct = correct_answers(turns, window)
-    devices = devices_of(power, start_ns=context.start_ns)
+    devices = devices_of(power, start_ns=context.start_ns, run_ns=context.end_ns - context.start_ns)
+    work = PhaseWork.of(steps, turns, start_ns=context.start_ns)
     return _Steady(
         latency={name: _latency_section(name, of, spec) for name, of in distributions.items()},
         throughput={
@@ -133,15 +141,7 @@ def _steady(
             ttfa_basis=_ttfa_basis(spec),
         ),
         success=None if correct is None else success_section(turns, counted, correct, tokens, confidence),
-        energy=energy(
-            devices,
-            tokens,
-            window,
-            confidence,
-            declared=spec.power.declared,
-            power_missing=context.power_missing,
-            correct=correct,
-        ),
+        energy=energy(devices, Served(window, tokens, correct, confidence), spec.power, context, work),
         roofline=_roofline_section(steps, window, context, confidence),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -15,31 +15,18 @@ from bench.metrics import latency
 from bench.metrics.columns import Flags, TurnColumns
 from bench.metrics.context import RunContext
 from bench.metrics.energy import Energy
+from bench.metrics.health import Health
+from bench.metrics.health_verdict import health_notes, health_reasons
 from bench.metrics.percentiles import needed, rank_name
+from bench.metrics.reason import Reason
 from bench.metrics.requests import prompt_tokens_by_engine
+from bench.metrics.scope_energy import NOTED_DISAGREEMENT
 from bench.metrics.steady_state import NoWindow, Window, is_stationary
-
-ReasonCode = Literal[
-    "interrupted",
-    "engine_failed",
-    "storage_failed",
-    "no_steady_window",
-    "too_few_requests",
-    "failures",
-    "output_short",
-    "cache_contamination",
-    "client_late",
-    "client_saturated",
-    "accuracy",
-]
-NoteCode = Literal["power_null", "power_disagrees", "turns_not_sent", "load_not_stationary", "prompt_tokens_disagree"]
 
 FAILED_SHARE = 0.001
 """More failures than one in a thousand flatter what is left."""
 PROMPT_DISAGREEMENT = 0.01
 """Relative difference of the engine's count of prompt tokens and ours above which it is noted."""
-COUNTER_DISAGREEMENT = 0.1
-"""Relative difference of energy counter and integrated watts above which it is noted."""
 LATE_SHARE, LATE_MS = 0.1, 10.0
 """A client is late when its mean schedule lag is above both this share of the mean TTFT and this time."""
 
@@ -54,13 +41,6 @@ LAG_TOLD_S = 3.0
 
 
 @dataclass(frozen=True)
-class Reason:
-    code: ReasonCode | NoteCode
-    message: str
-    evidence: Mapping[str, float | str]
-
-
-@dataclass(frozen=True)
 class Verdict:
     status: Literal["valid", "invalid"]
     reasons: tuple[Reason, ...]
@@ -69,7 +49,13 @@ class Verdict:
 
 
 def verdict(
-    turns: TurnColumns, counted: Flags, window: Window | NoWindow, energy: Energy, spec: Spec, context: RunContext
+    turns: TurnColumns,
+    counted: Flags,
+    window: Window | NoWindow,
+    energy: Energy,
+    health: Health | None,
+    spec: Spec,
+    context: RunContext,
 ) -> Verdict:
     """The verdict on a run whose latencies are those of the turns `counted`."""
     checks = [
@@ -83,8 +69,16 @@ def verdict(
         _client_saturated(context),
         _inaccurate(context),
     ]
-    reasons = tuple(reason for reason in checks if reason is not None)
-    notes = (*_energy_notes(energy), *_load_notes(spec, context), *_prompt_notes(turns))
+    reasons = (
+        *(reason for reason in checks if reason is not None),
+        *health_reasons(health, window, spec, context.health),
+    )
+    notes = (
+        *_energy_notes(energy),
+        *_load_notes(spec, context),
+        *_prompt_notes(turns),
+        *health_notes(health, window, spec, context.health),
+    )
     return Verdict("invalid" if reasons else "valid", reasons, notes)
 
 
@@ -171,12 +165,15 @@ def _inaccurate(context: RunContext) -> Reason | None:
 
 def _energy_notes(energy: Energy) -> Iterator[Reason]:
     for scope, rung in energy.rungs.items():
+        ratio = rung.counter_over_integral
+        evidence: dict[str, float | str] = {"scope": scope}
+        if ratio is not None:
+            evidence["counter_over_integral"] = ratio
         if rung.reason is not None:
-            yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", {"scope": scope})
-        disagreement = rung.counter_over_integral
-        if disagreement is not None and abs(disagreement - 1) > COUNTER_DISAGREEMENT:
-            message = f"energy counter and integral of scope {scope} differ by {abs(disagreement - 1):.0%}"
-            yield Reason("power_disagrees", message, {"scope": scope, "counter_over_integral": disagreement})
+            yield Reason("power_null", f"energy of scope {scope} is null: {rung.reason}", evidence)
+        elif ratio is not None and abs(ratio - 1) > NOTED_DISAGREEMENT:
+            message = f"energy counter and integral of scope {scope} differ by {abs(ratio - 1):.0%}"
+            yield Reason("power_disagrees", message, evidence)
 
 
 def _load_notes(spec: Spec, context: RunContext) -> Iterator[Reason]:

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from bench.core.errors import EngineError, InputError
+from bench.core.host import usable_cpus
 from bench.native.accuracy_messages import Compare, MakeReference, NoReference, Probes
 from bench.native.command_queue import open_command_queue
-from bench.native.host import usable_cpus
 
 
 def main() -> None:

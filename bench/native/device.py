@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.core.host import available_memory_bytes
 from bench.core.pseudonym import pseudonym
-from bench.native.host import available_memory_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

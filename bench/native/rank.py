@@ -8,9 +8,9 @@ import torch
 from neokernels.registry import Registry, Target
 
 from bench.core.errors import EngineError, InputError
+from bench.core.host import usable_cpus
 from bench.native.device import free_bytes, is_out_of_memory, resolve_device, resolve_dtype, resolve_kv_dtype
 from bench.native.graphs.modes import GraphSettings
-from bench.native.host import usable_cpus
 from bench.native.model_config import ModelConfig
 from bench.native.models import load_model
 from bench.native.models.decoder import Decoder

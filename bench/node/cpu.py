@@ -1,17 +1,27 @@
-"""The processors and the memory of the machine, read from /proc and /sys so that every architecture is told alike."""
+"""The processors of the machine, read from /proc and /sys so that every architecture is told alike."""
 
 from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.core.cgroup import cpu_list, memory_limit_bytes, quota_cpus
-from bench.node.facts import AbsentError, Facts, count_cpu_list, read_int, read_text, told
+from bench.core.cgroup import cpu_list, quota_cpus
+from bench.node.cpu_policy import cpu_policy_facts
+from bench.node.facts import AbsentError, Facts, count_cpu_list, merged, read_int, read_text, told
+from bench.node.limits import status_line
 
-_ARM_PARTS = {("0x41", "0xd4f"): "Arm Neoverse V2", ("0x41", "0xd40"): "Arm Neoverse V1"}
-"""Arm kernels tell implementer and part (of the Main ID Register) instead of a name: Grace's cores and Graviton 3's."""
+_ARM_PARTS = {
+    ("0x41", "0xd0c"): "Arm Neoverse N1",
+    ("0x41", "0xd40"): "Arm Neoverse V1",
+    ("0x41", "0xd49"): "Arm Neoverse N2",
+    ("0x41", "0xd4f"): "Arm Neoverse V2",
+    ("0x41", "0xd84"): "Arm Neoverse V3",
+}
+"""Arm kernels tell implementer and part (of the Main ID Register) instead of a name; Grace's cores are Neoverse V2."""
 
 _DECISIVE_FLAGS = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -20,32 +30,28 @@ _DECISIVE_FLAGS = (
 )
 """Instruction sets that decide which matrix kernels a CPU can run."""
 
+_ONE_PROCESSOR = 8192
+"""Characters of /proc/cpuinfo that hold the first processor whole."""
+
 
 def cpu_facts(root: Path = Path("/")) -> dict[str, Any]:
     """Model, topology, what the process may use, and how clocks are governed."""
     facts = Facts()
+    cpu = cache(lambda: first_processor(root))
+    cores = cache(lambda: _cores(root))
     facts.take("architecture", platform.machine)
-    facts.take("model", lambda: _model(root))
-    facts.take("sockets", lambda: len({package for package, _ in _cores(root)}))
-    facts.take("cores", lambda: len(_cores(root)))
+    facts.take("model", lambda: _model(cpu()))
+    facts.take("sockets", lambda: len({package for package, _ in cores()}))
+    facts.take("cores", lambda: len(cores()))
     threads = facts.take("threads", lambda: count_cpu_list(read_text(root / "sys/devices/system/cpu/online")))
-    facts.take("affinity_threads", lambda: count_cpu_list(_status(root, "Cpus_allowed_list")))
+    facts.take("affinity_threads", lambda: count_cpu_list(status_line(root, "Cpus_allowed_list")))
     cpuset = facts.take("cpuset_threads", lambda: _cpuset_threads(root))
     quota = facts.take("quota_cpus", lambda: told(quota_cpus(root), "no control group sets a CPU quota"))
     facts.take("node_vcpus", lambda: node_vcpus(threads, cpuset, quota))
-    facts.take("flags", lambda: _flags(root))
-    facts.take("governor", lambda: read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
-    facts.take("max_mhz", lambda: read_int(root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq") / 1000)
+    facts.take("flags", lambda: _flags(cpu()))
+    facts.take("microcode", lambda: told(cpu().get("microcode"), "/proc/cpuinfo names no microcode"))
     facts.take("numa_nodes", lambda: count_cpu_list(read_text(root / "sys/devices/system/node/online")))
-    return facts.as_dict()
-
-
-def memory_facts(root: Path = Path("/")) -> dict[str, Any]:
-    """Memory of the machine and the process's share of it, in bytes."""
-    facts = Facts()
-    facts.take("total_bytes", lambda: memory_bytes(root, "MemTotal"))
-    facts.take("limit_bytes", lambda: told(memory_limit_bytes(root), "no control group limits memory"))
-    return facts.as_dict()
+    return merged(facts.as_dict(), cpu_policy_facts(root))
 
 
 def node_vcpus(threads: int | None, cpuset: int | None, quota: float | None) -> int:
@@ -59,37 +65,27 @@ def node_vcpus(threads: int | None, cpuset: int | None, quota: float | None) -> 
     return told(fewest, "neither the kernel nor a control group tells how many CPUs there are")
 
 
-def memory_bytes(root: Path, name: str) -> int:
-    """A line of /proc/meminfo. Raises AbsentError when it is not there."""
-    for line in read_text(root / "proc/meminfo").splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return int(value.split()[0]) * 1024
-    raise AbsentError(f"/proc/meminfo has no {name}")
+def first_processor(root: Path) -> dict[str, str]:
+    """What /proc/cpuinfo says of the first processor. Raises AbsentError when it cannot be read."""
+    # The file has some 1.5 KB a processor, and the kernel looks up the clock of each that is read.
+    first = read_text(root / "proc/cpuinfo", limit=_ONE_PROCESSOR).split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _cpuset_threads(root: Path) -> int:
     return count_cpu_list(told(cpu_list(root), "no control group names its CPUs"))
 
 
-def _model(root: Path) -> str:
-    fields = _cpuinfo(root)
+def _model(fields: Mapping[str, str]) -> str:
     arm = _ARM_PARTS.get((fields.get("CPU implementer", ""), fields.get("CPU part", "")))
     name = fields.get("model name") or fields.get("Model") or arm
     return told(name, "/proc/cpuinfo names no model, and its implementer and part are not known")
 
 
-def _flags(root: Path) -> list[str]:
-    fields = _cpuinfo(root)
+def _flags(fields: Mapping[str, str]) -> list[str]:
     flags = told(fields.get("flags") or fields.get("Features"), "/proc/cpuinfo lists no flags").split()
     return [flag for flag in _DECISIVE_FLAGS if flag in flags]
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """The fields of the first processor."""
-    first = read_text(root / "proc/cpuinfo").split("\n\n", 1)[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _cores(root: Path) -> set[tuple[int, int]]:
@@ -98,11 +94,3 @@ def _cores(root: Path) -> set[tuple[int, int]]:
     if not folders:
         raise AbsentError("the kernel tells no CPU topology")
     return {(read_int(folder / "physical_package_id"), read_int(folder / "core_id")) for folder in folders}
-
-
-def _status(root: Path, name: str) -> str:
-    for line in read_text(root / "proc/self/status").splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    raise AbsentError(f"/proc/self/status has no {name}")

@@ -10,9 +10,13 @@ from typing import Any, Literal
 
 import pynvml
 
-from bench.node.cpu import cpu_facts, memory_facts
+from bench.node.cpu import cpu_facts
 from bench.node.gpu import gpu_facts
+from bench.node.limits import limit_facts
+from bench.node.memory import memory_facts
+from bench.node.network import network_facts
 from bench.node.software import host_facts
+from bench.node.storage import storage_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,22 @@ class HardwareKey:
     """How many of them the machine has."""
 
 
-def fingerprint(root: Path = Path("/"), api: Any = pynvml) -> dict[str, Any]:
-    """Host, CPU, memory and GPUs. Each part is a mapping whose `missing` gives the reason for every null in it.
+def fingerprint(root: Path = Path("/"), api: Any = pynvml, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """Host, CPU, memory, limits, GPUs, network and storage.
 
-    `root` is where /proc, /sys and /etc are; `api` is pynvml.
+    Each part is a mapping whose `missing` gives the reason for every null in it; `bench.node.fact_kinds` says what each
+    fact is to whoever compares nodes. `root` is where /proc, /sys and /etc are; `api` is pynvml; `folders` are those
+    whose file system matters, by what they are for.
     """
-    return {"host": host_facts(root), "cpu": cpu_facts(root), "memory": memory_facts(root), "gpu": gpu_facts(api)}
+    return {
+        "host": host_facts(root),
+        "cpu": cpu_facts(root),
+        "memory": memory_facts(root),
+        "limits": limit_facts(root),
+        "gpu": gpu_facts(api, root),
+        "network": network_facts(root),
+        "storage": storage_facts(root, folders),
+    }
 
 
 def hardware_key(fingerprint: Mapping[str, Any], patterns: Mapping[str, Sequence[str]]) -> HardwareKey:

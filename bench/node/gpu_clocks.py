@@ -6,10 +6,10 @@ from typing import Any
 
 import pynvml
 
-from bench.core.pseudonym import pseudonym
 from bench.node.facts import AbsentError, Facts
-from bench.node.health import THROTTLE_REASONS
+from bench.node.gpu_health import THROTTLE_REASONS, temperature_c
 from bench.node.nvml import Device, Nvml
+from bench.node.used_gpus import gpus_by_id
 
 _FIGURES = ("sm_mhz", "memory_mhz", "temperature_c", "power_w", "throttled")
 
@@ -21,9 +21,8 @@ def gpu_clocks(id: str, api: Any = pynvml) -> dict[str, Any]:
     except AbsentError:
         return dict.fromkeys(_FIGURES)
     try:
-        device = next(one for one in nvml.devices() if pseudonym(one.ask("nvmlDeviceGetUUID")) == id)
-        return _read(device)
-    except (AbsentError, StopIteration):
+        return _read(gpus_by_id(nvml.devices())[id])
+    except (AbsentError, KeyError):
         return dict.fromkeys(_FIGURES)
     finally:
         nvml.close()
@@ -33,7 +32,7 @@ def _read(device: Device) -> dict[str, Any]:
     facts = Facts()
     facts.take("sm_mhz", lambda: float(device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)))
     facts.take("memory_mhz", lambda: float(device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)))
-    facts.take("temperature_c", lambda: float(device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU)))
+    facts.take("temperature_c", lambda: temperature_c(device))
     facts.take("power_w", lambda: device.ask("nvmlDeviceGetPowerUsage") / 1000)
     facts.take("throttled", lambda: _throttled(device))
     told = facts.as_dict()

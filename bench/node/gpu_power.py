@@ -1,94 +1,74 @@
-"""Energy and power of one NVIDIA GPU: the chip with its memory, not the module it may share with a CPU.
+"""Energy and power of NVIDIA GPUs by NVML's scopes: the GPU with its memory, and its memory alone.
 
 The energy counter runs from the driver's start (Volta and newer). Power comes from the most direct source the driver
-answers: the instant field, its average, or the older call, which averages a second from Ampere on (NVML API reference).
+answers: the instant field, its average over a second, or the older call, which averages from Ampere on, GA100 excepted
+(nvml.h, field values 83, 185, 186 and 191). Memory is part of the GPU: a scope of its own, never added to another.
+nvml.h gives field 191 no scopes but calls it that of the GPU, so a counter of another scope must differ from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pynvml
 
-from bench.core.records import PowerRow
 from bench.node.facts import AbsentError
+from bench.node.module_power import GPU_COUNTER, MODULE_POWER
 from bench.node.nvml import Device
+from bench.node.nvml_sensor import Meter, Source, field_source, first_that_answers, open_meter
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One way to ask a device, in thousandths of the unit."""
-
-    name: str
-    read: Callable[[Device], float]
-
-
-_ENERGY = (Source("energy counter", lambda device: float(device.ask("nvmlDeviceGetTotalEnergyConsumption"))),)
-_POWER = (
-    Source(
-        "instant power (NVML field 186, GPU scope)",
-        lambda device: device.field(pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_POWER_SCOPE_GPU),
-    ),
-    Source(
-        "average power (NVML field 185, GPU scope)",
-        lambda device: device.field(pynvml.NVML_FI_DEV_POWER_AVERAGE, pynvml.NVML_POWER_SCOPE_GPU),
-    ),
-    Source("power usage", lambda device: float(device.ask("nvmlDeviceGetPowerUsage"))),
+_GPU = ("GPU", pynvml.NVML_POWER_SCOPE_GPU)
+_MEMORY = ("memory", pynvml.NVML_POWER_SCOPE_MEMORY)
+_SCOPED_POWER = (
+    field_source("instant power", pynvml.NVML_FI_DEV_POWER_INSTANT, _GPU),
+    field_source("average power", pynvml.NVML_FI_DEV_POWER_AVERAGE, _GPU),
+)
+_COUNTERS = (
+    field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _GPU),
+    Source("energy counter (NVML field 83)", field=(pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, 0)),
+    Source("energy counter", function="nvmlDeviceGetTotalEnergyConsumption"),
+)
+_POWER = (*_SCOPED_POWER, Source("power usage", function="nvmlDeviceGetPowerUsage"))
+_MEMORY_COUNTER = (field_source("energy counter", pynvml.NVML_FI_DEV_ENERGY, _MEMORY, unlike=GPU_COUNTER),)
+_MEMORY_POWER = (
+    field_source("instant power", pynvml.NVML_FI_DEV_POWER_INSTANT, _MEMORY),
+    field_source("average power", pynvml.NVML_FI_DEV_POWER_AVERAGE, _MEMORY),
 )
 
 
-class GpuSensor:
-    """Reads one GPU. What fails in a reading is None in its row, and `problem` says why."""
+def gpu_meters(devices: Sequence[Device]) -> list[Meter]:
+    """A meter a GPU. Raises AbsentError unless every GPU can be read: part of a scope is not the scope."""
+    return [_gpu_meter(device) for device in devices]
 
-    scope = "gpu"
 
-    def __init__(self, device: Device) -> None:
-        """Raises AbsentError when the device tells neither energy nor power."""
-        self.device = device.name
-        self.problem: str | None = None
-        self._gpu = device
-        self._energy = _first_that_answers(device, _ENERGY)
-        self._power = _first_that_answers(device, _POWER)
-        self._last_joules = 0.0
-        answering = [source.name for source in (self._energy, self._power) if isinstance(source, Source)]
-        if not answering:
-            raise AbsentError(f"{device.name}: {self._energy}; {self._power}")
-        self.source = "; ".join(answering)
+def memory_meters(devices: Sequence[Device]) -> list[Meter]:
+    """A meter for the memory of each GPU (Hopper and newer). Raises AbsentError unless every one can be read."""
+    return [
+        open_meter("memory", f"{device.name}-memory", device, energy=_MEMORY_COUNTER, power=_MEMORY_POWER)
+        for device in devices
+    ]
 
-    def read(self, t_ns: int) -> list[PowerRow]:
-        return [PowerRow(t_ns, self.scope, self.device, watts=self._ask(self._power), joules_counter=self._joules())]
 
-    def _joules(self) -> float | None:
-        joules = self._ask(self._energy)
-        if joules is None:
-            return None
-        if joules < self._last_joules:
-            # What was used before the reset is lost, so no later difference can be trusted either.
-            self.problem = "the energy counter went back, as after a reload of the driver"
-            self._energy = AbsentError(self.problem)
-            return None
-        self._last_joules = joules
-        return joules
+def several_processes(devices: Sequence[Device]) -> str | None:
+    """Which of `devices` compute for several processes now: their energy is that of all. None where none is known to.
 
-    def _ask(self, source: Source | AbsentError) -> float | None:
-        if isinstance(source, AbsentError):
-            return None
+    Processes that begin later are seen by whoever watches the node's health.
+    """
+    told = []
+    for device in devices:
         try:
-            return source.read(self._gpu) / 1000
-        except AbsentError as absent:
-            self.problem = str(absent)
-            return None
+            processes = len(device.ask("nvmlDeviceGetComputeRunningProcesses"))
+        except AbsentError:
+            continue
+        if processes > 1:
+            told.append(f"{processes} processes compute on {device.name}: its energy is that of all of them")
+    return "; ".join(told) or None
 
 
-def _first_that_answers(device: Device, sources: tuple[Source, ...]) -> Source | AbsentError:
-    """The first source the device answers now, or why the last one does not."""
-    failure = AbsentError("nothing to ask")
-    for source in sources:
-        try:
-            source.read(device)
-        except AbsentError as absent:
-            failure = absent
-        else:
-            return source
-    return failure
+def _gpu_meter(device: Device) -> Meter:
+    scoped = first_that_answers(device, _SCOPED_POWER)
+    if isinstance(scoped, AbsentError) and isinstance(first_that_answers(device, MODULE_POWER), Source):
+        # As a GH200 may be. Calls that know no scope, and maybe the counter, would answer for the GPU or for its
+        # whole module, and there is no power to hold them against.
+        raise AbsentError(f"{device.name} tells the power of its module alone: {scoped}")
+    return open_meter("gpu", device.name, device, energy=_COUNTERS, power=_POWER)

@@ -1,98 +1,117 @@
-"""How the machine fares at one moment: clocks, temperatures, what holds clocks back, who else is busy."""
+"""How the machine fares: clocks, temperatures, what holds clocks back, errors, and who else is busy."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
+from types import TracebackType
 from typing import Any
 
 import pynvml
 
 from bench.core.clock import Clock
 from bench.core.records import HealthRow
-from bench.node.cpu import memory_bytes
-from bench.node.facts import AbsentError, read_int, read_text
-from bench.node.nvml import Device, Nvml
+from bench.node.cpu_health import cpu_health
+from bench.node.facts import AbsentError
+from bench.node.gpu_health import gpu_health
+from bench.node.nvml import Nvml
+from bench.node.observation import ObservedDevice
+from bench.node.process_tree import ProcessTree
+from bench.node.sampler import PATIENCE_S, Sampler
+from bench.node.used_gpus import used_gpus
+from bench.node.xid import XidWatch
 
-THROTTLE_REASONS = {
-    "throttle_sw_power_cap": pynvml.nvmlClocksEventReasonSwPowerCap,
-    "throttle_hw_slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
-    "throttle_sync_boost": pynvml.nvmlClocksEventReasonSyncBoost,
-    "throttle_sw_thermal": pynvml.nvmlClocksEventReasonSwThermalSlowdown,
-    "throttle_hw_thermal": pynvml.nvmlClocksEventReasonHwThermalSlowdown,
-    "throttle_hw_power_brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
-}
-"""Bits of NVML's clocks event reasons that mean slower than asked: idling and clocks the user set are left out."""
+HEALTH_INTERVAL_S = 1.0
+"""Clocks and temperatures follow a load within seconds, and a throttle reason that holds for a hundredth of a window is
+counted by the driver between our looks; each look at a GPU costs some ten calls to the driver."""
 
 
-def health_rows(clock: Clock, root: Path = Path("/"), api: Any = pynvml) -> list[HealthRow]:
-    """One row an observation, of the CPU and of every GPU; the value is None where the machine does not tell."""
-    rows = _rows(clock, "cpu", _cpu_observations(root))
+@dataclass
+class HealthDevices:
+    """Every device whose health can be read, opened once; to be closed by whoever opened it."""
+
+    devices: tuple[ObservedDevice, ...]
+    gpus_used: tuple[str, ...] | None
+    """Names of the GPUs the engine uses; None where they are not known, and every GPU is read."""
+    absent: str | None
+    """Why no GPU is read; None where one is."""
+    nvml: Nvml | None = None
+    xids: list[XidWatch] = field(default_factory=list)
+    hangs: str | None = None
+    """The device that a look was never done with, so that there was no other; None where every look ended."""
+    asked: str | None = None
+    """The device that is looked at, or was last."""
+
+    def read(self, clock: Clock) -> list[HealthRow]:
+        """One row an observation; a device's rows carry the time just before it was read."""
+        rows = []
+        for one in self.devices:
+            self.asked = one.device
+            t_ns = clock.now_ns()
+            rows += [HealthRow(t_ns, one.device, name, value) for name, value in one.read().items()]
+        return rows
+
+    def describe(self) -> dict[str, Any]:
+        """Which GPUs the engine uses, and by device what was not told and why; ready for JSON."""
+        missing: dict[str, Any] = {one.device: dict(one.missing) for one in self.devices if one.missing}
+        if self.absent is not None:
+            missing["gpu"] = self.absent
+        return {"gpus_used": None if self.gpus_used is None else list(self.gpus_used), "missing": missing}
+
+    def close(self) -> None:
+        for xid in self.xids:
+            with contextlib.suppress(AbsentError):  # a GPU that is lost keeps its events
+                xid.close()
+        if self.nvml is not None:
+            self.nvml.close()
+            self.nvml = None
+
+
+def open_health(
+    accelerator_ids: Sequence[str] | None = None, *, pid: int | None = None, root: Path = Path("/"), api: Any = pynvml
+) -> HealthDevices:
+    """Open the machine's processors and the GPUs of `accelerator_ids`, the pseudonyms of those an engine uses.
+
+    None is for an engine that cannot say: every GPU is read. `pid` is the process of which everything that belongs to
+    the run has come, by default this one.
+    """
+    tree = ProcessTree(pid, root)
+    processors = cpu_health(tree, root)
+    if accelerator_ids is not None and not accelerator_ids:
+        return HealthDevices((processors,), (), "the engine uses no GPU")
     try:
         nvml = Nvml(api)
-    except AbsentError:
-        return rows
+    except AbsentError as absent:
+        return HealthDevices((processors,), None, str(absent))
     try:
-        for device in nvml.devices():
-            rows += _rows(clock, device.name, _gpu_observations(device))
-    except AbsentError:
-        return rows
-    finally:
-        nvml.close()
-    return rows
+        gpus = used_gpus(nvml.devices(), accelerator_ids)
+    except AbsentError as absent:
+        return HealthDevices((processors,), None, str(absent), nvml)
+    xids = [XidWatch(gpu) for gpu in gpus]
+    read = [gpu_health(gpu, tree, xid) for gpu, xid in zip(gpus, xids, strict=True)]
+    used = None if accelerator_ids is None else tuple(gpu.name for gpu in gpus)
+    return HealthDevices((processors, *read), used, None if gpus else "NVML finds no GPU", nvml, xids)
 
 
-def _rows(clock: Clock, device: str, observations: dict[str, Callable[[], float]]) -> list[HealthRow]:
-    return [HealthRow(clock.now_ns(), device, name, _value(observe)) for name, observe in observations.items()]
+class HealthRecorder(Sampler[HealthRow]):
+    """Writes down the health of `devices` once a second while it is entered, and on them what hangs."""
 
+    def __init__(
+        self,
+        devices: HealthDevices,
+        clock: Clock,
+        on_rows: Callable[[list[HealthRow]], None],
+        interval_s: float = HEALTH_INTERVAL_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(lambda: devices.read(clock), clock, on_rows, interval_s, patience_s)
+        self._devices = devices
 
-def _value(observe: Callable[[], float]) -> float | None:
-    try:
-        return float(observe())
-    except AbsentError:
-        return None
-
-
-def _cpu_observations(root: Path) -> dict[str, Callable[[], float]]:
-    return {
-        "frequency_mean_mhz": lambda: fmean(_frequencies_mhz(root)),
-        "frequency_min_mhz": lambda: min(_frequencies_mhz(root)),
-        "load_average_1m": lambda: float(read_text(root / "proc/loadavg").split()[0]),
-        "memory_available_bytes": lambda: memory_bytes(root, "MemAvailable"),
-        "steal_s": lambda: _steal_s(root),
-    }
-
-
-def _gpu_observations(device: Device) -> dict[str, Callable[[], float]]:
-    def throttled(bit: int) -> Callable[[], float]:
-        return lambda: bool(device.ask("nvmlDeviceGetCurrentClocksEventReasons") & bit)
-
-    return {
-        "sm_clock_mhz": lambda: device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
-        "memory_clock_mhz": lambda: device.ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM),
-        "temperature_c": lambda: device.ask("nvmlDeviceGetTemperatureV", pynvml.NVML_TEMPERATURE_GPU),
-        "power_limit_w": lambda: device.ask("nvmlDeviceGetEnforcedPowerLimit") / 1000,
-        **{name: throttled(bit) for name, bit in THROTTLE_REASONS.items()},
-    }
-
-
-def _frequencies_mhz(root: Path) -> list[float]:
-    """Of every CPU: from cpufreq, or from /proc/cpuinfo where a virtual machine has no cpufreq."""
-    files = list((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-    if files:
-        return [read_int(file) / 1000 for file in files]
-    lines = read_text(root / "proc/cpuinfo").splitlines()
-    told = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
-    if not told:
-        raise AbsentError("the kernel tells no CPU frequency")
-    return told
-
-
-def _steal_s(root: Path) -> float:
-    """CPU time since boot that the hypervisor gave to others (proc_stat(5): the eighth figure of `cpu`)."""
-    figures = read_text(root / "proc/stat").splitlines()[0].split()
-    if len(figures) < 9:
-        raise AbsentError("/proc/stat has no steal time")
-    return int(figures[8]) / os.sysconf("SC_CLK_TCK")
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self.hangs:
+            self._devices.hangs = self._devices.asked

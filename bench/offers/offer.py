@@ -10,40 +10,18 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from bench.core.section import Section
+from bench.offers.fields import Amount, Confidence, Count, Day, Months, Share, Source, Text, TokenPrice
+from bench.offers.sla import Sla
 
 Kind = Literal["iaas", "paas", "colocation", "owned"]
 Unit = Literal["accelerator", "node"]
 Plan = Literal["on_demand", "reserved", "spot"]
-Confidence = Literal["high", "medium", "low"]
-
-# The upper bounds are beyond every offer there can be, and within what dates and float64 can reckon with.
-Day = Annotated[date, Field(strict=True, le=date(2999, 12, 31))]
-Months = Annotated[int, Field(gt=0, le=1200)]
-Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Text = Annotated[str, Field(min_length=1)]
-Amount = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 15)]
-TokenPrice = Annotated[Decimal, Field(ge=0, le=Decimal(10) ** 15)]
-Share = Annotated[Decimal, Field(gt=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
-    """Where the figures stand, so that a reader can check them."""
-
-    text: Text
-    url: Text | None = None
-    commit: Text | None = None
-    """Commit or release of the file the figure was read from, where it has one."""
-    read: Day
-    published: Day | None = None
-    """The source's own date; null where it shows none."""
-
-
-class Price(_Section):
+class Price(Section):
     """A price per unit-hour."""
 
     plan: Plan
@@ -60,7 +38,7 @@ class Price(_Section):
         return months
 
 
-class UnitCount(_Section):
+class UnitCount(Section):
     """One end of a range of unit counts: a count, or a site's power over the power of one unit."""
 
     units: Count | None = None
@@ -82,7 +60,7 @@ class UnitCount(_Section):
         return self.units or 0
 
 
-class UnitRange(_Section):
+class UnitRange(Section):
     """What is known of a unit count that was never published."""
 
     low: UnitCount
@@ -95,14 +73,14 @@ class UnitRange(_Section):
         return self
 
 
-class Delivery(_Section):
+class Delivery(Section):
     """A tranche of the contracted units; it serves the whole term from the day it is delivered."""
 
     delivered: Day
     share: Share
 
 
-class Contract(_Section):
+class Contract(Section):
     """A value for units over a term; what is not prepaid is paid monthly, in arrears, for the hours served."""
 
     value: Amount
@@ -134,7 +112,7 @@ class Contract(_Section):
         return known, known
 
 
-class Tokens(_Section):
+class Tokens(Section):
     """Prices per million tokens of one model at one tier of speed."""
 
     model: Text
@@ -144,7 +122,7 @@ class Tokens(_Section):
     output: TokenPrice
 
 
-class Term(_Section):
+class Term(Section):
     """One way to buy: exactly one of a price, a contract or token prices."""
 
     price: Price | None = None
@@ -175,7 +153,7 @@ class Term(_Section):
                 return f"tokens, {model}, {tier}"
 
 
-class Offer(_Section):
+class Offer(Section):
     """One provider's ask. Tokens are sold by `paas` offers, hours by every other kind."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
@@ -200,6 +178,8 @@ class Offer(_Section):
     source: Source
     confidence: Confidence
     notes: str = ""
+    sla: Sla | None = None
+    """Null where no promise is known, which is not to say that there is none."""
     terms: tuple[Term, ...] = ()
 
     @field_validator("hardware", "unit")

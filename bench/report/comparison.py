@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.console import console, joules, remarks, verdict
+from bench.report.console import console, remarks, verdict
+from bench.report.energy import joules, print_energy
 from bench.report.format import ABSENT, headline, milliseconds, number, value_of
 
+_SHOWN = 12
+"""Most runs of a case that have a line each: a soak has hundreds."""
 _MEASURED = ("TTFT p50", "TPOT p50", "tok/s")
 _PRICED = ("$/unit-hour", "$/M output", "$/M total")
 
@@ -28,9 +32,11 @@ def print_comparison(records: Sequence[Mapping[str, Any]], comparison: Mapping[s
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for case in dict.fromkeys(_name(record) for record in records):
-        for record in records:
-            if _name(record) == case:
-                table.add_row(*_measured_cells(record), style="bold")
+        runs = [record for record in records if _name(record) == case]
+        for record in runs[:_SHOWN]:
+            table.add_row(*_measured_cells(record), style="bold")
+        if len(runs) > _SHOWN:
+            table.add_row(f"… and {len(runs) - _SHOWN} more runs", style="dim")
         for row in comparison["rows"]:
             if row["case"] == case:
                 table.add_row(*_priced_cells(row))
@@ -42,10 +48,20 @@ def print_comparison(records: Sequence[Mapping[str, Any]], comparison: Mapping[s
             if row["why_not"] == reason:
                 table.add_row(*_priced_cells(row), style="dim")
     out.print(table)
+    print_energy(out, records)
     out.print()
-    for line in (line for record in records for line in remarks(record)):
-        out.print(line, style="dim", soft_wrap=True)
+    for record in _few_of_each_case(records):
+        for line in remarks(record):
+            out.print(line, style="dim", soft_wrap=True)
     _print_decision(out, comparison)
+
+
+def _few_of_each_case(records: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    met: Counter[str] = Counter()
+    for record in records:
+        met[_name(record)] += 1
+        if met[_name(record)] <= _SHOWN:
+            yield record
 
 
 def _name(record: Mapping[str, Any]) -> str:

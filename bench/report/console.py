@@ -10,7 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.format import ABSENT, headline, milliseconds, number, value_of
+from bench.report.energy import energy_lines, joules, print_energy
+from bench.report.format import headline, milliseconds, value_of
+from bench.report.health import how_the_machine_fared
 from bench.report.roofline import machine_and_model
 from bench.report.turns import load_settings, what_the_turns_came_to
 
@@ -37,6 +39,7 @@ def print_records(records: Sequence[Mapping[str, Any]], folders: Sequence[str]) 
         table.add_row(*_measured_cells(record))
     out = console()
     out.print(table)
+    print_energy(out, records)
     for record, folder in zip(records, folders, strict=True):
         for line in remarks(record):
             out.print(line, style="dim", soft_wrap=True)
@@ -64,17 +67,6 @@ def _measured_cells(record: Mapping[str, Any]) -> list[str | Text]:
     ]
 
 
-def joules(energy: Mapping[str, Any] | None) -> str:
-    """Joules per output token of every scope that has them, a line each."""
-    rungs = (energy or {}).get("rungs") or {}
-    told = [
-        f"{headline(rung['joules_per_output_token'])} {scope}, {rung['joules_per_output_token']['basis']}"
-        for scope, rung in rungs.items()
-        if rung["joules"] is not None
-    ]
-    return "\n".join(told) or ABSENT
-
-
 def remarks(record: Mapping[str, Any]) -> Iterable[str]:
     """What a reader of the numbers must know: scales, reasons against them, notes, and why joules are missing."""
     spec = record["case"]["spec"]
@@ -93,8 +85,8 @@ def remarks(record: Mapping[str, Any]) -> Iterable[str]:
         yield f"note: {escape(note['message'])}"
     yield from what_the_turns_came_to(record)
     yield from machine_and_model(record)
-    if missing := value_of(record["energy"], "missing"):
-        yield f"no joules: {escape(missing)}"
+    yield from how_the_machine_fared(record)
+    yield from energy_lines(record["energy"])
 
 
 def _counted(requests: Mapping[str, Any] | None) -> str:
@@ -125,34 +117,3 @@ def print_verification(reports: Sequence[Any]) -> None:
             out.print(
                 f"    {difference.what}: stored {difference.stored}, recomputed {difference.recomputed}", markup=False
             )
-
-
-def print_node(node: Mapping[str, Any]) -> None:
-    """The fingerprint as an indented outline."""
-    out = console()
-    for line in _outline(node):
-        out.print(line, markup=False, soft_wrap=True)
-
-
-def _outline(value: Any, depth: int = 0) -> Iterable[str]:
-    indent = "  " * depth
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if isinstance(inner, Mapping | list) and inner:
-                yield f"{indent}{key}"
-                yield from _outline(inner, depth + 1)
-            else:
-                yield f"{indent}{key}: {_plain(inner)}"
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, Mapping):
-                yield f"{indent}-"
-                yield from _outline(item, depth + 1)
-            else:
-                yield f"{indent}- {_plain(item)}"
-
-
-def _plain(value: Any) -> str:
-    if value is None or value in ([], {}):
-        return ABSENT
-    return number(value, 6) if isinstance(value, float) else str(value)

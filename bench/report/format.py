@@ -32,6 +32,15 @@ def headline(stored: Mapping[str, Any] | None, digits: int = 3) -> str:
     return f"{number(value, digits)} ±{share:.0%}" if share >= 0.005 else f"{number(value, digits)} ±{share:.1%}"
 
 
+def duration(seconds: float | None) -> str:
+    """In seconds, minutes or hours, whichever is read easily."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 120:
+        return f"{number(seconds)} s"
+    return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
+
+
 def milliseconds(stored: Mapping[str, Any] | None) -> str:
     """A headline's value in milliseconds, or a dash."""
     return ABSENT if stored is None or stored["value"] is None else f"{number(stored['value'])} ms"

@@ -53,11 +53,34 @@ def print_offer(offer: Mapping[str, Any]) -> None:
         out.print(f"  {source['url']}", markup=False, soft_wrap=True)
     if offer["notes"]:
         out.print(f"  {offer['notes']}", markup=False)
+    if offer["sla"] is not None:
+        for line in _promise_lines(offer["sla"]):
+            out.print(f"  {line}", markup=False, soft_wrap=True)
     for term, price in _terms(offer):
         out.print(f"  {term}: {price}", markup=False)
     for effective in offer["effective"]:
         for line in _contract_lines(effective):
             out.print(f"    {line}", markup=False)
+
+
+def _promise_lines(sla: Mapping[str, Any]) -> Iterator[str]:
+    covered = f" of {sla['covers']}" if sla["covers"] else ""
+    yield f"SLA: {float(sla['promised']):.6g} of a month promised{covered} ({sla['confidence']} confidence)"
+    for tier in sla["tiers"]:
+        most = tier["credit_share_up_to"]
+        share = f"{float(tier['credit_share']):.0%}" + (f" to {float(most):.0%}" if most else "")
+        yield f"  below {float(tier['below']):.6g}: {share} of the month's cost credited"
+    if not sla["tiers"]:
+        yield "  what is credited is not known"
+    if sla["cap_share"] is not None:
+        yield f"  at most {float(sla['cap_share']):.0%} of the month's cost"
+    if sla["claim_needed"]:
+        yield "  only if claimed" + (
+            f", within {sla['claim_days']} days of the month's end" if sla["claim_days"] else ""
+        )
+    for exclusion in sla["exclusions"]:
+        yield f"  not counted: {exclusion}"
+    yield f"  source: {sla['source']['text']}"
 
 
 def _terms(offer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

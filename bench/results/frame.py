@@ -19,8 +19,9 @@ def records_frame(path: str | Path) -> pd.DataFrame:
     """Every record at or below `path`, in order of folder.
 
     A headline becomes three columns: `ttft_ms_p50`, `ttft_ms_p50_low`, `ttft_ms_p50_high`. A rung of the energy ladder
-    is prefixed by its scope: `gpu_joules_per_output_token`, what stands under `sessions`, `efforts`, `success` by that:
-    `sessions_idle_tool_wait_share`. Raises InputError when `path` holds no record.
+    is prefixed by its scope, as are its phases: `gpu_joules_per_output_token`, `gpu_phases_joules_prefill`; what stands
+    under `sessions`, `efforts`, `success` by that: `sessions_idle_tool_wait_share`. Raises InputError when `path` holds
+    no record.
     """
     return pd.DataFrame([_row(result.record) for result in scan([path])])
 
@@ -49,6 +50,8 @@ def _row(record: Record) -> dict[str, Any]:
         row |= dict(_headlines((section,), getattr(record, section)))
     for scope, rung in (record.energy or {}).get("rungs", {}).items():
         row |= dict(_headlines((scope,), rung))
+    for scope, phases in (record.energy or {}).get("phases", {}).items():
+        row |= dict(_headlines((scope, "phases"), phases))
     return row
 
 

@@ -81,6 +81,8 @@ class Record(BaseModel):
     engine: dict[str, Any] | None = None
     roofline: dict[str, Any] | None = None
     accuracy: dict[str, Any] | None = None
+    health: dict[str, Any] | None = None
+    """How the machine fared; None where it was not watched throughout the run."""
     verdict: Verdict = UNFINISHED
     tables: dict[str, TableSeal] = {}
 

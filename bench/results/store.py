@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bench.core.errors import StorageError
 from bench.core.records import HealthRow, PowerRow, StepRow, TurnRow
 from bench.core.spec import Case
 from bench.results.batches import batch_of
+from bench.results.folder import new_folder, refusal, told
 from bench.results.record import RECORD_FILE, Record, TableSeal
 from bench.results.result import MANIFEST_FILE, NOTES_FILE, Result, parquet_path, read_stream, stream_path
 from bench.results.tables import SCHEMAS, Tables, content_digest
@@ -43,13 +43,13 @@ class ResultWriter:
     def __init__(
         self, out_dir: Path, *, case: Case, node: dict[str, Any], provenance: dict[str, Any], workload: dict[str, Any]
     ) -> None:
-        self.path = _new_folder(out_dir, case)
+        self.path = new_folder(out_dir, f"{case.spec.name}-{case.id[:8]}")
         self.record = Record(id=self.path.name, case=case, node=node, provenance=provenance, workload=workload)
         self._pending: dict[str, list[object]] = {name: [] for name in SCHEMAS}
         self._pending_values = 0
         self._flushed_s = time.monotonic()
         self._streams: dict[str, _Stream] = {}
-        with _told(self.path):
+        with told(self.path):
             write_whole(self.path / RECORD_FILE, self.record.to_json().encode())
             self._streams = {name: _Stream(stream_path(self.path, name), name) for name in SCHEMAS}
             self._notes = (self.path / NOTES_FILE).open("x", encoding="utf-8", buffering=1)
@@ -69,7 +69,7 @@ class ResultWriter:
     def note(self, message: str, **evidence: Any) -> None:
         """Keep a remark on the run, with the time of day."""
         line = {"time": datetime.now(UTC).isoformat(), "message": message, **evidence}
-        with _told(self.path / NOTES_FILE):
+        with told(self.path / NOTES_FILE):
             self._notes.write(json.dumps(line) + "\n")
 
     def flush(self) -> None:
@@ -93,7 +93,7 @@ class ResultWriter:
         tables = self.tables()
         for stream in self._streams.values():
             stream.close()
-        with _told(self.path):
+        with told(self.path):
             self._notes.close()
             for name, table in tables.items():
                 with whole_file(parquet_path(self.path, name)) as part:
@@ -145,7 +145,7 @@ class _Stream:
             self._writer.write_batch(batch_of(self._name, rows))
             self._file.flush()
         except OSError as error:
-            self._failed = _sentence(self._path, error)
+            self._failed = refusal(self._path, error)
             raise StorageError(self._failed) from error
 
     def close(self) -> None:
@@ -153,33 +153,3 @@ class _Stream:
             self._writer.close()
         with contextlib.suppress(OSError):  # the rest of a batch that was refused before is refused again
             self._file.close()
-
-
-def _new_folder(out_dir: Path, case: Case) -> Path:
-    """A folder that did not exist: runs of one case within one second are numbered."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{case.spec.name}-{case.id[:8]}"
-    repeat = 1
-    with _told(out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
-        while True:
-            folder = out_dir / (name if repeat == 1 else f"{name}-{repeat}")
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                repeat += 1
-            else:
-                return folder
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into one line that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(_sentence(path, error)) from error
-
-
-def _sentence(path: Path, error: OSError) -> str:
-    why = os.strerror(error.errno) if error.errno else str(error)  # Arrow wraps the system's sentence in its own
-    return f"{error.filename or path}: cannot be written: {why} (allowed: a folder with room)"

@@ -16,6 +16,8 @@ from bench.results.result import MANIFEST_FILE, Result
 from bench.results.tables import Tables, content_digest
 
 RELATIVE_TOLERANCE = 1e-12
+_LATER_FACTS = {"health", "power"}
+"""Of `run`: records of this schema lack them that were made before the numbers which follow from them."""
 
 Recompute: TypeAlias = Callable[[Record, Tables], Mapping[str, Any]]
 """Gives the computed sections of a record from its case, its `run` facts and the tables. May raise InputError."""
@@ -33,7 +35,7 @@ class Difference:
 class Report:
     """What `verify` found. Numbers agree within RELATIVE_TOLERANCE, everything else exactly.
 
-    A record of an earlier schema is held to the numbers it has.
+    A record of an earlier version is held to the numbers it has.
     """
 
     path: Path
@@ -51,6 +53,12 @@ def verify(path: str | Path, recompute: Recompute) -> Report:
     result = Result.open(path)
     pairs = [*_files(result), _case_id(result.record), *_contents(result, recompute)]
     return Report(result.path, len(pairs), tuple(pair for pair in pairs if not _agree(pair.stored, pair.recomputed)))
+
+
+def compare(path: Path, stored: Mapping[str, Any], recomputed: Mapping[str, Any]) -> Report:
+    """What the document at `path` says against what it must, every value of either."""
+    pairs = [pair for key in {**stored, **recomputed} for pair in _leaves(key, stored.get(key), recomputed.get(key))]
+    return Report(path, len(pairs), tuple(pair for pair in pairs if not _agree(pair.stored, pair.recomputed)))
 
 
 def _files(result: Result) -> Iterator[Difference]:
@@ -89,14 +97,19 @@ def _contents(result: Result, recompute: Recompute) -> Iterator[Difference]:
         yield Difference(f"tables.{name}.sha256", seal and seal.sha256, content_digest(table))
     stored = record.model_dump(mode="json", exclude_unset=True)
     values = json.loads(json.dumps(sections))
-    if record.schema_ != SCHEMA:
+    if _is_earlier(record):
         values = _known_to(stored, values)
     for section, recomputed in values.items():
         yield from _leaves(section, stored.get(section), recomputed)
 
 
+def _is_earlier(record: Record) -> bool:
+    """Whether it was made when there were fewer numbers: its schema says so, or the facts it was made from."""
+    return record.schema_ != SCHEMA or not (record.run or {}).keys() >= _LATER_FACTS
+
+
 def _known_to(stored: dict[str, Any], recomputed: dict[str, Any]) -> dict[str, Any]:
-    """`recomputed` without the numbers that a record of an earlier schema does not have."""
+    """`recomputed` without the numbers that a record of an earlier version does not have."""
     known = {}
     for key, value in recomputed.items():
         if key in stored:

@@ -23,6 +23,17 @@ _GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
 _HALF_GEMM_SIZE = 256
 """Of float16 on a CPU: most have no such products, and one of the other size takes them seconds."""
 _ROUNDS = 3
+_RUNS = {"cpu": 1, "cuda": 10}
+"""In a round: a GPU does a load in a millisecond, of which the host would take some percent to begin and to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a device is given to do, and how much that is."""
+
+    run: Callable[[], Tensor]
+    amount: int
+    """Bytes read and written, or floating-point operations, of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +46,7 @@ class Ceilings:
 
 def measure_ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The best of a few rounds, with the threads torch may use now. `dtype` is that of the matrices."""
-    words = torch.ones(_READ_BYTES[device.type] // 8, dtype=torch.int64, device=device)
-    read_s = _best_s(device, words.sum)
-    read_bytes = words.nbytes
-    del words
-    halves = device.type == "cpu" and dtype == torch.float16
-    size = _HALF_GEMM_SIZE if halves else _GEMM_SIZE[device.type]
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    gemm_s = _best_s(device, lambda: left @ right)
-    return Ceilings(read_bytes / read_s, 2 * size**3 / gemm_s)
+    return Ceilings(_best_per_s(device, read_stream(device)), _best_per_s(device, product(device, dtype)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +71,77 @@ class KernelCeilings:
 
 def measure_kernel_ceilings(device: torch.device) -> KernelCeilings:
     """Of a GPU, the best of a few rounds."""
-    source = torch.ones(_READ_BYTES[device.type] // 8, dtype=torch.int64, device=device)
-    target = torch.empty_like(source)
-    read_bytes_per_s = source.nbytes / _best_s(device, source.sum)
-    copy_bytes_per_s = 2 * source.nbytes / _best_s(device, partial(target.copy_, source))
-    del source, target
-    size = _GEMM_SIZE[device.type]
+    read_bytes_per_s = _best_per_s(device, read_stream(device))
+    copy_bytes_per_s = _best_per_s(device, copy_stream(device))
     flops_per_s = {
-        str(dtype).removeprefix("torch."): 2 * size**3 / _best_s(device, _product(device, dtype, size))
+        str(dtype).removeprefix("torch."): _best_per_s(device, product(device, dtype))
         for dtype in (torch.bfloat16, torch.float16, torch.float32)
     }
     with suppress(RuntimeError):  # before Ada the tensor cores have no such products
-        flops_per_s["float8_e4m3fn"] = 2 * size**3 / _best_s(device, _narrow_product(device, size))
+        flops_per_s["float8_e4m3fn"] = _best_per_s(device, narrow_product(device))
     return KernelCeilings(read_bytes_per_s, copy_bytes_per_s, flops_per_s)
 
 
-def _product(device: torch.device, dtype: torch.dtype, size: int) -> Callable[[], Tensor]:
+def read_stream(device: torch.device, nbytes: int | None = None) -> Load:
+    """A sum over `nbytes` of memory, by default many times what most caches hold."""
+    words = _words(device, nbytes)
+    return Load(words.sum, words.nbytes)
+
+
+def copy_stream(device: torch.device, nbytes: int | None = None) -> Load:
+    """A copy of `nbytes` to another place of the same memory; what is read and what is written counts both."""
+    source = _words(device, nbytes)
+    target = torch.empty_like(source)
+    return Load(partial(target.copy_, source), 2 * source.nbytes)
+
+
+def product(device: torch.device, dtype: torch.dtype, size: int | None = None) -> Load:
+    """Of square matrices of `size`."""
+    if size is None:
+        halves = device.type == "cpu" and dtype == torch.float16
+        size = _HALF_GEMM_SIZE if halves else _GEMM_SIZE[device.type]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return partial(torch.matmul, left, right)
+    return Load(partial(torch.matmul, left, right), 2 * size**3)
 
 
-def _narrow_product(device: torch.device, size: int) -> Callable[[], Tensor]:
-    """Of eight-bit floats with one scale each; the second matrix lies by columns, as the tensor cores want it."""
+def narrow_product(device: torch.device) -> Load:
+    """Of eight-bit floats with one scale each; the second matrix lies by columns, as the tensor cores want it.
+
+    Without the fast accumulation of Hopper's tensor cores, which drops bits: no kernel here makes use of it. Where the
+    device has no such product, running it is a RuntimeError.
+    """
+    size = _GEMM_SIZE[device.type]
     left, right = (torch.randn(size, size, device=device).to(torch.float8_e4m3fn) for _ in range(2))
     scale = torch.ones((), device=device)
-    return partial(torch._scaled_mm, left, right.t(), scale, scale, out_dtype=torch.bfloat16)
+    multiply = partial(torch._scaled_mm, left, right.t(), scale, scale, out_dtype=torch.bfloat16)
+    return Load(multiply, 2 * size**3)
 
 
-def _best_s(device: torch.device, work: Callable[[], Tensor]) -> float:
-    """Seconds of the fastest of `_ROUNDS` rounds, after one that is not counted."""
+def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
+    """How long `work` takes on a device that has nothing else to do, until it is done there."""
+    _synchronize(device)
+    began = time.perf_counter()
     work()
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return best
+    _synchronize(device)
+    return time.perf_counter() - began
+
+
+def _words(device: torch.device, nbytes: int | None) -> Tensor:
+    return torch.ones((nbytes or _READ_BYTES[device.type]) // 8, dtype=torch.int64, device=device)
+
+
+def _best_per_s(device: torch.device, load: Load) -> float:
+    """In the fastest of `_ROUNDS` rounds, after a run that is not counted."""
+    load.run()
+    runs = _RUNS[device.type]
+
+    def round_of_runs() -> None:
+        for _ in range(runs):
+            load.run()
+
+    return runs * load.amount / min(seconds_of(device, round_of_runs) for _ in range(_ROUNDS))
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -15,6 +15,7 @@ from bench.core.configs import resolve
 SUITE = resolve("engines", "suites")
 CHECKOUT = Path(__file__).parents[2]
 ATTEMPTS = 3
+BUSY = {"client_saturated", "not_alone"}
 
 
 def served(suite: dict[str, Any], url: str) -> dict[str, Any]:
@@ -32,8 +33,8 @@ def run_until_valid(bench: Callable[..., Any], suite: Path, out: Path) -> None:
         verdicts = [record["verdict"] for record in ran.json["records"]]
         if ran.code == 0:
             return
-        assert {reason["code"] for told in verdicts for reason in told["reasons"]} == {"client_saturated"}, verdicts
-    raise AssertionError(f"the client was saturated {ATTEMPTS} times: {verdicts}")
+        assert {reason["code"] for told in verdicts for reason in told["reasons"]} <= BUSY, verdicts
+    raise AssertionError(f"the machine was busy {ATTEMPTS} times: {verdicts}")
 
 
 @pytest.mark.vllm

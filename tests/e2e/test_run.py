@@ -167,7 +167,7 @@ def test_the_node_tells_itself_with_reasons_for_what_it_cannot(bench: Callable[.
 
 
 @pytest.mark.parametrize(
-    "verb", ["run", "compare", "verify", "offers list", "offers show", "offers check", "node show"]
+    "verb", ["run", "compare", "verify", "offers list", "offers show", "offers check", "node show", "node compare"]
 )
 def test_every_verb_explains_itself_with_an_example(bench: Callable[..., Any], verb: str) -> None:
     shown = bench(*verb.split(), "-h")

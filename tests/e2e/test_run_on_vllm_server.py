@@ -51,8 +51,8 @@ def test_the_real_one_runs_the_suite(bench: Callable[..., Any], tmp_path: Path) 
     ran = bench("run", suite, "--out", tmp_path / "runs", "--json")
     assert ran.code in (0, 1), ran.err
     for record in ran.json["records"]:
-        # What else the machine does may make a client late, which is no fault of the server's.
-        assert {reason["code"] for reason in record["verdict"]["reasons"]} <= {"client_saturated"}
+        # What else the machine does is no fault of the server's.
+        assert {reason["code"] for reason in record["verdict"]["reasons"]} <= {"client_saturated", "not_alone"}
         assert record["requests"]["failed"] == {}
         engine, startup = record["engine"], record["startup"]
         assert (engine["dtype"], engine["weight_format"], engine["kv_dtype"]) == ("bfloat16", "dense", "bfloat16")

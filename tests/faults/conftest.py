@@ -12,6 +12,7 @@ import yaml
 
 from bench.cli.main import execute
 
+# Arrivals, because a busy machine that holds up the lanes of a closed loop in turn leaves it no long steady window.
 MEASURED = {
     "suite": "measured",
     "specs": [
@@ -20,7 +21,7 @@ MEASURED = {
             "model": {"path": "tiny"},
             "engine": {"kind": "mock", "ttft_ms": 1.0, "tpot_ms": 0.1},
             "workload": {"kind": "reasoning", "sessions": 24, "token_scale": 0.02},
-            "load": {"kind": "closed", "concurrency": 4},
+            "load": {"kind": "constant", "sessions_per_s": 100.0},
             "measure": {"percentiles": [0.5], "warmup_sessions": 1},
             "power": {"scope": "node", "watts": 50.0},
         }

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from processes import has_ended, workers
 from waiting import soon
 
 import bench as neobench
@@ -99,32 +100,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             return Running(process, tmp_path)
 
         yield begin
-
-
-def workers(pid: int) -> list[int]:
-    """Engine workers among the children of process `pid`."""
-    found = [entry for entry in Path("/proc").glob("[0-9]*") if parent_of(entry) == pid]
-    return [int(entry.name) for entry in found if b"bench.native.worker" in command_line(entry)]
-
-
-def command_line(entry: Path) -> bytes:
-    try:
-        return (entry / "cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def parent_of(entry: Path) -> int | None:
-    """The parent of a process that runs, None for one that has ended."""
-    try:
-        state, parent = (entry / "stat").read_text().rpartition(") ")[2].split()[:2]
-    except OSError:
-        return None
-    return None if state in "ZX" else int(parent)
-
-
-def has_ended(pid: int) -> bool:
-    return parent_of(Path("/proc") / str(pid)) is None
 
 
 def completed(result: Result) -> Any:
@@ -234,7 +209,7 @@ def test_the_engine_is_killed_in_its_last_turns(start: Callable[..., Running], b
     assert_kept(bench, running.result, "engine_failed")
 
 
-@pytest.mark.parametrize(("largest_file", "sealed"), [(8_000, False), (100_000, True)])
+@pytest.mark.parametrize(("largest_file", "sealed"), [(20_000, False), (100_000, True)])
 def test_the_disk_is_full(
     start: Callable[..., Running], bench: Callable[..., Any], largest_file: int, sealed: bool
 ) -> None:

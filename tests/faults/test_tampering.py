@@ -186,7 +186,7 @@ def test_joules_forged_by_readings_that_never_were(verify: Callable[[], Found], 
         ("energy.rungs.node.joules_per_output_token.basis", lambda value: "measured"),
         ("requests.sent", lambda value: value + 1),
         ("window.steady.seconds", lambda value: value * 2),
-        ("case.spec.load.concurrency", lambda value: value * 2),
+        ("case.spec.load.sessions_per_s", lambda value: value * 2),
         ("tables.health.rows", lambda value: value + 1),
     ],
 )

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.cgroup import cpu_list, memory_left_bytes, memory_limit_bytes, quota_cpus
+from bench.core.cgroup import (
+    cgroup_version,
+    cpu_list,
+    memory_left_bytes,
+    memory_limit_bytes,
+    pids_limit,
+    quota_cpus,
+)
 
 GIB = 1 << 30
 Machine = Callable[..., Path]
@@ -94,3 +101,24 @@ def test_no_quota_is_no_bound(machine: Machine) -> None:
 
 def test_more_in_use_than_allowed_leaves_nothing(machine: Machine) -> None:
     assert memory_left_bytes(machine("0::/", {"memory.max": GIB, "memory.current": 2 * GIB})) == 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit", "version"),
+    [
+        ("0::/job", {"job/pids.max": "max", "pids.max": 512}, 512, 2),
+        ("8:pids:/job\n1:name=systemd:/\n0::/", {"pids/job/pids.max": 64}, 64, 1),
+        ("1:name=systemd:/\n0::/", {"pids.max": "max"}, None, 2),
+    ],
+    ids=["ancestor-binds", "version-1", "only-named"],
+)
+def test_processes_are_limited_by_the_smallest_of_the_groups(
+    machine: Machine, groups: str, files: dict[str, object], limit: int | None, version: int
+) -> None:
+    root = machine(groups, files)
+    assert (pids_limit(root), cgroup_version(root)) == (limit, version)
+
+
+def test_a_machine_without_control_groups_has_no_version(tmp_path: Path) -> None:
+    assert cgroup_version(tmp_path) is None
+    assert pids_limit(tmp_path) is None

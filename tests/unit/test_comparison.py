@@ -16,7 +16,8 @@ from bench.core.spec import Case, ClosedLoadSpec, MockEngineSpec, ModelSpec, Rea
 from bench.economics.compare import Assumptions
 from bench.economics.cost import Loading
 from bench.offers.catalog import load_offers
-from bench.offers.offer import Offer, Price, Source, Term, Tokens
+from bench.offers.fields import Source
+from bench.offers.offer import Offer, Price, Term, Tokens
 from bench.results.record import Record
 from bench.results.result import Result
 

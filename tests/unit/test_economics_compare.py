@@ -16,7 +16,8 @@ from bench.economics.cost import Loading
 from bench.economics.decision import SPEED_ONLY
 from bench.economics.group import MeasuredGroup
 from bench.offers.catalog import load_offers
-from bench.offers.offer import Contract, Offer, Price, Source, Term, Tokens, UnitCount, UnitRange
+from bench.offers.fields import Source
+from bench.offers.offer import Contract, Offer, Price, Term, Tokens, UnitCount, UnitRange
 
 KEY = {"model": "tiny", "precision": "float32", "accuracy": "passed", "workload": "w1", "slo": None}
 

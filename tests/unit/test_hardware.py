@@ -13,6 +13,7 @@ import yaml
 from bench.core.configs import config_root, names
 from bench.core.errors import InputError
 from bench.hardware.datasheet import load_datasheet, name_patterns
+from bench.hardware.power_figures import power_figures
 
 KEYS = {
     *("gb300_nvl72", "gb200_nvl72", "b300_sxm", "b200_sxm", "h200_sxm", "h100_sxm", "h100_pcie"),
@@ -108,3 +109,24 @@ def test_an_unknown_key_a_missing_source_and_a_bad_pattern_are_refused(b200: dic
 def test_an_unknown_name_lists_those_that_exist() -> None:
     with pytest.raises(InputError, match="gb300_nvl72"):
         load_datasheet("gb400")
+
+
+def test_a_node_that_its_accelerators_alone_would_overload_is_refused(b200: dict[str, Any], tmp_path: Path) -> None:
+    b200["node"]["kw"]["value"] = 8.0
+    assert "node.kw = 8 (allowed: more than its accelerators draw, 8 kW)" in refusal(b200, tmp_path)
+
+
+def test_power_around_an_accelerator_is_its_share_with_where_it_was_published() -> None:
+    h100, gb300 = power_figures("h100_sxm"), power_figures("gb300_nvl72")
+    assert h100 is not None
+    assert h100.node is not None
+    assert (h100.node.low, h100.node.high, h100.node.basis) == (1275, 1275, "assumed")
+    assert "DGX H100" in h100.node.source
+    assert (h100.tdp_w, h100.rack, h100.sensor_duty) == (700, None, 0.25)
+    assert gb300 is not None
+    assert gb300.rack is not None
+    assert (gb300.rack.low, gb300.rack.high) == (pytest.approx(132_000 / 72), pytest.approx(140_000 / 72))
+    assert (gb300.node, gb300.rack.basis, gb300.sensor_duty) == (None, "published", None)
+    assert power_figures("amd-epyc-2c") is None
+    for key in KEYS:
+        assert power_figures(key) is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-_SAMPLE = re.compile(r"(?P<name>vllm:\w+)(\{(?P<labels>.*)\})? (?P<value>\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+from bench.core.prometheus_text import samples
+
+_PREFIX = "vllm:"
 _CONFIG = "vllm:cache_config_info"
 _NO_SETTING = ("engine",)
 _GAUGES = {
@@ -64,21 +64,13 @@ def parse_metrics(text: str) -> ServerMetrics | None:
     gauges: dict[str, list[float]] = {name: [] for name in _GAUGES.values()}
     totals: dict[str, float] = {}
     config: dict[str, Any] = {}
-    for line in text.splitlines():
-        sample = _SAMPLE.match(line)
-        if sample is None:
-            continue
-        name = sample["name"]
-        if name == _CONFIG:
-            config = {key: _value(value) for key, value in _LABEL.findall(sample["labels"] or "")}
-        elif name in _GAUGES or name in _TOTALS:
-            value = _number(sample["value"])
-            if value is None:
-                continue
-            if name in _GAUGES:
-                gauges[_GAUGES[name]].append(value)
-            else:
-                totals[_TOTALS[name]] = totals.get(_TOTALS[name], 0.0) + value
+    for sample in samples(text, _PREFIX):
+        if sample.name == _CONFIG:
+            config = {key: _value(value) for key, value in sample.labels.items()}
+        elif sample.name in _GAUGES:
+            gauges[_GAUGES[sample.name]].append(sample.value)
+        elif sample.name in _TOTALS:
+            totals[_TOTALS[sample.name]] = totals.get(_TOTALS[sample.name], 0.0) + sample.value
     if not gauges["running"]:
         return None
     shares = gauges["kv_cache_share"]
@@ -91,15 +83,6 @@ def parse_metrics(text: str) -> ServerMetrics | None:
     )
 
 
-def _number(text: str) -> float | None:
-    """A finite number; a count or a gauge is nothing else."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
-
-
 def _value(text: str) -> Any:
     """A label's value as what it was before it was made text."""
     if text in ("True", "False", "None"):
@@ -109,4 +92,4 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")
+    return text

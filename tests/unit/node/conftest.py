@@ -35,6 +35,8 @@ H100: Answers = {
     "nvmlDeviceGetCurrentClocksEventReasons": pynvml.nvmlClocksEventReasonSwPowerCap,
     "nvmlDeviceGetTotalEnergyConsumption": 5_000_000,
     "nvmlDeviceGetPowerUsage": 310_000,
+    "nvmlDeviceRegisterEvents": None,
+    "nvmlDeviceGetComputeRunningProcesses": [],
 }
 H100_FIELDS = {
     (pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_POWER_SCOPE_GPU): 312_500,
@@ -43,12 +45,18 @@ H100_FIELDS = {
 
 
 class FakeNvml:
-    """NVML of a machine with the given GPUs. An answer that is an NVMLError is raised."""
+    """NVML of a machine with the given GPUs.
+
+    An answer that is an NVMLError is raised, one that can be called is called with what was asked, and what a GPU has
+    no answer to is not supported.
+    """
 
     def __init__(self, gpus: list[Answers], fields: dict[tuple[int, int], int]) -> None:
         self.gpus = gpus
         self.fields = fields
         self.opened = 0
+        self.event_sets: list[list[int]] = []
+        """Each open event set is the list of XID numbers that wait in it."""
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.opened += 1
@@ -68,6 +76,18 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Answers:  # noqa: N802
         return self.gpus[index]
 
+    def nvmlEventSetCreate(self) -> list[int]:  # noqa: N802
+        self.event_sets.append([])
+        return self.event_sets[-1]
+
+    def nvmlEventSetWait_v2(self, waiting: list[int], _: int) -> Any:  # noqa: N802
+        if not waiting:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        return SimpleNamespace(eventData=waiting.pop(0))
+
+    def nvmlEventSetFree(self, events: list[int]) -> None:  # noqa: N802
+        self.event_sets = [one for one in self.event_sets if one is not events]
+
     def nvmlDeviceGetFieldValues(self, _: Answers, wanted: list[tuple[int, int]]) -> list[Any]:  # noqa: N802
         return [self._field(*field_and_scope) for field_and_scope in wanted]
 
@@ -80,11 +100,14 @@ class FakeNvml:
         return answer
 
     def __getattr__(self, function: str) -> Callable[..., Any]:
-        def answer(gpu: Answers, *_: Any) -> Any:
-            told = gpu[function]
+        if not hasattr(pynvml, function):
+            raise AttributeError(function)
+
+        def answer(gpu: Answers | None = None, *arguments: Any) -> Any:
+            told = (gpu or {}).get(function, pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED))
             if isinstance(told, pynvml.NVMLError):
                 raise told
-            return told
+            return told(*arguments) if callable(told) else told
 
         return answer
 

@@ -12,8 +12,19 @@ import pynvml
 import pytest
 
 from bench.core.clock import RealClock
-from bench.node.health import THROTTLE_REASONS, health_rows
+from bench.core.records import HealthRow
+from bench.node.gpu_health import THROTTLE_REASONS
+from bench.node.health import open_health
 from bench.node.provenance import provenance
+
+
+def health_rows(clock: RealClock, root: Path = Path("/"), api: Any = pynvml) -> list[HealthRow]:
+    """One look at the processors and every GPU of the machine."""
+    opened = open_health(root=root, api=api)
+    try:
+        return opened.read(clock)
+    finally:
+        opened.close()
 
 
 def values(rows: list[Any], device: str) -> dict[str, float | None]:
@@ -37,11 +48,18 @@ def test_a_cpu_is_told_from_its_files_and_what_it_hides_is_null(grace: Path, no_
     assert told["frequency_mean_mhz"] is None
 
 
-def test_the_slowest_core_is_seen(grace: Path, no_driver: object, write: Callable[[str, object], Path]) -> None:
-    for cpu, kilohertz in enumerate((3_000_000, 3_000_000, 3_000_000, 1_200_000)):
+def test_the_slowest_of_the_cores_that_may_be_used_is_seen(
+    grace: Path, no_driver: object, write: Callable[[str, object], Path]
+) -> None:
+    def clocks() -> tuple[float | None, float | None]:
+        told = values(health_rows(RealClock(), grace, no_driver), "cpu")
+        return told["frequency_mean_mhz"], told["frequency_min_mhz"]
+
+    for cpu, kilohertz in enumerate((3_000_000, 2_400_000, 3_000_000, 1_200_000)):
         write(f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq", kilohertz)
-    told = values(health_rows(RealClock(), grace, no_driver), "cpu")
-    assert (told["frequency_mean_mhz"], told["frequency_min_mhz"]) == (2550.0, 1200.0)
+    assert clocks() == (2700.0, 2400.0)
+    write("proc/self/status", "Name:\tpython")
+    assert clocks() == (2400.0, 1200.0)
 
 
 def test_each_gpu_tells_clocks_temperature_limit_and_every_throttle_reason(
@@ -62,6 +80,25 @@ def test_a_machine_whose_gpus_cannot_be_listed_still_tells_its_cpu(grace: Path, 
     rows = health_rows(RealClock(), grace, api)
     assert {row.device for row in rows} == {"cpu"}
     assert api.opened == 0
+
+
+def test_a_lost_gpu_is_told_to_be_lost_and_the_others_are_watched(grace: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s(2)
+    api.nvmlDeviceGetHandleByIndex = lambda index: api.gpus[1] if index else raise_lost()
+    opened = open_health(root=grace, api=api)
+    rows = opened.read(RealClock())
+    assert values(rows, "gpu0")["sm_clock_mhz"] is None
+    assert "lost" in opened.describe()["missing"]["gpu0"]["sm_clock_mhz"]
+    assert values(rows, "gpu1")["sm_clock_mhz"] == 1980.0
+    opened.close()
+    assert (api.opened, api.event_sets) == (0, [])
+
+
+def test_a_driver_that_is_gone_breaks_no_end(grace: Path, h100s: Callable[..., Any]) -> None:
+    api = h100s()
+    opened = open_health(root=grace, api=api)
+    api.nvmlShutdown = api.nvmlEventSetFree = lambda *_: raise_lost()
+    opened.close()
 
 
 def raise_lost() -> int:

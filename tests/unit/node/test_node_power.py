@@ -1,271 +1,220 @@
-"""Energy: counters that wrap and go back, scopes that are whole or missing, and the recorder."""
+"""Which meters a machine has: scopes that are whole or missing, and one meter a scope."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pynvml
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from machine_trees import AMD_SERVER, INTEL_LAPTOP, INTEL_SERVER, Write, write_grace, write_meter, write_zones
+from meter_serving import Answer, Meter, meter_serving
+from redfish_trees import server_with_environment
 
-from bench.core.clock import RealClock
-from bench.core.power_spec import DeclaredPower
+from bench.core.errors import InputError
+from bench.core.power_spec import DcgmSpec, PowerSpec, RedfishSpec
 from bench.core.pseudonym import pseudonym
-from bench.core.records import PowerRow
-from bench.node.power import PowerRecorder, open_sensors
-from bench.node.rapl import WrappingCounter
+from bench.node.power import SCOPES, Sensors, open_sensors, refuse_unaskable_meters
 
-RANGE_UJ = 262_143_328_850
-"""`max_energy_range_uj` of a server package with a unit of 61 microjoules."""
-NOT_SUPPORTED = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+GPU = "GPU-00000000-2222-3333-4444-555555555555"
+EXPORTED = f'DCGM_FI_DEV_POWER_USAGE{{gpu="0",UUID="{GPU}"}} 300.5\n'
 
 
 @pytest.fixture
-def packages(write: Callable[[str, object], Path], tmp_path: Path) -> list[Path]:
-    """Energy files of two packages, beside zones that must not be counted with them."""
-    zones = {"0": "package-0", "0:0": "dram", "1": "package-1", "2": "psys"}
-    for number, name in zones.items():
-        folder = f"sys/class/powercap/intel-rapl:{number}"
-        write(f"{folder}/name", name)
-        write(f"{folder}/max_energy_range_uj", RANGE_UJ)
-        write(f"{folder}/energy_uj", 1_000_000)
-    return [tmp_path / f"sys/class/powercap/intel-rapl:{number}/energy_uj" for number in ("0", "1")]
+def bmc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
+    monkeypatch.setenv("BMC_USER", "reader")
+    monkeypatch.setenv("BMC_PASSWORD", "s3cret")
+    with meter_serving(server_with_environment(1000.0)) as meter:
+        yield meter
 
 
-@given(
-    range_=st.integers(min_value=2, max_value=2**40),
-    start=st.integers(min_value=0, max_value=2**40),
-    used=st.lists(st.integers(min_value=0, max_value=2**40), max_size=50),
-)
-def test_a_wrapping_counter_returns_all_that_was_used(range_: int, start: int, used: list[int]) -> None:
-    counter = WrappingCounter(range_)
-    truth, total = 0, counter.advance(start % range_)
-    for amount in used:
-        truth += amount % range_  # a whole turn between two readings cannot be seen
-        total = counter.advance((start % range_ + truth) % range_)
-    assert total == truth
+@pytest.fixture
+def exporter() -> Iterator[Meter]:
+    with meter_serving({"/metrics": EXPORTED}) as meter:
+        yield meter
 
 
-def test_packages_are_read_once_each_and_unwrapped(packages: list[Path], tmp_path: Path, no_driver: object) -> None:
-    opened = open_sensors(root=tmp_path, api=no_driver)
-    assert [sensor.device for sensor in opened.sensors] == ["cpu-package-0", "cpu-package-1"]
-    first = opened.sensors[0]
-    packages[0].write_text("3500000\n")
-    assert list(first.read(7)) == [PowerRow(7, "cpu", "cpu-package-0", watts=None, joules_counter=2.5)]
-    packages[0].write_text("500000\n")
-    (row,) = first.read(8)
-    assert row.joules_counter == pytest.approx((RANGE_UJ - 500_000) / 1e6, rel=1e-12)
+def redfish(*urls: str, **settings: Any) -> PowerSpec:
+    login = {"user_env": "BMC_USER", "password_env": "BMC_PASSWORD"}
+    return PowerSpec(redfish=tuple(RedfishSpec(url=url, **login, **settings) for url in urls))
 
 
-def test_a_package_that_vanishes_is_null_with_a_reason(packages: list[Path], tmp_path: Path, no_driver: object) -> None:
-    opened = open_sensors(root=tmp_path, api=no_driver)
-    packages[1].unlink()
-    (row,) = opened.sensors[1].read(1)
-    assert row.joules_counter is None
-    assert list(opened.problems) == ["cpu-package-1"]
+def dcgm(url: str) -> PowerSpec:
+    return PowerSpec(dcgm=DcgmSpec(url=f"{url}/metrics"))
 
 
-def test_an_unreadable_package_says_what_would_allow_it(
-    packages: list[Path], tmp_path: Path, no_driver: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_text = Path.read_text
-
-    def refuse_root_only_file(path: Path, *arguments: Any, **options: Any) -> str:
-        # A mode would not do: tests may run as root, who reads every file.
-        if path == packages[1]:
-            raise PermissionError
-        return read_text(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "read_text", refuse_root_only_file)
-    opened = open_sensors(root=tmp_path, api=no_driver)
-    assert opened.sensors == ()
-    assert "CAP_DAC_READ_SEARCH" in opened.missing["cpu"]
-
-
-def test_a_counter_that_is_no_number_makes_the_scope_missing(
-    packages: list[Path], tmp_path: Path, no_driver: object
-) -> None:
-    packages[0].write_text("unknown\n")
-    opened = open_sensors(root=tmp_path, api=no_driver)
-    assert opened.sensors == ()
-    assert "not a whole number" in opened.missing["cpu"]
+def scopes(opened: Sensors) -> dict[str, list[str]]:
+    """By scope: the devices that are read."""
+    found: dict[str, list[str]] = {}
+    for sensor in opened.sensors:
+        found.setdefault(sensor.scope, []).append(sensor.device)
+    assert found.keys().isdisjoint(opened.missing)
+    assert found.keys() | opened.missing.keys() == set(SCOPES)
+    assert all(opened.missing.values())
+    opened.close()
+    return found
 
 
 def test_a_machine_without_sensors_has_a_reason_for_every_scope(tmp_path: Path, no_driver: object) -> None:
     opened = open_sensors(root=tmp_path, api=no_driver)
-    assert opened.sensors == ()
-    assert set(opened.missing) == {"gpu", "cpu", "module", "node", "rack", "facility"}
-    assert all(opened.missing.values())
-    opened.close()
-
-
-def test_declared_watts_are_no_sensor(tmp_path: Path, no_driver: object) -> None:
-    opened = open_sensors(DeclaredPower(scope="node", watts=180), root=tmp_path, api=no_driver)
-    assert opened.sensors == ()
-    assert "180 W is declared" in opened.missing["node"]
-    assert "assumed" in opened.missing["node"]
-
-
-def test_a_gpu_gives_its_energy_counter_and_instant_power(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    api = h100s(2)
-    opened = open_sensors(root=tmp_path, api=api)
-    rows = [row for sensor in opened.sensors for row in sensor.read(5)]
-    assert rows == [PowerRow(5, "gpu", f"gpu{i}", watts=312.5, joules_counter=5000.0) for i in range(2)]
-    assert opened.sources["gpu0"] == "energy counter; instant power (NVML field 186, GPU scope)"
-    assert "gpu" not in opened.missing
-    opened.close()
-    assert api.opened == 0
-
-
-def test_only_the_gpus_an_engine_uses_are_read(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    api = h100s(8)
-    first, last = (pseudonym(api.gpus[index]["nvmlDeviceGetUUID"]) for index in (2, 5))
-    # A GPU that nobody uses may even be unreadable.
-    api.gpus[0] |= {"nvmlDeviceGetTotalEnergyConsumption": NOT_SUPPORTED, "nvmlDeviceGetPowerUsage": NOT_SUPPORTED}
-    opened = open_sensors(accelerator_ids=[first, last], root=tmp_path, api=api)
-    assert list(opened.sources) == ["gpu2", "gpu5"]
+    assert scopes(opened) == {}
+    assert opened.unread is not None
+    assert "NVML cannot be opened" in opened.unread
+    assert "has no RAPL package" in opened.unread
+    assert "psys" not in opened.unread
     assert opened.remark is None
 
 
-def test_an_engine_that_cannot_say_has_every_gpu_read_and_that_is_told(
-    tmp_path: Path, h100s: Callable[..., Any], no_driver: object
+@pytest.mark.parametrize(
+    ("zones", "found"),
+    [
+        (
+            INTEL_SERVER,
+            {
+                "cpu": ["cpu-package-0", "cpu-package-1"],
+                "dram": ["dram-package-0", "dram-package-1"],
+            },
+        ),
+        (INTEL_LAPTOP, {"cpu": ["cpu-package-0"], "psys": ["psys"]}),
+        (AMD_SERVER, {"cpu": ["cpu-package-0", "cpu-package-1"]}),
+    ],
+)
+def test_processors_of_x86(
+    zones: dict[str, str], found: dict[str, list[str]], write: Write, tmp_path: Path, no_driver: object
 ) -> None:
-    opened = open_sensors(root=tmp_path, api=h100s(3))
-    assert len(opened.sensors) == 3
-    assert opened.remark == "every GPU of the machine is read (3): which of them are used is not known"
-    assert open_sensors(root=tmp_path, api=no_driver).remark is None
+    write_zones(write, zones)
+    assert scopes(open_sensors(root=tmp_path, api=no_driver)) == found
+
+
+def test_an_arm_server_has_meters_in_place_of_rapl(grace: Path, write: Write, no_driver: object) -> None:
+    write_grace(write, sockets=2)
+    write_meter(write, 20, "System Power", 1500.0)
+    opened = open_sensors(root=grace, api=no_driver)
+    assert opened.remark == "modules are read by the machine's own meters: all of them, used or not"
+    assert scopes(opened) == {"module": ["module0", "module1"], "cpu": ["grace0", "grace1"], "node": ["node-meter"]}
+
+
+def test_a_processor_with_both_is_read_once(write: Write, tmp_path: Path, no_driver: object) -> None:
+    write_zones(write, INTEL_SERVER)
+    write_meter(write, 0, "CPU Power Socket 0", 100.0)
+    assert scopes(open_sensors(root=tmp_path, api=no_driver))["cpu"] == ["cpu-package-0", "cpu-package-1"]
+
+
+def test_declared_watts_are_no_sensor(tmp_path: Path, no_driver: object) -> None:
+    opened = open_sensors(PowerSpec(scope="node", watts=180), root=tmp_path, api=no_driver)
+    assert opened.missing["node"].endswith("180 W is declared for it, which is assumed and not measured")
+    assert scopes(opened) == {}
+
+
+def test_a_controller_that_is_named_goes_before_the_machines_own_meter(
+    bmc: Meter, write: Write, tmp_path: Path, no_driver: object
+) -> None:
+    write_meter(write, 0, "System Power", 950.0)
+    assert scopes(open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)) == {"node": ["bmc0-1"]}
+    opened = open_sensors(redfish(bmc.url, scope="rack"), root=tmp_path, api=no_driver)
+    assert scopes(opened) == {"node": ["node-meter"], "rack": ["bmc0-1"]}
+
+
+def test_a_controller_that_tells_nothing_leaves_the_machines_own_meter_and_is_told(
+    bmc: Meter, write: Write, tmp_path: Path, no_driver: object
+) -> None:
+    bmc.tells["/redfish/v1/"] = Answer(status=401)
+    opened = open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)
+    reason = "power.redfish: unauthorized: GET /redfish/v1/ is answered 401"
+    assert opened.missing["node"].startswith(f"{reason}; no power meter in ")
+    assert opened.unread is not None
+    assert reason in opened.unread
+    write_meter(write, 0, "System Power", 950.0)
+    opened = open_sensors(redfish(bmc.url), root=tmp_path, api=no_driver)
+    assert opened.remark == "power.redfish is not read as node: unauthorized: GET /redfish/v1/ is answered 401"
+    assert scopes(opened) == {"node": ["node-meter"]}
+
+
+def test_a_rack_is_all_of_its_controllers_or_missing(bmc: Meter, tmp_path: Path, no_driver: object) -> None:
+    with meter_serving(server_with_environment(500.0)) as shelf:
+        named = redfish(bmc.url, shelf.url, scope="rack")
+        opened = open_sensors(named, root=tmp_path, api=no_driver)
+        rows = [row for sensor in opened.sensors for row in sensor.read(0)]
+        assert [(row.device, row.watts) for row in rows] == [("bmc0-1", 1000.0), ("bmc1-1", 500.0)]
+        opened.close()
+        shelf.tells["/redfish/v1/"] = Answer(status=500)
+        opened = open_sensors(named, root=tmp_path, api=no_driver)
+        assert opened.missing["rack"] == "power.redfish.1: refused: GET /redfish/v1/ is answered 500"
+        assert scopes(opened) == {}
+
+
+A = {"url": "https://a", "user_env": "BMC_USER", "password_env": "BMC_PASSWORD"}
+B = {**A, "url": "https://b"}
 
 
 @pytest.mark.parametrize(
-    ("ids", "reason"), [([], "the engine uses no GPU"), (["0123456789abcdef"], "no GPU 0123456789abcdef")]
+    ("written", "urls"), [(None, []), ([], []), (A, ["https://a"]), ([A, B], ["https://a", "https://b"])]
 )
-def test_gpus_that_are_not_used_or_not_known_are_not_charged(
-    tmp_path: Path, h100s: Callable[..., Any], ids: list[str], reason: str
+def test_a_suite_names_no_controller_or_one_or_several(written: Any, urls: list[str]) -> None:
+    spec = PowerSpec.model_validate({"redfish": written})
+    assert [one.url for one in spec.redfish] == urls
+    assert PowerSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_dcgm_tells_of_gpus_where_nvml_does_not(exporter: Meter, tmp_path: Path, no_driver: object) -> None:
+    used = [pseudonym(GPU)]
+    opened = open_sensors(dcgm(exporter.url), accelerator_ids=used, root=tmp_path, api=no_driver)
+    assert opened.remark == "energy of GPUs is that of their boards as DCGM reports it"
+    assert scopes(opened) == {"gpu": ["gpu0"]}
+    opened = open_sensors(dcgm(exporter.url), root=tmp_path, api=no_driver)
+    assert "which of them are used is not known" in (opened.remark or "")
+    opened.close()
+
+
+def test_dcgm_is_not_asked_where_nvml_tells(
+    exporter: Meter, tmp_path: Path, h100s: Callable[..., Any], no_driver: object
 ) -> None:
-    opened = open_sensors(accelerator_ids=ids, root=tmp_path, api=h100s(2))
-    assert opened.sensors == ()
-    assert reason in opened.missing["gpu"]
+    opened = open_sensors(dcgm(exporter.url), root=tmp_path, api=h100s())
+    assert "power.dcgm is not asked: NVML tells" in (opened.remark or "")
+    assert scopes(opened)["gpu"] == ["gpu0"]
+    opened = open_sensors(dcgm(exporter.url), accelerator_ids=[], root=tmp_path, api=no_driver)
+    assert opened.missing["gpu"].endswith("the engine uses no GPU")
+    assert exporter.asked == []
 
 
-def test_power_falls_back_from_instant_to_average_to_the_older_call(tmp_path: Path, h100s: Callable[..., Any]) -> None:
+def test_a_gpu_that_dcgm_does_not_know_is_missing_with_both_reasons(
+    exporter: Meter, tmp_path: Path, no_driver: object
+) -> None:
+    opened = open_sensors(dcgm(exporter.url), accelerator_ids=["0123456789abcdef"], root=tmp_path, api=no_driver)
+    assert scopes(opened) == {}
+    assert "NVML cannot be opened" in opened.missing["gpu"]
+    assert "DCGM meters no GPU 0123456789abcdef" in opened.missing["gpu"]
+
+
+def test_what_is_open_is_closed_when_a_meter_cannot_be_asked(tmp_path: Path, h100s: Callable[..., Any]) -> None:
     api = h100s()
-    del api.fields[(pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_POWER_SCOPE_GPU)]
-    (row,) = open_sensors(root=tmp_path, api=api).sensors[0].read(0)
-    assert row.watts == 305.0
-    api.fields.clear()
-    opened = open_sensors(root=tmp_path, api=api)
-    (row,) = opened.sensors[0].read(0)
-    assert row.watts == 310.0
-    assert opened.sources["gpu0"] == "energy counter; power usage"
+    with pytest.raises(InputError, match=r"^power\.redfish\.url: "):
+        open_sensors(redfish("10.0.0.7"), root=tmp_path, api=api)
+    assert api.opened == 0
 
 
-def test_a_gpu_without_a_counter_still_gives_power(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    opened = open_sensors(root=tmp_path, api=h100s(nvmlDeviceGetTotalEnergyConsumption=NOT_SUPPORTED))
-    (row,) = opened.sensors[0].read(0)
-    assert (row.watts, row.joules_counter) == (312.5, None)
-    assert opened.problems == {}
+def test_a_suite_that_names_what_cannot_be_asked_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_unaskable_meters(PowerSpec())
+    with pytest.raises(InputError, match=r"^power\.redfish\.user_env: the environment variable 'BMC_USER' is not set"):
+        refuse_unaskable_meters(redfish("https://10.0.0.7"))
+    monkeypatch.setenv("BMC_USER", "reader")
+    monkeypatch.setenv("BMC_PASSWORD", "s3cret")
+    with pytest.raises(InputError, match=r"^power\.redfish\.1\.url: "):
+        refuse_unaskable_meters(redfish("https://10.0.0.7", "10.0.0.8"))
+    with pytest.raises(InputError, match=r"^power\.dcgm\.url: "):
+        refuse_unaskable_meters(dcgm("ftp://10.0.0.7"))
 
 
-def test_one_silent_gpu_makes_the_scope_missing(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    api = h100s(2)
-    api.fields.clear()
-    api.gpus[1] |= {"nvmlDeviceGetTotalEnergyConsumption": NOT_SUPPORTED, "nvmlDeviceGetPowerUsage": NOT_SUPPORTED}
-    opened = open_sensors(root=tmp_path, api=api)
-    assert opened.sensors == ()
-    assert opened.missing["gpu"].startswith("gpu1: ")
-    assert "Not Supported" in opened.missing["gpu"]
-
-
-def test_a_counter_that_goes_back_is_never_trusted_again(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    api = h100s()
-    opened = open_sensors(root=tmp_path, api=api)
-    sensor = opened.sensors[0]
-    readings = []
-    for millijoules in (5_000_000, 6_000_000, 100, 7_000_000):
-        api.gpus[0]["nvmlDeviceGetTotalEnergyConsumption"] = millijoules
-        readings += [row.joules_counter for row in sensor.read(0)]
-    assert readings == [5000.0, 6000.0, None, None]
-    assert "went back" in opened.problems["gpu0"]
-
-
-def test_a_gpu_lost_in_mid_run_is_null_and_told(tmp_path: Path, h100s: Callable[..., Any]) -> None:
-    api = h100s()
-    opened = open_sensors(root=tmp_path, api=api)
-    api.fields.clear()
-    api.gpus[0]["nvmlDeviceGetTotalEnergyConsumption"] = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-    (row,) = opened.sensors[0].read(0)
-    assert (row.watts, row.joules_counter) == (None, None)
-    assert "lost" in opened.problems["gpu0"]
-
-
-class CountingSensor:
-    scope = "node"
-
-    def __init__(self) -> None:
-        self.readings = 0
-
-    def read(self, t_ns: int) -> list[PowerRow]:
-        self.readings += 1
-        return [PowerRow(t_ns, self.scope, "meter", watts=100.0, joules_counter=float(self.readings))]
-
-
-def test_the_recorder_covers_its_body_from_before_to_after() -> None:
-    clock, rows = RealClock(), list[PowerRow]()
-
-    async def body() -> tuple[int, int]:
-        async with PowerRecorder([CountingSensor()], clock, rows.extend, interval_s=0.01):
-            start_ns = clock.now_ns()
-            await asyncio.sleep(0.05)
-            end_ns = clock.now_ns()
-        return start_ns, end_ns
-
-    start_ns, end_ns = asyncio.run(body())
-    times = [row.t_ns for row in rows]
-    assert times == sorted(times)
-    assert times[0] <= start_ns
-    assert times[-1] >= end_ns
-    assert len(rows) >= 3
-    assert [row.joules_counter for row in rows] == [float(n + 1) for n in range(len(rows))]
-
-
-def test_leaving_does_not_wait_for_the_next_sample() -> None:
-    sensor = CountingSensor()
-
-    async def body() -> None:
-        async with asyncio.timeout(5), PowerRecorder([sensor], RealClock(), lambda rows: None, interval_s=3600):
-            await asyncio.sleep(0)
-
-    asyncio.run(body())
-    assert sensor.readings == 2
-
-
-def test_without_sensors_nothing_is_sampled() -> None:
-    async def body() -> None:
-        async with PowerRecorder([], RealClock(), lambda rows: pytest.fail("there is nothing to write")):
-            await asyncio.sleep(0)
-
-    asyncio.run(body())
-
-
-def test_a_table_that_fails_is_told_on_leaving_but_not_over_the_bodys_own_failure() -> None:
-    async def body(own: Exception | None) -> None:
-        seen = list[PowerRow]()
-
-        def fail_later(rows: list[PowerRow]) -> None:
-            seen.extend(rows)
-            if len(seen) > 1:
-                raise OSError("disk full")
-
-        async with PowerRecorder([CountingSensor()], RealClock(), fail_later, interval_s=0.001):
-            await asyncio.sleep(0.02)
-            if own is not None:
-                raise own
-
-    with pytest.raises(OSError, match="disk full"):
-        asyncio.run(body(None))
-    with pytest.raises(KeyError):
-        asyncio.run(body(KeyError("the body's")))
+def test_a_node_is_described_with_its_faults(write: Write, tmp_path: Path, no_driver: object) -> None:
+    energy = write_zones(write, AMD_SERVER)
+    opened = open_sensors(root=tmp_path, api=no_driver)
+    energy["1"].write_text("")
+    for sensor in opened.sensors:
+        list(sensor.read(3))
+    described = opened.describe()
+    assert list(described["sensors"]) == ["cpu-package-0", "cpu-package-1"]
+    assert list(described["problems"]) == ["cpu-package-1"]
+    assert [fault["code"] for fault in described["faults"]["cpu-package-1"]] == ["not_read"]
+    opened.close()

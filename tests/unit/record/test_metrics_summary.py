@@ -41,7 +41,7 @@ def test_a_healthy_run_is_valid_and_plain(make_case: MakeCase, closed_loop: Clos
     assert json.loads(json.dumps(sections, allow_nan=False))["latency"]["ttft_ms"]["p50"]["value"] > 15
     assert set(sections) == {
         *("window", "requests", "latency", "throughput", "goodput", "sessions", "efforts", "success"),
-        *("energy", "roofline", "verdict"),
+        *("energy", "roofline", "health", "verdict"),
     }
     requests = sections["requests"]
     assert requests["sent"] == requests["completed"] == requests["counted"] + sum(requests["left_out"].values()) == 64
@@ -237,14 +237,18 @@ def test_joules_per_correct_answer(make_case: MakeCase, closed_loop: ClosedLoop)
 
 
 @pytest.mark.parametrize(
-    ("power", "note"),
-    [
-        ([PowerRow(0, "gpu", "0", 100.0, None)], "power_null"),
-        ([PowerRow(t * 10**9, "gpu", "0", 100.0, 150.0 * t) for t in range(4)], "power_disagrees"),
-    ],
+    ("counted_watts", "note"), [(None, "power_null"), (110.0, "power_disagrees"), (150.0, "power_null")]
 )
-def test_power_faults_are_notes(make_case: MakeCase, closed_loop: ClosedLoop, power: list[PowerRow], note: str) -> None:
-    found = summary_of(make_case(), closed_loop(), power)
+def test_power_faults_are_notes(
+    make_case: MakeCase, closed_loop: ClosedLoop, counted_watts: float | None, note: str
+) -> None:
+    """One reading alone, then a counter that tells a tenth more than the watts beside it, then half as much again."""
+    rows = closed_loop()
+    until = max(row.t_done_ns or 0 for row in rows) // 10**8 + 2
+    power = [PowerRow(0, "gpu", "0", 100.0, None)]
+    if counted_watts is not None:
+        power = [PowerRow(t * 10**8, "gpu", "0", 100.0, counted_watts * t / 10) for t in range(until)]
+    found = summary_of(make_case(), rows, power)
     assert [one.code for one in found.verdict.notes] == [note]
     assert found.verdict.status == "valid"
 

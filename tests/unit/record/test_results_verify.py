@@ -36,7 +36,8 @@ def result(tmp_path: Path, make_case: Callable[..., Case], closed_loop: Callable
     context = RunContext(0, max(row.t_done_ns or 0 for row in rows), 1)
     writer = ResultWriter(tmp_path, case=make_case(), node={}, provenance={}, workload={})
     writer.append_turns(rows)
-    writer.append_power([PowerRow(t * 10**9, "gpu", "0", 100.0, None) for t in range(4)])
+    readings = range(context.end_ns // 10**8 + 2)
+    writer.append_power([PowerRow(t * 10**8, "gpu", "0", 100.0 + t % 2 / 10, 10.0 * t) for t in readings])
     tables = writer.tables()
     summary = summarise(writer.record.case, context, turns=tables.turns, power=tables.power, steps=tables.steps)
     return writer.finish(writer.record.with_sections(run=asdict(context), **summary.sections()))
@@ -89,6 +90,20 @@ def test_a_record_of_the_schema_before_is_held_to_the_numbers_it_has(result: Res
     assert what(verify(result.path, recompute)) == {"goodput.good_token_share.value"}
     edit_record(result.path, lambda record: record.update(schema=SCHEMA))
     assert {"goodput.good_share", "sessions"} <= what(verify(result.path, recompute))
+
+
+def test_a_record_of_before_the_energy_ladder_is_held_to_the_numbers_it_has(result: Result) -> None:
+    edit_record(result.path, lambda record: record["energy"].pop("phases"))
+    assert "energy.phases" in what(verify(result.path, recompute))
+
+    def as_before(record: dict[str, Any]) -> None:
+        del record["run"]["power"], record["energy"]["absent"], record["energy"]["rungs"]["gpu"]["above_idle"]
+
+    edit_record(result.path, as_before)
+    report = verify(result.path, recompute)
+    assert report.ok, report.differences
+    edit_record(result.path, lambda record: record["energy"]["rungs"]["gpu"].update(joules=1.0))
+    assert what(verify(result.path, recompute)) == {"energy.rungs.gpu.joules"}
 
 
 def test_a_moved_copy_verifies(result: Result, tmp_path: Path) -> None:

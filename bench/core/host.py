@@ -1,4 +1,4 @@
-"""What the machine and this process's control groups leave the engine: memory in bytes and CPU cores."""
+"""What the machine and its control groups leave this process: memory in bytes and CPU cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory and cores left to the engine on made-up machines."""
+"""Memory and cores that made-up machines leave a process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.native.host import available_memory_bytes, usable_cpus
+from bench.core.host import available_memory_bytes, usable_cpus
 
 GIB = 1 << 30
 

@@ -1,0 +1,1 @@
+"""What the machine does in a second, measured: datasheets and drivers tell two nodes of one kind apart by nothing."""
