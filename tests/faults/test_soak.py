@@ -100,6 +100,7 @@ def start(suite: Path, tmp_path: Path) -> Iterator[Callable[[str], Soaking]]:
         yield begin
 
 
+@pytest.mark.slow
 def test_the_engine_is_killed_comes_back_and_the_soak_is_stopped(
     start: Callable[[str], Soaking], bench: Callable[..., Any]
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_engine_is_killed_comes_back_and_the_soak_is_stopped(
     assert bench("verify", running.log.path).code == 0
 
 
+@pytest.mark.slow
 def test_the_program_is_killed_and_goes_on(
     start: Callable[[str], Soaking], bench: Callable[..., Any], tmp_path: Path
 ) -> None:

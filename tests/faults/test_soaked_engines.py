@@ -87,6 +87,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("failing")
+@pytest.mark.slow
 def test_starts_that_fail_are_of_one_outage_and_the_last_ends_the_soak(
     bench: Callable[..., Any], suite: Path, tmp_path: Path
 ) -> None:
