@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 MOCK = "engine={kind: mock, ttft_ms: 20, tpot_ms: 2}"
 
@@ -29,6 +30,7 @@ def test_a_record_tells_how_this_machine_fared(bench: Callable[..., Any], suite:
     assert bench("verify", out, "--json").code == 0
 
 
+@pytest.mark.slow
 def test_looks_cover_the_run_and_an_edited_one_is_found(bench: Callable[..., Any], suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     (record, _) = bench("run", suite, "--out", out, "--json", "--set", MOCK).json["records"]

@@ -42,6 +42,7 @@ def bmc(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
         yield meter
 
 
+@pytest.mark.slow
 def test_a_run_climbs_the_ladder_and_verifies(bench: Callable[..., Any], bmc: Meter, tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE.replace("URL", bmc.url))
     out = tmp_path / "runs"

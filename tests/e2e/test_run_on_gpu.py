@@ -40,6 +40,7 @@ def test_the_suite_asks_every_batch_of_every_graph_mode() -> None:
     assert asked == [(mode, requests) for mode in modes for requests in (1, 8, 32, 128, 256)]
 
 
+@pytest.mark.slow
 def test_what_was_measured_becomes_an_entry_of_the_log(script: Any, tmp_path: Path) -> None:
     settings = [*ON_A_CPU, "measure.max_seconds=0.5", "measure.percentiles=[]", "engine.graph_mode=none"]
     arguments = [part for setting in settings for part in ("--set", setting)]
@@ -131,6 +132,7 @@ def measured(name: str, joules: float, idle: float | None = None, status: str = 
     )
 
 
+@pytest.mark.slow
 def test_the_node_is_measured_into_the_folder_of_the_machine(script: Any, tmp_path: Path) -> None:
     assert script.run_part("node", tmp_path, 16.0) == 0
     node = json.loads((tmp_path / "node.json").read_text())

@@ -81,6 +81,7 @@ def test_the_joules_of_a_node_are_what_its_controller_tells(
     assert bench("verify", tmp_path / "runs").code == 0
 
 
+@pytest.mark.slow
 def test_a_controller_that_hangs_in_mid_run_costs_its_rung_and_nothing_else(
     run: Callable[[], dict[str, Any]], bmc: Meter
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_controller_that_hangs_in_mid_run_costs_its_rung_and_nothing_else(
     assert fault["code"] == "timeout"
 
 
+@pytest.mark.slow
 def test_a_machine_whose_meters_hang_when_they_are_opened_is_run_without(
     bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
