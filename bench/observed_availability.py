@@ -17,7 +17,7 @@ from bench.economics.availability import ObservedAvailability
 from bench.groups import hardware_of
 from bench.metrics.availability import Availability, availability
 from bench.results.result import Result
-from bench.results.soak_log import LOG_FILE, REPORT_FILE, SEGMENTS, Schema, SoakLog, read_soak
+from bench.results.soak_log import REPORT_FILE, SEGMENTS, Schema, SoakLog, read_soak, soaks_below
 
 _Seconds = Annotated[float, Field(ge=0)]
 
@@ -55,7 +55,7 @@ class _Soak:
     soaked: _Soaked
 
 
-def soaks_below(paths: Iterable[Path]) -> list[Path]:
+def reported_soaks_below(paths: Iterable[Path]) -> list[Path]:
     """Folders of soaks that have a report, at or below `paths`, each once."""
     return sorted({file.parent for path in paths for file in path.rglob(REPORT_FILE)})
 
@@ -68,7 +68,7 @@ def without_segments(results: Sequence[Result], paths: Iterable[Path]) -> list[R
     """
     paths = list(paths)
     named = {path.resolve() for path in paths}
-    soaks = {file.parent.resolve() for path in paths for file in path.rglob(LOG_FILE)} - named
+    soaks = {folder.resolve() for folder in soaks_below(paths)} - named
     kept = [result for result in results if soaks.isdisjoint(result.path.resolve().parents)]
     return kept or list(results)
 
@@ -81,7 +81,7 @@ def observed_availability(given: Iterable[Path], found: Iterable[Path] = ()) -> 
     """
     named: dict[Path, Path] = {}
     for path in given:
-        below = soaks_below([path])
+        below = reported_soaks_below([path])
         if not below:
             raise InputError("holds no soak", where=path, allowed=f"a folder with a {REPORT_FILE} in it or below it")
         named |= {folder.resolve(): folder for folder in below}

@@ -69,7 +69,7 @@ def compare(
     from bench.economics.compare import Assumptions
     from bench.economics.cost import Loading
     from bench.fleet import read_fleet
-    from bench.observed_availability import observed_availability, soaks_below, without_segments
+    from bench.observed_availability import observed_availability, reported_soaks_below, without_segments
     from bench.offers.catalog import load_offers
     from bench.report.comparison import print_comparison
     from bench.report.decomposition import print_decomposition
@@ -86,7 +86,7 @@ def compare(
     loading = Loading(utilisation=utilisation, allocation=allocation, availability=availability)
     assumptions = Assumptions(loading, discount_rate, price_ratio, claimed)
     # An availability that is assumed stands for what soaks among the results would say.
-    beside = soaks_below(paths) if availability == 1 else ()
+    beside = reported_soaks_below(paths) if availability == 1 else ()
     known = Known(observed_availability(soaks or (), beside), read_fleet(fleet or ()))
     comparison = plain(compare_results(found, load_offers(offers or ()), assumptions, known, normalise=normalise))
     strategies = plain(compare_strategies(result.record for result in found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_failures_per_hour() -> None:
 
 def stretch(start: float, up_from: float | None, end: float, failure: str | None = None, **more: object) -> Stretch:
     gone_s = None if failure is None else end + 1
-    return Stretch(start, up_from, end, **{"gone_s": gone_s, "failure": failure, **more})  # type: ignore[arg-type]
+    return replace(Stretch(start, up_from, end, gone_s, failure), **more)
 
 
 def test_an_outage_lasts_from_the_failure_to_the_next_first_token_without_the_writing_between() -> None:
